@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Debian packages through the host's own apt (its proxies, credentials and keys), but with a package
+# database of our own: the host's is neither read nor changed, and no privilege is needed.
+
+SUITE=trixie
+
+mirrors() {
+	local codename candidates debian
+	if [ -n "${DEBIAN_MIRROR:-}" ]; then
+		printf '%s\n' "${DEBIAN_MIRROR%/}"
+		return
+	fi
+	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
+	candidates=$(apt-get update --print-uris 2>/dev/null |
+		sed -n "s#^'\\([^']*\\)/dists/\\($codename\\|stable\\|oldstable\\)/InRelease'.*#\\1#p" | sort -u)
+	# apt knows whose archive it is once the host's package lists were fetched.
+	debian=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+		sed -n 's#^Debian \(.*[^/]\)/*$#\1#p' | sort -u)
+	if [ -n "$debian" ]; then
+		candidates=$(grep -Fx "$debian" <<<"$candidates" || :)
+	else
+		candidates=$(grep '/debian/*$' <<<"$candidates" || :)
+	fi
+	[ -n "$candidates" ] ||
+		die "no Debian mirror in this machine's apt sources: set DEBIAN_MIRROR to the URI of one"
+	printf '%s\n' "$candidates"
+}
+
+keyring() {
+	local file
+	for file in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+		[ ! -e "$file" ] || { echo "$file"; return; }
+	done
+	die "Debian's archive keys are missing on this machine: install the Debian package 'debian-archive-keyring' and run again"
+}
+
+# One apt configuration for each architecture, on the same package lists.
+apt_configure() {
+	local sources arch archs
+	sources=$(
+		echo "Types: deb deb-src"
+		printf 'URIs: %s\n' "$(mirrors | tr '\n' ' ')"
+		echo "Suites: $SUITE $SUITE-updates $SUITE-backports"
+		echo "Components: main"
+		echo "Signed-By: $(keyring)"
+	)
+	grep -q '^URIs: .' <<<"$sources" && grep -q '^Signed-By: .' <<<"$sources" || exit 1
+	mkdir -p "$CACHE"/apt/{lists,archives}/partial "$CACHE/apt/sources.d" "$CACHE/apt/resolved"
+	if [ "$(cat "$CACHE/apt/sources.d/debian.sources" 2>/dev/null)" != "$sources" ]; then
+		printf '%s\n' "$sources" >"$CACHE/apt/sources.d/debian.sources"
+		rm -f "$CACHE/apt/updated"
+	fi
+	# The kernel and its perf come from backports, everything else from the release itself.
+	cat >"$CACHE/apt/preferences" <<-END
+		Package: linux-image-* linux-headers-* linux-modules-* linux-binary-* linux-base* linux-kbuild-* linux-source-* linux-perf
+		Pin: release n=$SUITE-backports
+		Pin-Priority: 990
+	END
+	: >"$CACHE/apt/status"
+	for arch in amd64 arm64; do
+		archs='"amd64"; "arm64";'
+		[ $arch = amd64 ] || archs='"arm64";'
+		cat >"$CACHE/apt/$arch.conf" <<-END
+			#clear APT::Update::Pre-Invoke;
+			#clear APT::Update::Post-Invoke;
+			#clear APT::Update::Post-Invoke-Success;
+			#clear DPkg::Post-Invoke;
+			#clear APT::Architectures;
+			APT::Architecture "$arch";
+			APT::Architectures { $archs };
+			APT::Default-Release "";
+			APT::Install-Recommends "false";
+			APT::Install-Suggests "false";
+			APT::Sandbox::User "root";
+			APT::Get::List-Cleanup "false";
+			Acquire::Languages "none";
+			Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+			Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+			Acquire::Retries "3";
+			Debug::NoLocking "true";
+			Dir::Etc::SourceList "/dev/null";
+			Dir::Etc::SourceParts "$CACHE/apt/sources.d";
+			Dir::Etc::Preferences "$CACHE/apt/preferences";
+			Dir::Etc::PreferencesParts "/dev/null";
+			Dir::State "$CACHE/apt";
+			Dir::State::Lists "$CACHE/apt/lists";
+			Dir::State::status "$CACHE/apt/status";
+			Dir::Cache "$CACHE/apt";
+			Dir::Cache::archives "$CACHE/apt/archives";
+			Dir::Cache::pkgcache "";
+			Dir::Cache::srcpkgcache "";
+			Dir::Log "$CACHE/apt/log";
+		END
+	done
+}
+
+apt_update() {
+	lock
+	say packages "reading the package lists of $SUITE"
+	watched packages apt-get -c "$CACHE/apt/amd64.conf" -o APT::Update::Error-Mode=any update
+	rm -rf "$CACHE/apt/resolved"
+	mkdir -p "$CACHE/apt/resolved"
+	touch "$CACHE/apt/updated"
+}
+
+# apt_ask ARCH COMMAND...: what apt answers, remembered until the next update.
+apt_ask() {
+	local arch=$1 key file error
+	shift
+	key=$(printf '%s\n' "$arch" "$@" | sha256sum)
+	file=$CACHE/apt/resolved/${key:0:16}
+	if [ ! -s "$file" ]; then
+		error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$file.new") && [ -s "$file.new" ] ||
+			die "apt finds no answer to '$*' in $SUITE: ${error//$'\n'/; } (try 'make update')"
+		mv "$file.new" "$file"
+	fi
+	cat "$file"
+}
+
+# The packages that an installation of the named ones would fetch: file name and checksum of each.
+with_dependencies() { apt_ask "$1" apt-get install -qq --print-uris "${@:2}" | awk '{ print $2, $4 }'; }
+alone() { apt_ask "$1" apt-get download -qq --print-uris "${@:2}" | awk '{ print $2, $4 }'; }
+
+# fetch_with_dependencies ARCH PACKAGE...: brings those packages into the archive directory.
+fetch_with_dependencies() { apt-get -c "$CACHE/apt/$1.conf" -y --download-only -q install "${@:2}"; }
+fetch_alone() { (cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/$1.conf" -q download "${@:2}"); }
+
+# unpack DIRECTORY: extracts the packages listed on the standard input. No maintainer script runs.
+unpack() {
+	local directory=$1 deb
+	mkdir -p "$directory"/usr/{bin,sbin,lib,lib64}
+	ln -sfn usr/bin "$directory/bin"
+	ln -sfn usr/sbin "$directory/sbin"
+	ln -sfn usr/lib "$directory/lib"
+	ln -sfn usr/lib64 "$directory/lib64"
+	while read -r deb _; do
+		echo "unpacking $deb"
+		dpkg-deb -x "$CACHE/apt/archives/$deb" "$directory"
+	done
+}

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# The newest arm64 kernel of the backports suite: its image and modules as Debian ships them, and a
+# source tree of the same version, prepared for building modules, Rust metadata included.
+
+kernel_resolve() {
+	kernel_release=$(apt_ask arm64 apt-cache depends linux-headers-arm64 |
+		sed -n 's/^ *Depends: linux-headers-//p' | head -n 1)
+	[ -n "$kernel_release" ] || die "apt finds no arm64 kernel headers in $SUITE-backports (try 'make update')"
+	kernel_version=${kernel_release%%[+-]*}
+	kernel_packages=("linux-binary-$kernel_release" "linux-modules-$kernel_release"
+		"linux-headers-$kernel_release" "linux-source-${kernel_version%.*}")
+}
+
+# The header packages bring no Rust metadata (rust/*.rmeta, the generated bindings). The same source
+# with the same configuration and compilers makes it again. That it is the same shows in the exported
+# Rust symbols, whose names hold a hash of what they were made from.
+build_kernel() {
+	local out=$1 release=$2 packages=("${@:3}")
+	fetch_alone arm64 "${packages[@]}"
+	alone arm64 "${packages[@]}" | unpack "$out/packages"
+	echo "unpacking the kernel source"
+	WORKDIR=$out enter_root "$ROOT" bash -c 'tar -xf packages/usr/src/linux-source-*.tar.xz'
+	mv "$out"/linux-source-* "$out/tree"
+	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/env/prepare-tree" "$release" "packages/usr/src/linux-headers-$release"
+	mv "$out/packages/usr/lib/modules/$release" "$out/stock"
+	rm -rf "$out/packages"
+	echo "$release" >"$out/release"
+}
+
+want_kernel() {
+	want_root
+	kernel_resolve
+	# The release and the packages come first: they are build_kernel's arguments.
+	step kernel build_kernel "$kernel_release" "${kernel_packages[@]}" \
+		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tests/env/prepare-tree)" \
+		"$(root_versions '(rustc|rust-src|bindgen|libclang1-19|gcc-14-aarch64-linux-gnu|binutils-aarch64-linux-gnu|pahole)')"
+	export ARM_SPE_KERNEL=$result/tree ARM_SPE_STOCK=$result/stock ARM_SPE_RELEASE=$kernel_release
+}

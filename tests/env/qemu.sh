@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# QEMU from the distribution's source, with FEAT_SPE (tests/qemu/) or, to compare with, without.
+
+qemu_source() { apt_ask amd64 apt-get source -qq --print-uris "qemu/$SUITE" | awk '{ print $2, $4 }'; }
+
+build_qemu() {
+	local out=$1 variant=$2 file
+	(cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/amd64.conf" -q source --download-only "qemu/$SUITE")
+	mkdir "$out/source" "$out/built"
+	while read -r file _; do
+		case $file in
+		*.orig.tar.*) WORKDIR=$out enter_root "$ROOT" tar -xf "$CACHE/apt/archives/$file" -C source --strip-components=1 ;;
+		*.debian.tar.*) WORKDIR=$out enter_root "$ROOT" tar -xf "$CACHE/apt/archives/$file" -C source ;;
+		esac
+	done < <(qemu_source)
+	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/qemu/build.sh" "$out/source" "$out/built" ${variant:+"$variant"}
+	mkdir "$out/built/python"
+	cp -r "$out/source/python/qemu" "$out/built/python/"
+	rm -rf "$out/source"
+}
+
+QEMU_BUILT_WITH='(gcc-14|libc6-dev|libglib2.0-dev|libpixman-1-dev|libfdt-dev|meson)'
+
+want_qemu() {
+	want_root
+	step qemu build_qemu "" -- "$(qemu_source)" "$(cd "$TOP" && files_hash tests/qemu/{build.sh,patches,*.c})" \
+		"$(root_versions "$QEMU_BUILT_WITH")"
+	export ARM_SPE_QEMU=$result/built
+}
+
+want_qemu_unpatched() {
+	want_root
+	step qemu-unpatched build_qemu --unpatched -- "$(qemu_source)" "$(files_hash tests/qemu/build.sh)" \
+		"$(root_versions "$QEMU_BUILT_WITH")"
+	export ARM_SPE_QEMU_UNPATCHED=$result/built
+}

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: QEMU with the stock kernel, perf, both drivers and the test programs.
+
+The harness talks to the guest's agent over one virtio port and takes files over another.
+Nothing here waits by the clock: the guest says when it is ready and when a script has ended.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+QEMU = Path(os.environ["ARM_SPE_QEMU"])
+STOCK = Path(os.environ["ARM_SPE_STOCK"])
+RELEASE = os.environ["ARM_SPE_RELEASE"]
+INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
+RUST_MODULE = TOP / "build" / RELEASE / "arm_spe_pmu.ko"
+PROGRAMS = TOP / "build" / "guest"
+
+sys.path.insert(0, str(QEMU / "python"))
+from qemu.machine import QEMUMachine  # noqa: E402
+
+#: What no scenario may leave in the kernel log.
+COMPLAINTS = re.compile(
+    r"^.*(?:WARNING:|BUG:|Oops|Internal error|Kernel panic|rcu:.*stall|possible recursive"
+    r"|sleeping function called|blocked for more than).*$",
+    re.MULTILINE,
+)
+
+
+class GuestError(Exception):
+    """The guest did not do what was asked of it."""
+
+
+def overlay(path, files):
+    """Write to path the base initramfs with files (name in the guest: content or Path) added."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            file = Path(directory, name.lstrip("/"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copy(content, file)
+            else:
+                file.write_text(content)
+        archive = subprocess.run(
+            "find . | cpio -o -H newc -R 0:0 --quiet | zstd -q -1",
+            shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
+        ).stdout
+    with open(path, "wb") as out:
+        out.write(INITRAMFS.read_bytes())
+        out.write(archive)
+
+
+def module_from_stock(name):
+    """A module of the stock kernel, uncompressed, as bytes."""
+    (found,) = STOCK.rglob(f"{name}.ko.xz")
+    return subprocess.run(["xz", "-dc", found], check=True, stdout=subprocess.PIPE).stdout
+
+
+def guest_files(scratch, rust=True):
+    """What every guest gets: both drivers and the programs."""
+    c_module = Path(scratch, "arm_spe_pmu_c.ko")
+    c_module.write_bytes(module_from_stock("arm_spe_pmu"))
+    files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
+    if rust:
+        files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = RUST_MODULE
+    for program in sorted(PROGRAMS.iterdir()):
+        if os.access(program, os.X_OK):
+            files[f"usr/bin/{program.name}"] = program
+    return files
+
+
+def qemu_arguments(initrd, cpu, smp, memory, append):
+    """The machine that every guest is."""
+    return [
+        "-nodefaults", "-no-reboot",
+        "-M", "virt,gic-version=3", "-cpu", cpu, "-smp", str(smp), "-m", memory,
+        "-kernel", str(STOCK / "vmlinuz"), "-initrd", str(initrd),
+        "-append", f"console=ttyAMA0 panic=-1 {append}".strip(),
+    ]
+
+
+class Guest:
+    """A booted guest. Use as a context manager, or call close()."""
+
+    CPU = "max,pauth-impdef=on"
+    SPE = "spe=on"
+
+    # pylint: disable=too-many-arguments
+    def __init__(self, directory, *, spe=None, smp=2, memory="2G", append="",
+                 files=None, qemu=None, arguments=(), boot_timeout=120, rust=True):
+        """Boot, keeping the console log and the transcript in directory.
+
+        spe: cpu properties of the profiling extension; "" for a machine without it.
+        """
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.console = self.directory / "console.log"
+        self._transcript = open(self.directory / "transcript.log", "w", encoding="utf-8")
+        # Unix socket names have to be short.
+        self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
+        scratch = Path(self._scratch.name)
+        spe = self.SPE if spe is None else spe
+        initrd = scratch / "initrd"
+        overlay(initrd, {**guest_files(scratch, rust), **(files or {})})
+
+        self._machine = QEMUMachine(
+            str(qemu or QEMU / "qemu-system-aarch64"),
+            args=[
+                *qemu_arguments(initrd, ",".join(filter(None, [self.CPU, spe])),
+                                smp, memory, append),
+                "-chardev", f"file,id=console,path={self.console}",
+                "-serial", "chardev:console",
+                "-device", "virtio-serial-pci",
+                "-chardev", f"socket,id=control,path={scratch}/control",
+                "-device", "virtserialport,chardev=control,nr=1,name=control",
+                "-chardev", f"socket,id=files,path={scratch}/files",
+                "-device", "virtserialport,chardev=files,nr=2,name=files",
+                *arguments,
+            ],
+            base_temp_dir=str(scratch), log_dir=str(self.directory),
+        )
+        self._control, self._files = self._listen_and_launch(scratch)
+        self._pending = b""
+        try:
+            if (word := self._until_nul(boot_timeout)) != "ready":
+                raise GuestError(f"the guest's agent said {word!r}")
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen_and_launch(self, scratch):
+        listeners = []
+        for name in ("control", "files"):
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(f"{scratch}/{name}")
+            listener.listen(1)
+            listener.settimeout(60)
+            listeners.append(listener)
+        self._machine.launch()
+        connections = []
+        for listener in listeners:
+            connections.append(listener.accept()[0])
+            listener.close()
+        return connections
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _receive(self, connection, timeout):
+        connection.settimeout(timeout)
+        try:
+            data = connection.recv(1 << 16)
+        except TimeoutError:
+            raise GuestError(f"no answer within {timeout} s; the console ends:\n"
+                             f"{self.console_tail()}") from None
+        if not data:
+            raise GuestError(f"the guest is gone; the console ends:\n{self.console_tail()}")
+        return data
+
+    def _until_nul(self, timeout):
+        while b"\0" not in self._pending:
+            self._pending += self._receive(self._control, timeout)
+        word, self._pending = self._pending.split(b"\0", 1)
+        return word.decode(errors="replace")
+
+    def console_tail(self, lines=30):
+        """The last lines of the console log."""
+        return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
+
+    def run(self, script, timeout=120):
+        """Run a bash script in the guest; its exit status and its output."""
+        self._transcript.write(f"$ {script}\n")
+        self._transcript.flush()
+        self._control.sendall(script.encode() + b"\0")
+        status = int(self._until_nul(timeout))
+        output = self._until_nul(timeout)
+        self._transcript.write(f"{output}[status {status}]\n\n")
+        self._transcript.flush()
+        return status, output
+
+    def sh(self, script, timeout=120):
+        """Run a bash script that has to succeed; its output."""
+        status, output = self.run(script, timeout)
+        if status:
+            raise GuestError(f"status {status} from: {script}\n{output}")
+        return output.strip()
+
+    def fetch(self, path, timeout=120):
+        """Take a file out of the guest into this guest's directory; its Path there."""
+        size = int(self.sh(f"stat -L -c %s {path}"))
+        target = self.directory / Path(path).name
+        self._control.sendall(f"cat {path} >/dev/vport0p2".encode() + b"\0")
+        with open(target, "wb") as out:
+            while size > 0:
+                data = self._receive(self._files, timeout)
+                out.write(data)
+                size -= len(data)
+        if status := int(self._until_nul(timeout)):
+            raise GuestError(f"cannot take {path}: status {status}: {self._until_nul(timeout)}")
+        self._until_nul(timeout)
+        return target
+
+    def load(self, driver):
+        """Load a driver, "rust" or "c"; the kernel log shows that it is the one."""
+        self.sh(f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko")
+        log = self.sh("dmesg")
+        is_rust = bool(re.search(r"arm_spe_pmu:.*Rust", log))
+        if is_rust != (driver == "rust"):
+            raise GuestError(f"the kernel log does not show the {driver} driver:\n{log[-2000:]}")
+
+    def complaints(self):
+        """Lines of the console log that no scenario may cause."""
+        return COMPLAINTS.findall(self.console.read_text(errors="replace"))
+
+    def qmp(self, command, **arguments):
+        """A QMP command; its answer. Errors are raised."""
+        return self._machine.cmd(command, **arguments)
+
+    def close(self):
+        """End QEMU and keep the console log and transcript."""
+        try:
+            self._machine.shutdown(hard=True)
+        except Exception:  # pylint: disable=broad-except
+            # QEMU had ended by itself (a crash or a panic); what counts was said before.
+            pass
+        for connection in (self._control, self._files):
+            connection.close()
+        self._transcript.close()
+        self._scratch.cleanup()
