@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# `make help` lists what there is. Kbuild has the module itself.
+
+WITH := tests/env/with
+BUILD_MODULE := tests/env/build-module
+
+# A tree to build against. Without one: the running kernel's on arm64, the stock Debian kernel that
+# the tests boot elsewhere.
+ifeq ($(origin KDIR),undefined)
+ifeq ($(shell uname -m),aarch64)
+KDIR := /lib/modules/$(shell uname -r)/build
+endif
+endif
+
+ifdef KDIR
+ifneq ($(shell uname -m),aarch64)
+cross := ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+endif
+kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(CURDIR)/build/module $(cross)
+endif
+
+all: modules
+
+modules:
+ifdef KDIR
+	@[ -e $(KDIR)/Makefile ] || { echo "error: KDIR=$(KDIR) is no kernel build tree: install the headers of that kernel or name another tree" >&2; exit 1; }
+	@[ -e $(KDIR)/rust/libkernel.rmeta ] || { echo "error: KDIR=$(KDIR) has no Rust metadata (rust/libkernel.rmeta): run 'make modules_prepare' in the full source of that kernel, with CONFIG_RUST=y" >&2; exit 1; }
+	@mkdir -p build/module
+	$(kbuild) modules
+	@echo "built: build/module/arm_spe_pmu.ko"
+else
+	$(WITH) kernel $(BUILD_MODULE) modules
+	@echo "built: $$(ls build/*/arm_spe_pmu.ko)"
+endif
+
+# As root, on the machine with the hardware. The module goes to updates/, which modprobe prefers to
+# the kernel's own.
+install modules_install:
+ifdef KDIR
+	@[ -e build/module/arm_spe_pmu.ko ] || { echo "error: build/module/arm_spe_pmu.ko is missing: run make first" >&2; exit 1; }
+	$(kbuild) modules_install
+else
+	@echo "error: install on the arm64 machine, or name its kernel tree: make install KDIR=... [INSTALL_MOD_PATH=...]" >&2; exit 1
+endif
+
+ifeq ($(DRIVER),c)
+test demo shell: module =
+else
+test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
+endif
+
+test:
+	$(module)
+	$(WITH) kernel,qemu,qemu_unpatched,guest tests/run
+
+test-host:
+	$(WITH) root tests/host/run
+
+demo:
+	$(module)
+	$(WITH) kernel,qemu,guest tests/guest/demo
+
+shell:
+	$(module)
+	$(WITH) kernel,qemu,guest tests/guest/shell
+
+fmt:
+	$(WITH) root rustfmt $(wildcard *.rs)
+
+fmt-check:
+	$(WITH) root rustfmt --check $(wildcard *.rs)
+
+clippy:
+	$(WITH) kernel $(BUILD_MODULE) clean
+	$(WITH) kernel $(BUILD_MODULE) -s CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+
+update:
+	$(WITH) update
+
+clean:
+	rm -rf build out tests/host/target
+
+distclean: clean
+	tests/env/with forget
+
+help:
+	@echo 'make               build build/*/arm_spe_pmu.ko: on arm64 for the running kernel, elsewhere for'
+	@echo '                   the stock Debian kernel of the tests; KDIR=tree names another kernel tree'
+	@echo 'make install       as root on the arm64 machine: install the module'
+	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
+	@echo 'make shell         an interactive guest with the driver and perf'
+	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
+	@echo 'make test-host     the tests of the pure logic alone, in seconds'
+	@echo 'make fmt clippy    format; the kernel lint set'
+	@echo 'make update        read the package lists anew and move to the newest kernel'
+	@echo 'make clean         remove what was built in this checkout'
+	@echo 'make distclean     remove the cache as well'
+	@echo
+	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
+	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
+
+.PHONY: all modules install modules_install test test-host demo shell fmt fmt-check clippy update clean distclean help

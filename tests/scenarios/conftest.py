@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What every scenario has: a driver to test, guests to boot, and a verdict in one last line.
+
+A scenario is one file here. Its docstring says what it shows. It asks for `guest`, a booted machine
+with the driver loaded, or for `boot`, to make machines of its own.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+OUT = TOP / "out" / "test"
+sys.path.insert(0, str(TOP / "tests" / "guest"))
+
+DRIVER = os.environ.get("DRIVER") or "rust"
+
+
+def pytest_configure(config):
+    """Refuse a driver that does not exist."""
+    if DRIVER not in ("rust", "c"):
+        raise pytest.UsageError(f"DRIVER={DRIVER}: give rust (this project's) or c (the stock kernel's)")
+    config.counts = {"passed": [], "failed": [], "skipped": []}
+
+
+def pytest_report_header():
+    """What is under test."""
+    return f"driver: {DRIVER}, kernel: {os.environ.get('ARM_SPE_RELEASE')}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Let fixtures see the result of the test."""
+    report = (yield).get_result()
+    setattr(item, f"report_{report.when}", report)
+    counts = item.config.counts
+    if report.failed:
+        # A scenario that could not be set up or cleaned up did not pass.
+        for names in counts.values():
+            if item.nodeid in names:
+                names.remove(item.nodeid)
+        counts["failed"].append(item.nodeid)
+    elif report.skipped:
+        counts["skipped"].append(item.nodeid)
+    elif report.when == "call":
+        counts["passed"].append(item.nodeid)
+
+
+def pytest_collectreport(report):
+    """A file that does not load is a failure."""
+    if report.failed:
+        COLLECT_FAILURES.append(report.nodeid)
+
+
+COLLECT_FAILURES = []
+
+
+def pytest_unconfigure(config):
+    """The last line: what passed, what failed, what was skipped."""
+    counts = getattr(config, "counts", None)
+    if counts is None or config.option.collectonly:
+        return
+    failed = COLLECT_FAILURES + counts["failed"]
+    for name in counts["skipped"]:
+        print(f"skipped: {name}")
+    for name in failed:
+        print(f"failed: {name}")
+    line = f"{len(counts['passed'])} passed, {len(failed)} failed"
+    if counts["skipped"]:
+        line += f", {len(counts['skipped'])} skipped"
+    print(line, flush=True)
+
+
+@pytest.fixture
+def driver():
+    """The driver under test: "rust", or "c" for the stock kernel's as a control."""
+    return DRIVER
+
+
+@pytest.fixture
+def artefacts(request):
+    """A directory for what the scenario leaves. Kept if it fails, or with KEEP=1."""
+    name = f"{request.node.path.stem}.{request.node.name}".replace("/", "_").replace("test_", "")
+    directory = OUT / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    yield directory
+    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
+    if any(report is None or report.failed for report in reports):
+        print(f"console log and artefacts: {directory}")
+    elif not os.environ.get("KEEP"):
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def boot(artefacts):
+    """A function that boots a guest; see Guest. Every guest's kernel log has to stay clean."""
+    from guest import Guest  # pylint: disable=import-outside-toplevel
+
+    guests = []
+
+    def boot_one(name="guest", **options):
+        options.setdefault("rust", DRIVER == "rust")
+        guest = Guest(artefacts / name, **options)
+        guests.append(guest)
+        return guest
+
+    yield boot_one
+    complaints = []
+    for guest in guests:
+        guest.close()
+        complaints += guest.complaints()
+    assert not complaints, "the kernel complained:\n" + "\n".join(complaints)
+
+
+@pytest.fixture
+def guest(boot):
+    """A booted guest with the driver under test loaded."""
+    booted = boot()
+    booted.load(DRIVER)
+    return booted
