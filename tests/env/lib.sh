@@ -5,6 +5,7 @@
 TOP=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)
 CACHE=${ARM_SPE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or ARM_SPE_CACHE}/.cache}/arm-spe-pmu}
 JOBS=${JOBS:-$(nproc)}
+PATH=$PATH:/usr/sbin:/sbin	# an ordinary user's has no chroot
 
 say() { printf '[%s] %s\n' "$1" "${*:2}"; }
 
