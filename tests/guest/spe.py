@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What perf says about an SPE trace: the records in `perf report --dump-raw-trace`."""
+
+import re
+from dataclasses import dataclass, field
+
+PMU = "/sys/bus/event_source/devices/arm_spe_0"
+
+PACKET = re.compile(r"^\.  [0-9a-f]+: (?: [0-9a-f]{2})+ +(\S.*)$")
+#: How perf prints a packet that it cannot decode, or whose index it does not know.
+UNDECODABLE = re.compile(r"Bad packet!|0x[0-9a-f]+ \(\d+\)$")
+AUX = re.compile(r"PERF_RECORD_AUX offset: (\S+) size: (\S+) flags: (\S+)")
+AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
+
+
+@dataclass
+class Record:
+    """One sampled operation."""
+
+    pc: int = 0
+    el: int = -1
+    op: str = ""
+    events: set = field(default_factory=set)
+    latency: dict = field(default_factory=dict)
+    address: dict = field(default_factory=dict)
+    context: int = -1
+    timestamp: int = -1
+    source: int = -1
+    cpu: int = -1
+    tid: int = -1
+
+    def add(self, packet):
+        """Take in one packet as perf prints it."""
+        word, _, rest = packet.partition(" ")
+        if word == "PC":
+            self.pc = int(rest.split()[0], 16)
+            self.el = int(re.search(r"el(\d)", rest)[1])
+        elif word in ("VA", "PA", "TGT", "PBT"):
+            self.address[word] = int(rest.split()[0], 16)
+        elif word == "LAT":
+            value, counter = rest.split()
+            self.latency[counter] = int(value)
+        elif word == "EV":
+            self.events |= set(rest.split())
+        elif word == "CONTEXT":
+            self.context = int(rest.split()[0], 16)
+        elif word == "TS":
+            self.timestamp = int(rest)
+        elif word == "DATA-SOURCE":
+            self.source = int(rest)
+        else:
+            self.op = packet
+
+
+@dataclass
+class Trace:
+    """The trace in one dump."""
+
+    records: list = field(default_factory=list)
+    undecodable: list = field(default_factory=list)
+    aux: list = field(default_factory=list)
+    buffers: list = field(default_factory=list)
+
+
+def parse(dump):
+    """The Trace in the text of `perf report --dump-raw-trace`."""
+    trace = Trace()
+    record = Record()
+    cpu = tid = -1
+    for line in dump.splitlines():
+        if match := PACKET.match(line):
+            packet = match[1].strip()
+            if UNDECODABLE.search(packet):
+                trace.undecodable.append(line)
+            elif packet != "PAD":
+                if packet != "END":
+                    record.add(packet)
+                if packet == "END" or packet.startswith("TS "):
+                    record.cpu, record.tid = cpu, tid
+                    trace.records.append(record)
+                    record = Record()
+        elif match := AUXTRACE.search(line):
+            tid, cpu = int(match[3]), int(match[4])
+            trace.buffers.append((int(match[1], 16), cpu, tid))
+        elif match := AUX.search(line):
+            trace.aux.append(tuple(int(value, 16) for value in match.groups()))
+    return trace
+
+
+def trace_of(guest, data="/tmp/perf.data", timeout=200):
+    """The Trace in a perf.data file in the guest; the dump stays with the artefacts."""
+    guest.sh(f"perf report --dump-raw-trace -i {data} >{data}.txt 2>{data}.err"
+             f" || {{ cat {data}.err; false; }}", timeout)
+    return parse(guest.fetch(f"{data}.txt").read_text(errors="replace"))
+
+
+def record(guest, event, command, options="", data="/tmp/perf.data", timeout=200):
+    """perf record one event around a command, and the Trace of it."""
+    guest.sh(f"perf record -o {data} -e '{event}' {options} -- {command}", timeout)
+    return trace_of(guest, data, timeout)
+
+
+def check_decodes(trace, at_least):
+    """At least so many records and not one byte that perf cannot decode."""
+    assert not trace.undecodable, f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}"
+    assert len(trace.records) >= at_least, f"{len(trace.records)} records, wanted {at_least}"

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Discard mode samples without a buffer: no trace arrives, and ordinary tracing works afterwards."""
+
+from spe import check_decodes, record
+
+
+def test_discard(guest):
+    trace = record(guest, "arm_spe/discard,period=1024/u", "workload 5", "-N -B")
+    assert not trace.records and not any(size for size, _, _ in trace.buffers)
+
+
+def test_records_after_discard(guest):
+    guest.sh("perf record -o /tmp/x -e arm_spe/discard/u -N -B -- workload 1")
+    check_decodes(record(guest, "arm_spe/period=1024/u", "workload 5"), 100)

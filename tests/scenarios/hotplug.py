@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""CPUs go and come back while a system-wide session runs, and the unit of each works afterwards."""
+
+from spe import check_decodes, record, trace_of
+
+ONLINE = "/sys/devices/system/cpu/cpu1/online"
+
+
+def test_while_recording(guest):
+    guest.sh(f"""
+cat >/tmp/plug <<'END'
+set -e
+for i in 1 2 3 4 5; do
+    taskset -c 1 workload 2 >/dev/null
+    echo 0 >{ONLINE}
+    taskset -c 0 workload 2 >/dev/null
+    echo 1 >{ONLINE}
+done
+END
+perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- bash /tmp/plug
+""")
+    trace = trace_of(guest)
+    check_decodes(trace, 100)
+    assert {sample.cpu for sample in trace.records} == {0, 1}
+
+
+def test_afterwards(guest):
+    guest.sh(f"for i in 1 2 3; do echo 0 >{ONLINE}; echo 1 >{ONLINE}; done")
+    trace = record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 5", "-C 1")
+    check_decodes(trace, 100)
+
+
+def test_loaded_while_offline(boot, driver):
+    """A CPU that was offline when the module came gets its unit when it comes online."""
+    guest = boot()
+    guest.sh(f"echo 0 >{ONLINE}")
+    guest.load(driver)
+    guest.sh(f"echo 1 >{ONLINE}")
+    trace = record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 5", "-C 1")
+    check_decodes(trace, 100)
+
+
+def test_unload_while_offline(guest):
+    guest.sh(f"echo 0 >{ONLINE} && rmmod arm_spe_pmu && echo 1 >{ONLINE}")
+    assert "arm_spe" not in guest.sh("ls /sys/bus/event_source/devices; cat /proc/modules")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Per task, per CPU and system-wide sessions record what they are asked for, and only that."""
+
+from spe import check_decodes, record
+
+BOTH_CPUS = "bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'"
+
+
+def test_per_task(guest):
+    """Only the task and its children, wherever they run; user space only, as asked."""
+    trace = record(guest, "arm_spe/period=1024/u", BOTH_CPUS, "--per-thread")
+    check_decodes(trace, 100)
+    assert {sample.el for sample in trace.records} == {0}
+
+
+def test_task_and_children_on_all_cpus(guest):
+    trace = record(guest, "arm_spe/period=1024/u", BOTH_CPUS)
+    check_decodes(trace, 1000)
+    assert {sample.cpu for sample in trace.records} == {0, 1}
+    comms = set(guest.sh("perf script -i /tmp/perf.data -F comm | sort -u").split())
+    assert "workload" in comms and comms <= {"workload", "bash", "taskset", "perf", "perf-exec"}
+
+
+def test_per_cpu(guest):
+    trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-C 1")
+    check_decodes(trace, 1000)
+    assert {sample.cpu for sample in trace.records} == {1}
+
+
+def test_system_wide(guest):
+    trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-a")
+    check_decodes(trace, 1000)
+    assert {sample.cpu for sample in trace.records} == {0, 1}
+    assert {sample.el for sample in trace.records} == {0, 1}
+
+
+def test_kernel_only(guest):
+    trace = record(guest, "arm_spe/period=1024/k", "dd if=/dev/zero of=/dev/null count=2000")
+    check_decodes(trace, 10)
+    assert {sample.el for sample in trace.records} == {1}

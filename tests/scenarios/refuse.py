@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module refuses to load where it has nothing to drive, says why and leaves nothing behind."""
+
+import pytest
+
+from guest import module_from_stock
+from traces import left_behind
+
+INSMOD = "insmod /usr/lib/drivers/{}/arm_spe_pmu.ko"
+
+
+def refused(guest, driver):
+    """insmod fails; what the kernel said about it."""
+    guest.sh("dmesg -C")
+    before = left_behind(guest)
+    status, output = guest.run(INSMOD.format(driver))
+    assert status != 0, "the module was loaded"
+    assert left_behind(guest) == before
+    return output + guest.sh("dmesg")
+
+
+def test_no_spe(boot, driver):
+    """On a CPU without SPE."""
+    if driver == "c":
+        pytest.skip("the C driver loads silently and drives nothing")
+    guest = boot(spe="")
+    said = refused(guest, driver)
+    assert "arm_spe_pmu" in said and "no Statistical Profiling Extension" in said, said
+
+
+def test_the_other_driver_is_loaded(boot, driver):
+    """While the other module of the same name is in use."""
+    guest = boot(rust=True)
+    other = {"rust": "c", "c": "rust"}[driver]
+    guest.load(other)
+    said = refused(guest, driver)
+    assert "File exists" in said, said
+    guest.sh("perf record -o /tmp/x -e arm_spe// workload 1")
+
+
+def renamed_stock_module():
+    """The C driver under another module name, as if it were built into the kernel.
+
+    The signature goes: it would not hold, and an unsigned module is accepted.
+    """
+    module = module_from_stock("arm_spe_pmu")
+    magic = b"~Module signature appended~\n"
+    if module.endswith(magic):
+        length = int.from_bytes(module[-len(magic) - 4:-len(magic)], "big")
+        module = module[:-len(magic) - 12 - length]
+    modinfo = module.replace(b"\0name=arm_spe_pmu\0", b"\0name=arm_spe_own\0")
+    # struct module's name field: the one other place where the name is followed by padding.
+    field = b"arm_spe_pmu" + bytes(40)
+    assert modinfo.count(field) == 1 and modinfo != module
+    return modinfo.replace(field, b"arm_spe_own" + bytes(40))
+
+
+def test_the_c_driver_owns_the_device(boot, driver, artefacts):
+    """While the C driver, built into the kernel, drives the device."""
+    if driver == "c":
+        pytest.skip("the C driver against itself")
+    module = artefacts / "arm_spe_own.ko"
+    module.write_bytes(renamed_stock_module())
+    guest = boot(files={"root/arm_spe_own.ko": module})
+    guest.sh("insmod /root/arm_spe_own.ko")
+    said = refused(guest, driver)
+    assert "arm_spe_pmu" in said, said
+    guest.sh("perf record -o /tmp/x -e arm_spe// workload 1 && rmmod arm_spe_own")
+    # The device is free now.
+    guest.load(driver)

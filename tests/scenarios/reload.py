@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module goes and comes back, also between recordings, and leaves nothing behind."""
+
+from spe import check_decodes, record
+from traces import left_behind
+
+
+def test_unload_leaves_nothing(boot, driver):
+    guest = boot()
+    before = left_behind(guest)
+    for _ in range(5):
+        guest.load(driver)
+        check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
+        guest.sh("rmmod arm_spe_pmu")
+        assert left_behind(guest) == before
+
+
+def test_busy_while_recording(guest):
+    """An open event keeps the module."""
+    output = guest.sh("""
+perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
+    workload 1; rmmod arm_spe_pmu 2>&1 || echo refused; workload 1'
+""")
+    assert "refused" in output and "in use" in output, output
+    guest.sh("rmmod arm_spe_pmu")
