@@ -2,6 +2,7 @@
 #
 # `make help` lists what there is. Kbuild has the module itself.
 
+, := ,
 WITH := tests/env/with
 BUILD_MODULE := tests/env/build-module
 
@@ -44,6 +45,11 @@ else
 	@echo "error: install on the arm64 machine, or name its kernel tree: make install KDIR=... [INSTALL_MOD_PATH=...]" >&2; exit 1
 endif
 
+define check_driver
+@case '$(DRIVER)' in ''|c|rust) ;; *) \
+	echo "error: DRIVER=$(DRIVER): give rust (this project's, the default) or c (the stock kernel's)" >&2; exit 1;; esac
+endef
+
 ifeq ($(DRIVER),c)
 test demo shell: module =
 else
@@ -51,17 +57,22 @@ test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
 endif
 
 test:
+	$(check_driver)
 	$(module)
-	$(WITH) kernel,qemu,qemu_unpatched,guest tests/run
+	@mkdir -p build && rm -f build/env.tap
+	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
+	$(WITH) kernel,qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
 
 test-host:
 	$(WITH) root tests/host/run
 
 demo:
+	$(check_driver)
 	$(module)
 	$(WITH) kernel,qemu,guest tests/guest/demo
 
 shell:
+	$(check_driver)
 	$(module)
 	$(WITH) kernel,qemu,guest tests/guest/shell
 
@@ -72,8 +83,7 @@ fmt-check:
 	$(WITH) root rustfmt --check $(wildcard *.rs)
 
 clippy:
-	$(WITH) kernel $(BUILD_MODULE) clean
-	$(WITH) kernel $(BUILD_MODULE) -s CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+	$(WITH) kernel tests/env/clippy
 
 update:
 	$(WITH) update

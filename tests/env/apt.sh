@@ -14,6 +14,7 @@ mirrors() {
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
 	candidates=$(apt-get update --print-uris 2>/dev/null |
 		sed -n "s#^'\\([^']*\\)/dists/\\($codename\\|stable\\|oldstable\\)/InRelease'.*#\\1#p" | sort -u)
+	# shellcheck disable=SC2016 # for apt
 	# apt knows whose archive it is once the host's package lists were fetched.
 	debian=$(apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
 		sed -n 's#^Debian \(.*[^/]\)/*$#\1#p' | sort -u)
@@ -111,8 +112,9 @@ apt_ask() {
 	key=$(printf '%s\n' "$arch" "$@" | sha256sum)
 	file=$CACHE/apt/resolved/${key:0:16}
 	if [ ! -s "$file" ]; then
-		error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$file.new") && [ -s "$file.new" ] ||
+		if ! error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$file.new") || [ ! -s "$file.new" ]; then
 			die "apt finds no answer to '$*' in $SUITE: ${error//$'\n'/; } (try 'make update')"
+		fi
 		mv "$file.new" "$file"
 	fi
 	cat "$file"

@@ -9,13 +9,13 @@ GUEST_PACKAGES=(
 )
 
 build_guest() {
-	local out=$1 root=$1/root lib
+	local root=$1/root lib
 	fetch_with_dependencies arm64 "${GUEST_PACKAGES[@]}"
 	with_dependencies arm64 "${GUEST_PACKAGES[@]}" | unpack "$root"
 	# Unpacking takes the guest's time: leave out what perf and a shell do not need.
 	lib=$root/usr/lib
 	rm -rf "$root"/usr/share/{bash-completion,bug,common-licenses,doc,gcc,info,lintian,locale,man,menu,perl,perl5,pixmaps,python3,zoneinfo} \
-		"$root"/usr/include "$root"/var "$root"/usr/bin/{perl,python3,pdb3,pydoc3}* \
+		"$root"/usr/include "${root:?}"/var "$root"/usr/bin/{perl,python3,pdb3,pydoc3}* \
 		"$lib"/{locale,python3*,perf-core/scripts,systemd,udev} "$lib"/*/{gconv,gawk,perl*,security,libperl*,libicudata*}
 	mkdir -p "$root"/{dev,proc,sys,tmp,run,root,out} "$root/usr/local/bin" "$root/lib/modules" "$root/var/tmp"
 	ln -s bash "$root/usr/bin/sh"
@@ -24,7 +24,6 @@ build_guest() {
 	echo 'root:x:0:' >"$root/etc/group"
 	cp "$TOP/tests/guest/init" "$root/init"
 	cp "$TOP/tests/guest/agent" "$root/usr/bin/agent"
-	# shellcheck disable=SC2016 # for the inner shell
 	WORKDIR=$root enter_root "$ROOT" bash -euo pipefail -c \
 		'find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc -R 0:0 --quiet | zstd -q -10 -T0 -o ../initramfs.zst'
 	rm -rf "$root"

@@ -33,7 +33,7 @@ want_kernel() {
 	kernel_resolve
 	# The release and the packages come first: they are build_kernel's arguments.
 	step kernel build_kernel "$kernel_release" "${kernel_packages[@]}" \
-		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tests/env/prepare-tree)" \
+		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tests/env/prepare-tree tests/env/compare-symbols)" \
 		"$(root_versions '(rustc|rust-src|bindgen|libclang1-19|gcc-14-aarch64-linux-gnu|binutils-aarch64-linux-gnu|pahole)')"
 	export ARM_SPE_KERNEL=$result/tree ARM_SPE_STOCK=$result/stock ARM_SPE_RELEASE=$kernel_release
 }

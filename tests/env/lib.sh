@@ -30,8 +30,9 @@ check_host() {
 	need unshare util-linux
 	need mount mount
 	need awk mawk
-	mkdir -p "$CACHE/log" 2>/dev/null && [ -w "$CACHE" ] ||
+	if ! mkdir -p "$CACHE/log" 2>/dev/null || [ ! -w "$CACHE" ]; then
 		die "cannot write to the cache $CACHE: free space there, or name another place in ARM_SPE_CACHE"
+	fi
 	CACHE=$(cd "$CACHE" && pwd -P)
 }
 

@@ -15,8 +15,10 @@ build_qemu() {
 		esac
 	done < <(qemu_source)
 	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/qemu/build.sh" "$out/source" "$out/built" ${variant:+"$variant"}
-	mkdir "$out/built/python"
+	# The QMP library of the same version, and the style checker.
+	mkdir "$out/built/python" "$out/built/scripts"
 	cp -r "$out/source/python/qemu" "$out/built/python/"
+	cp "$out/source/scripts/checkpatch.pl" "$out/built/scripts/"
 	rm -rf "$out/source"
 }
 
@@ -24,7 +26,7 @@ QEMU_BUILT_WITH='(gcc-14|libc6-dev|libglib2.0-dev|libpixman-1-dev|libfdt-dev|mes
 
 want_qemu() {
 	want_root
-	step qemu build_qemu "" -- "$(qemu_source)" "$(cd "$TOP" && files_hash tests/qemu/{build.sh,patches,*.c})" \
+	step qemu build_qemu "" -- "$(qemu_source)" "$(cd "$TOP" && files_hash tests/qemu/{build.sh,patches,*.[ch]})" \
 		"$(root_versions "$QEMU_BUILT_WITH")"
 	export ARM_SPE_QEMU=$result/built
 }
