@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Driver for the Arm Statistical Profiling Extension (SPE), for `perf record -e arm_spe//`.
+//!
+//! The rooms, from the hardware up:
+//!
+//! | file | what is done there |
+//! | --- | --- |
+//! | `sysreg.rs` | the registers and barriers; the only inline assembly |
+//! | `features.rs` | what the ID registers say; pure |
+//! | `syndrome.rs` | why the unit stopped; pure |
+//! | `event.rs` | the user ABI: `perf_event_attr` to registers; pure |
+//! | `offset.rs` | where in the AUX buffer the unit may write; pure |
+//! | `perf.rs` | a safe face for `struct pmu` and the AUX buffer |
+//! | `percpu.rs` | a value for each CPU |
+//! | `aux_buffer.rs` | the mapping of the AUX buffer, and sessions in it |
+//! | `state.rs` | the state machine of one unit |
+//! | `irq.rs` | the units of a device, and their interrupt |
+//! | `hotplug.rs` | CPUs that come and go |
+//! | `pmu.rs` | the callbacks of perf |
+//! | `sysfs.rs` | the files of the PMU |
+//!
+//! This file finds the devices.
+
+mod aux_buffer;
+mod bindings;
+mod event;
+mod features;
+mod hotplug;
+mod irq;
+mod offset;
+mod percpu;
+mod perf;
+mod pmu;
+mod state;
+mod syndrome;
+mod sysfs;
+mod sysreg;
+
+use crate::{
+    features::{
+        Reading,
+        Unusable, //
+    },
+    irq::{
+        Handler,
+        Units, //
+    },
+    perf::Registration,
+    pmu::{
+        Spe,
+        Traits, //
+    },
+    sysreg::{
+        isb,
+        Register,
+        ID_AA64DFR0_EL1,
+        PMBIDR_EL1,
+        PMSEVFR_EL1,
+        PMSIDR_EL1, //
+    }, //
+};
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering, //
+};
+use kernel::{
+    bindings as c,
+    cpu::CpuId,
+    device::{
+        Core,
+        Device, //
+    },
+    driver,
+    of,
+    platform,
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    types::Opaque, //
+};
+
+/// The name of the driver, its interrupt and its hotplug state; that of the C driver.
+const NAME: &CStr = c"arm_spe_pmu";
+
+/// The units of one device, ready for perf.
+///
+/// The fields are dropped in their order: first nobody can open events any more, then the units are
+/// turned off, then the interrupt is freed.
+#[pin_data]
+struct SpeDevice {
+    #[pin]
+    pmu: Registration<Spe>,
+    #[pin]
+    ready: hotplug::Instance<Spe>,
+    handler: Handler<Spe>,
+}
+
+impl platform::Driver for SpeDevice {
+    type IdInfo = ();
+    type Data<'bound> = Self;
+    const OF_ID_TABLE: Option<of::IdTable<Self::IdInfo>> = Some(&OF_TABLE);
+
+    fn probe<'bound>(
+        pdev: &'bound platform::Device<Core<'_>>,
+        _id_info: Option<&'bound Self::IdInfo>,
+    ) -> impl PinInit<Self, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            let dev: &Device = pdev.as_ref();
+            refuse_unmapped_kernel(dev)?;
+
+            let units = Arc::new(Units::find(pdev)?, GFP_KERNEL)?;
+            let traits = examine(dev, &units)?;
+            log(dev, &units, &traits);
+            Ok(try_pin_init!(Self {
+                handler: Handler::request(units.clone(), NAME)?,
+                ready <- hotplug::Instance::new(units.clone()),
+                pmu <- Registration::new(
+                    Spe { units, traits },
+                    name()?,
+                    dev,
+                    &sysfs::GROUPS,
+                    kernel::module::this_module::<SpeModule>(),
+                ),
+            }))
+        })
+    }
+}
+
+/// A kernel that is unmapped while user space runs (KPTI) is no place to write to while that is
+/// sampled: the unit would take a translation fault on the buffer at once.
+fn refuse_unmapped_kernel(dev: &Device) -> Result {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+
+    let cap = bindings::ARM64_UNMAP_KERNEL_AT_EL0 as usize;
+    // SAFETY: The array holds a bit for each capability, and does not change once the machine has
+    // booted.
+    let word = unsafe {
+        (&raw const c::system_cpucaps)
+            .cast::<usize>()
+            .add(cap / usize::BITS as usize)
+            .read()
+    };
+    if word & 1 << (cap % usize::BITS as usize) == 0 {
+        return Ok(());
+    }
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        dev_warn!(
+            dev,
+            "profiling buffer inaccessible. Try passing \"kpti=off\" on the kernel command line\n"
+        );
+    }
+    Err(EPERM)
+}
+
+/// Asks the unit of one CPU what it can do; the others are taken to be alike.
+fn examine(dev: &Device, units: &Units<Spe>) -> Result<Traits> {
+    let (cpu, found) = percpu::run_on_any(units.cpus(), || (CpuId::current().as_u32(), read_ids()))
+        .map_err(|_| ENXIO)?;
+    match found {
+        Ok(ids) => {
+            warn_reserved(dev, "Interval", ids.sampling.min_interval, 8);
+            warn_reserved(dev, "CountSize", ids.sampling.count_size, 2);
+            Ok(Traits {
+                version: ids.version,
+                features: ids.sampling.features,
+                min_interval: ids.sampling.min_interval.value,
+                count_size: ids.sampling.count_size.value,
+                event_filter: ids.event_filter,
+                max_record: ids.sampling.max_record,
+                align: ids.align,
+            })
+        }
+        Err(unusable) => {
+            match unusable {
+                Unusable::Version(code) => dev_err!(
+                    dev,
+                    "unsupported ID_AA64DFR0_EL1.PMSVer [{}] on CPU {}\n",
+                    code,
+                    cpu
+                ),
+                Unusable::Owned => {
+                    dev_err!(dev, "profiling buffer owned by higher exception level\n")
+                }
+                Unusable::Align(code) => {
+                    dev_err!(dev, "unsupported PMBIDR.Align [{}] on CPU {}\n", code, cpu)
+                }
+                Unusable::MaxSize(code) => dev_err!(
+                    dev,
+                    "unsupported PMSIDR_EL1.MaxSize [{}] on CPU {}\n",
+                    code,
+                    cpu
+                ),
+            }
+            Err(ENXIO)
+        }
+    }
+}
+
+/// What the ID registers of this CPU say.
+struct Ids {
+    version: u64,
+    align: u64,
+    sampling: features::Sampling,
+    event_filter: u64,
+}
+
+/// Reads the ID registers of this CPU, each only after those that say that it is there.
+fn read_ids() -> Result<Ids, Unusable> {
+    let version = features::version(ID_AA64DFR0_EL1::read())?;
+    let align = features::alignment(PMBIDR_EL1::read())?;
+    let sampling = features::sampling(PMSIDR_EL1::read(), version)?;
+
+    // Bits of events that the unit does not know cannot be set.
+    PMSEVFR_EL1::from_bits(u64::MAX).write();
+    isb();
+    let event_filter = PMSEVFR_EL1::read().bits();
+
+    Ok(Ids {
+        version,
+        align,
+        sampling,
+        event_filter,
+    })
+}
+
+fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
+    if let Some(code) = reading.reserved {
+        dev_warn!(
+            dev,
+            "unknown PMSIDR_EL1.{} [{}]; assuming {}\n",
+            field,
+            code,
+            assumed
+        );
+    }
+}
+
+/// Says in the log what was found, in the words of the C driver.
+fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
+    // SAFETY: The format takes: the version, the number of bits and the pointer of a mask, two
+    // sizes, and 64 bits. The C function is used because only C prints CPU lists.
+    unsafe {
+        c::_dev_info(
+            perf::device_ptr(dev),
+            c"probed SPEv1.%llu for CPUs %*pbl [max_record_sz %llu, align %llu, features 0x%llx]\n"
+                .as_ptr()
+                .cast(),
+            traits.version,
+            kernel::cpu::nr_cpu_ids(),
+            units.cpus().as_raw(),
+            traits.max_record,
+            traits.align,
+            traits.features.0,
+        )
+    };
+}
+
+/// The name of the next PMU: `arm_spe_0`, `arm_spe_1`, and so on.
+fn name() -> Result<CString> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let index = NEXT.fetch_add(1, Ordering::Relaxed);
+    CString::try_from_fmt(fmt!("arm_spe_{}", index))
+}
+
+kernel::of_device_table!(
+    OF_TABLE,
+    <SpeDevice as platform::Driver>::IdInfo,
+    [(
+        of::DeviceId::new(c"arm,statistical-profiling-extension-v1"),
+        ()
+    )]
+);
+
+/// The names of platform devices: on ACPI machines the kernel makes one with this name.
+#[export_name = "__mod_device_table__0__kmod_arm_spe_pmu__platform__PLATFORM_TABLE"]
+static PLATFORM_TABLE: PlatformTable = PlatformTable([
+    c::platform_device_id {
+        name: {
+            let mut name = [0; 24];
+            let mut n = 0;
+            while n < bindings::ARMV8_SPE_PDEV_NAME.len() {
+                name[n] = bindings::ARMV8_SPE_PDEV_NAME[n];
+                n += 1;
+            }
+            name
+        },
+        driver_data: 0,
+    },
+    // SAFETY: All of the structure may be zero; such an entry ends the table.
+    unsafe { core::mem::zeroed() },
+]);
+
+#[repr(transparent)]
+struct PlatformTable([c::platform_device_id; 2]);
+
+// SAFETY: Nobody writes to the table.
+unsafe impl Sync for PlatformTable {}
+
+/// The platform adapter of the kernel crate, and what it leaves out: matching by the name of a
+/// platform device.
+struct Adapter;
+
+type Platform = platform::Adapter<SpeDevice>;
+
+// SAFETY: All is that of the kernel crate's adapter.
+unsafe impl driver::DriverLayout for Adapter {
+    type DriverType = <Platform as driver::DriverLayout>::DriverType;
+    type DriverData<'bound> = <Platform as driver::DriverLayout>::DriverData<'bound>;
+    const DEVICE_DRIVER_OFFSET: usize = <Platform as driver::DriverLayout>::DEVICE_DRIVER_OFFSET;
+}
+
+// SAFETY: Registered and unregistered by the kernel crate's adapter.
+unsafe impl driver::RegistrationOps for Adapter {
+    unsafe fn register(
+        driver: &Opaque<Self::DriverType>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        // SAFETY: The driver is not registered yet; the table is static, and ends with an empty
+        // entry.
+        unsafe {
+            (*driver.get()).id_table = PLATFORM_TABLE.0.as_ptr();
+            // As the C driver: a device is let go with the module, which waits for the events that
+            // are open.
+            (*driver.get()).driver.suppress_bind_attrs = true;
+        }
+        // SAFETY: By the requirements of this function.
+        unsafe { Platform::register(driver, name, module) }
+    }
+
+    unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
+        // SAFETY: By the requirements of this function.
+        unsafe { Platform::unregister(driver) }
+    }
+}
+
+/// The module. The fields are dropped in their order: the devices go before the hotplug callbacks.
+#[pin_data]
+struct SpeModule {
+    #[pin]
+    driver: driver::Registration<Adapter>,
+    hotplug: hotplug::Callbacks<Spe>,
+}
+
+impl kernel::InPlaceModule for SpeModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        pr_info!("Rust driver for the Arm Statistical Profiling Extension\n");
+        try_pin_init!(Self {
+            hotplug: hotplug::Callbacks::register(NAME)?,
+            driver <- driver::Registration::new(NAME, module),
+        })
+    }
+}
+
+module! {
+    type: SpeModule,
+    name: "arm_spe_pmu",
+    authors: ["The arm_spe_pmu developers"],
+    description: "Perf driver for the Arm Statistical Profiling Extension, in Rust",
+    license: "GPL v2",
+}

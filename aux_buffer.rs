@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The AUX buffer: its mapping, and the sessions in which the unit writes to it.
+//!
+//! A [`Buffer`] lives as long as user space keeps the AUX area mapped. A [`Session`] is one stretch
+//! of sampling into it, from `perf_aux_output_begin()` to `perf_aux_output_end()`; the pure
+//! arithmetic of where it may write is in [`crate::offset`].
+
+use crate::{
+    bindings,
+    offset::{
+        Circle,
+        Geometry,
+        Next,
+        Window, //
+    },
+    perf::{
+        AuxFlags,
+        AuxSession,
+        Held,
+        Pmu, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings::NUMA_NO_NODE,
+    ffi::{
+        c_uint,
+        c_void, //
+    },
+    page::PAGE_SIZE,
+    prelude::*, //
+};
+
+/// An AUX buffer, mapped so that the unit sees one range of addresses.
+///
+/// # Invariants
+///
+/// From `base` on, as many bytes as `geometry` says are mapped and writable, and nothing but the
+/// unit, this driver's padding and readers in user space access them.
+pub(crate) struct Buffer {
+    base: NonNull<u8>,
+    geometry: Geometry,
+    circular: bool,
+}
+
+// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session at a
+// time.
+unsafe impl Send for Buffer {}
+
+// SAFETY: As above; a shared reference lets nobody access the memory.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
+    /// `circular`: nobody drains the buffer, it is overwritten.
+    ///
+    /// There must be two pages at the least: with a single one, head and limit would soon share it.
+    /// In a circular buffer the unit writes to one half at a time, so that it needs pages in
+    /// each.
+    pub(crate) fn map(
+        pages: &[NonNull<c_void>],
+        align: u64,
+        record: u64,
+        circular: bool,
+    ) -> Result<Self> {
+        let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
+        let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
+
+        let mut list = KVec::from_elem(core::ptr::null_mut(), pages.len(), GFP_KERNEL)?;
+        for (entry, page) in list.iter_mut().zip(pages) {
+            *entry = virt_to_page(*page);
+        }
+        // SAFETY: The list has as many valid page pointers. It is not needed once the mapping is
+        // made.
+        //
+        // Of the functions that map pages, this is the one that knows by itself which attributes
+        // normal memory of the kernel has on this machine. C spells them as a macro, which
+        // no binding can reach.
+        let base =
+            unsafe { bindings::vm_map_ram(list.as_mut_ptr(), list.len() as c_uint, NUMA_NO_NODE) };
+        // INVARIANT: these pages are mapped now, one after another; perf leaves them to the driver
+        // until `free_aux`.
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+            geometry,
+            circular,
+        })
+    }
+
+    /// The address of `offset`.
+    #[inline]
+    fn address(&self, offset: u64) -> u64 {
+        (self.base.as_ptr() as u64).wrapping_add(offset)
+    }
+
+    /// Zeroes `bytes` from `offset` on; what would be outside of the buffer is left alone.
+    fn clear(&self, offset: u64, bytes: u64) {
+        let bytes = bytes.min(self.geometry.size().saturating_sub(offset));
+        // SAFETY: The range is within the buffer, which is mapped, and belongs to the session that
+        // the caller holds.
+        unsafe {
+            self.base
+                .as_ptr()
+                .add(offset as usize)
+                .write_bytes(0, bytes as usize)
+        };
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let pages = self.geometry.size() as usize / PAGE_SIZE;
+        // SAFETY: By the invariants so many pages are mapped at `base`. No session is left: perf
+        // frees a buffer after the last one has ended.
+        unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
+    }
+}
+
+/// The `struct page` of an address in the linear map (`virt_to_page()`, an inline function in C;
+/// see `arch/arm64/include/asm/memory.h`).
+fn virt_to_page(address: NonNull<c_void>) -> *mut kernel::bindings::page {
+    // The top byte may be a tag (KASAN); in a kernel address it is all ones.
+    let address = address.as_ptr() as usize | 0xff << 56;
+    let index = address.wrapping_sub(bindings::PAGE_OFFSET as usize) / PAGE_SIZE;
+    let page = index.wrapping_mul(bindings::STRUCT_PAGE_SIZE as usize);
+    (bindings::VMEMMAP_START as usize).wrapping_add(page) as *mut _
+}
+
+/// Where the unit may write: addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// The address of the first byte.
+    pub(crate) start: u64,
+    /// The address after the last byte; a page boundary.
+    pub(crate) limit: u64,
+}
+
+/// A stretch of sampling into a buffer.
+///
+/// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
+/// it, and nothing that was derived from the buffer is left to be named.
+pub(crate) struct Session<T: Pmu<Aux = Buffer>> {
+    aux: AuxSession<T>,
+    /// The offset of the first byte that the unit writes.
+    start: u64,
+    /// The offset after the last byte that the unit may write.
+    limit: u64,
+}
+
+/// Why no session was begun. In each case the session, if there was one, is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSession {
+    /// perf did not give a buffer: none is mapped, or its reader has not made any room.
+    NoBuffer,
+    /// There is room, but none that the hardware could write to. perf was told that data is
+    /// missing.
+    NoRoom,
+}
+
+impl<T: Pmu<Aux = Buffer>> Session<T> {
+    /// Begins a session of `event`.
+    #[inline]
+    pub(crate) fn begin(event: Held<T>) -> Result<Self, NoSession> {
+        let mut aux = AuxSession::begin(event).ok_or(NoSession::NoBuffer)?;
+
+        if aux.aux().circular {
+            let Circle { pad, head, limit } = aux.aux().geometry.circle(aux.head());
+            if pad > 0 {
+                let from = aux.aux().geometry.offset(aux.head());
+                aux.aux().clear(from, pad);
+            }
+            aux.set_head(head);
+            return Ok(Self {
+                aux,
+                start: head,
+                limit,
+            });
+        }
+
+        loop {
+            let window = Window {
+                head: aux.head(),
+                space: aux.space(),
+                wakeup: aux.wakeup(),
+            };
+            let start = aux.aux().geometry.offset(window.head);
+            match aux.aux().geometry.next(window) {
+                Next::Write { limit } => return Ok(Self { aux, start, limit }),
+                Next::Pad(pad) => Self::pad(&mut aux, start, pad),
+                Next::NoRoom { pad } => {
+                    Self::pad(&mut aux, start, pad);
+                    aux.flag(AuxFlags::TRUNCATED);
+                    aux.end(0);
+                    return Err(NoSession::NoRoom);
+                }
+            }
+        }
+    }
+
+    /// Gives `bytes` that cannot be written to back to perf, from the offset `head` on.
+    fn pad(aux: &mut AuxSession<T>, head: u64, bytes: u64) {
+        if bytes > 0 {
+            // Padding may run over the end of the buffer, when all that is left is of no use.
+            let first = bytes.min(aux.aux().geometry.size().wrapping_sub(head));
+            aux.aux().clear(head, first);
+            aux.aux().clear(0, bytes.wrapping_sub(first));
+            aux.skip(bytes);
+        }
+    }
+
+    /// Where the unit may write.
+    #[inline]
+    pub(crate) fn span(&self) -> Span {
+        let buffer = self.aux.aux();
+        Span {
+            start: buffer.address(self.start),
+            limit: buffer.address(self.limit),
+        }
+    }
+
+    /// Marks the data.
+    #[inline]
+    pub(crate) fn flag(&mut self, flags: AuxFlags) {
+        self.aux.flag(flags);
+    }
+
+    /// Ends the session after the unit has written up to the address `pointer`.
+    ///
+    /// A pointer outside of the session's part of the buffer is not believed: nothing is taken as
+    /// written, and perf is told that data is missing. Returns whether the pointer was
+    /// believed.
+    #[inline]
+    pub(crate) fn end(mut self, pointer: u64) -> bool {
+        let Span { start, limit } = self.span();
+        let sane = (start..=limit).contains(&pointer);
+        let written = if sane { pointer.wrapping_sub(start) } else { 0 };
+        if !sane {
+            self.aux.flag(AuxFlags::TRUNCATED);
+        }
+        if self.aux.aux().circular {
+            self.aux.set_head(self.start.wrapping_add(written));
+        }
+        self.aux.end(written);
+        sane
+    }
+}

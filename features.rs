@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the ID registers say this CPU's profiling unit can do.
+//!
+//! Pure: registers in, plain values or a refusal out. Whatever the registers hold, the values that
+//! come out are ones that the rest of the driver can work with.
+
+use crate::sysreg::{
+    Register,
+    ID_AA64DFR0_EL1,
+    PMBIDR_EL1,
+    PMSIDR_EL1, //
+};
+
+/// The largest record and the largest alignment that the driver works with, in bytes. Larger values
+/// are reserved.
+const LARGEST: u64 = 2048;
+
+/// A set of optional features. The bits are those of the line that the driver logs at probe, which
+/// scripts may know from the C driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features(pub(crate) u64);
+
+impl Features {
+    /// Needed by what every unit has.
+    pub(crate) const NONE: Self = Self(0);
+    /// `PMSIDR_EL1.FE`: filtering by events.
+    pub(crate) const EVENT_FILTER: Self = Self(1 << 0);
+    /// `PMSIDR_EL1.FT`: filtering by type of operation.
+    pub(crate) const TYPE_FILTER: Self = Self(1 << 1);
+    /// `PMSIDR_EL1.FL`: filtering by latency.
+    pub(crate) const LATENCY_FILTER: Self = Self(1 << 2);
+    /// `PMSIDR_EL1.ArchInst`: architectural instructions are sampled.
+    pub(crate) const ARCH_INST: Self = Self(1 << 3);
+    /// `PMSIDR_EL1.LDS`: records have data sources.
+    pub(crate) const DATA_SOURCE: Self = Self(1 << 4);
+    /// `PMSIDR_EL1.ERnd`: how the random number enters the interval.
+    pub(crate) const ERND: Self = Self(1 << 5);
+    /// `PMSIDR_EL1.FnE`: inverted filtering by events.
+    pub(crate) const INVERTED_EVENT_FILTER: Self = Self(1 << 6);
+    /// SPEv1p2: `PMBLIMITR_EL1.FM` can discard.
+    pub(crate) const DISCARD: Self = Self(1 << 7);
+    /// `PMSIDR_EL1.EFT`: type filters with masks, SIMD and floating point.
+    pub(crate) const EXTENDED_TYPE_FILTER: Self = Self(1 << 8);
+    /// `PMSIDR_EL1.FDS`: filtering by data source.
+    pub(crate) const DATA_SOURCE_FILTER: Self = Self(1 << 9);
+
+    /// Whether all of `other` is in this set.
+    pub(crate) fn contain(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    fn add(&mut self, other: Self, present: bool) {
+        if present {
+            self.0 |= other.0;
+        }
+    }
+}
+
+/// Why a unit cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// `ID_AA64DFR0_EL1.PMSVer` is 0: this CPU has no SPE.
+    Version(u64),
+    /// `PMBIDR_EL1.P`: firmware or a hypervisor keeps the buffer for itself.
+    Owned,
+    /// `PMBIDR_EL1.Align` is reserved.
+    Align(u64),
+    /// `PMSIDR_EL1.MaxSize` is reserved.
+    MaxSize(u64),
+}
+
+/// The version of the extension: `n` stands for SPEv1p`n`.
+pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
+    match dfr0.get(ID_AA64DFR0_EL1::PMSVer) {
+        0 => Err(Unusable::Version(0)),
+        code => Ok(code.wrapping_sub(1)),
+    }
+}
+
+/// The alignment of the write pointer in bytes, a power of two up to 2048.
+///
+/// To be asked before `PMSIDR_EL1` is touched: where the buffer is owned by a higher exception
+/// level, reading that may trap.
+pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
+    if pmbidr.has(PMBIDR_EL1::P) {
+        return Err(Unusable::Owned);
+    }
+    let code = pmbidr.get(PMBIDR_EL1::ALIGN);
+    match 1_u64.wrapping_shl(code as u32) {
+        align if align <= LARGEST => Ok(align),
+        _ => Err(Unusable::Align(code)),
+    }
+}
+
+/// What a register field says, or what the driver takes instead if the field holds a reserved
+/// value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// The meaning to go by.
+    pub(crate) value: u64,
+    /// The reserved code that was read, if it was one.
+    pub(crate) reserved: Option<u64>,
+}
+
+/// What `PMSIDR_EL1` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sampling {
+    /// The optional features.
+    pub(crate) features: Features,
+    /// The recommended minimal interval in operations; no limit of the hardware.
+    pub(crate) min_interval: Reading,
+    /// The width of the counters in a record, in bits.
+    pub(crate) count_size: Reading,
+    /// The largest record in bytes, a power of two from 16 to 2048.
+    pub(crate) max_record: u64,
+}
+
+/// Decodes `PMSIDR_EL1` of a unit of SPEv1p`version`.
+pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<Sampling, Unusable> {
+    let mut features = Features::NONE;
+    for (feature, field) in [
+        (Features::EVENT_FILTER, PMSIDR_EL1::FE),
+        (Features::INVERTED_EVENT_FILTER, PMSIDR_EL1::FnE),
+        (Features::TYPE_FILTER, PMSIDR_EL1::FT),
+        (Features::LATENCY_FILTER, PMSIDR_EL1::FL),
+        (Features::ARCH_INST, PMSIDR_EL1::ARCHINST),
+        (Features::DATA_SOURCE, PMSIDR_EL1::LDS),
+        (Features::ERND, PMSIDR_EL1::ERND),
+        (Features::EXTENDED_TYPE_FILTER, PMSIDR_EL1::EFT),
+        (Features::DATA_SOURCE_FILTER, PMSIDR_EL1::FDS),
+    ] {
+        features.add(feature, pmsidr.has(field));
+    }
+    features.add(Features::DISCARD, version >= 2);
+
+    let code = pmsidr.get(PMSIDR_EL1::MAXSIZE);
+    let max_record = match 1_u64.wrapping_shl(code as u32) {
+        size @ 16..=LARGEST => size,
+        _ => return Err(Unusable::MaxSize(code)),
+    };
+
+    Ok(Sampling {
+        features,
+        min_interval: min_interval(pmsidr.get(PMSIDR_EL1::INTERVAL)),
+        count_size: count_size(pmsidr.get(PMSIDR_EL1::COUNTSIZE)),
+        max_record,
+    })
+}
+
+/// `PMSIDR_EL1.Interval`: a list of codes with gaps. A reserved one is taken for the longest
+/// interval.
+fn min_interval(code: u64) -> Reading {
+    let (value, reserved) = match code {
+        0 => (256, None),
+        2 => (512, None),
+        3 => (768, None),
+        4 => (1024, None),
+        5 => (1536, None),
+        6 => (2048, None),
+        7 => (3072, None),
+        8 => (4096, None),
+        _ => (4096, Some(code)),
+    };
+    Reading { value, reserved }
+}
+
+/// `PMSIDR_EL1.CountSize`. A reserved code is taken for the narrower counter.
+fn count_size(code: u64) -> Reading {
+    let (value, reserved) = match code {
+        2 => (12, None),
+        3 => (16, None),
+        _ => (12, Some(code)),
+    };
+    Reading { value, reserved }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One value for each CPU, and functions that run on a certain CPU.
+
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings,
+    cpu::{
+        nr_cpu_ids,
+        CpuId, //
+    },
+    cpumask::Cpumask,
+    error::to_result,
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*, //
+};
+
+/// One `T` for each CPU that may ever exist.
+///
+/// # Invariants
+///
+/// `base` is the cookie of a per-CPU allocation that holds an initialised `T` for each possible
+/// CPU.
+pub(crate) struct PerCpu<T: 'static> {
+    base: NonNull<T>,
+}
+
+// SAFETY: Each value is only used on its own CPU, see `PerCpu::get`, but it is made and dropped on
+// another one.
+unsafe impl<T: Send> Send for PerCpu<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Send> Sync for PerCpu<T> {}
+
+impl<T> PerCpu<T> {
+    /// Allocates and makes a value for each possible CPU. May sleep.
+    pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
+        // SAFETY: `T` fits into a page, as the allocator asks, and its alignment is a power of two.
+        let base = unsafe {
+            bindings::pcpu_alloc_noprof(
+                size_of::<T>(),
+                align_of::<T>(),
+                false,
+                bindings::GFP_KERNEL,
+            )
+        };
+        let base: NonNull<T> = NonNull::new(base.cast()).ok_or(ENOMEM)?;
+        for cpu in possible_cpus() {
+            // SAFETY: The allocation has room for a `T` on each possible CPU, and nobody else knows
+            // of it yet.
+            unsafe { slot(base, cpu).write(make()) };
+        }
+        // INVARIANT: just done.
+        Ok(Self { base })
+    }
+
+    /// The cookie, for C functions that find the value of their CPU by it.
+    pub(crate) fn as_raw(&self) -> *mut c_void {
+        self.base.as_ptr().cast()
+    }
+
+    /// The value of the current CPU.
+    ///
+    /// # Safety
+    ///
+    /// The reference must not be used after the task may have moved to another CPU.
+    #[inline]
+    pub(crate) unsafe fn get(&self) -> &T {
+        // SAFETY: By the invariants there is a value for each CPU; by the requirements of this
+        // function no other CPU uses this one at the same time.
+        unsafe { &*slot(self.base, CpuId::current().as_u32()) }
+    }
+}
+
+impl<T> Drop for PerCpu<T> {
+    fn drop(&mut self) {
+        for cpu in possible_cpus() {
+            // SAFETY: By the invariants there is a value, and nobody can use it any more.
+            unsafe { slot(self.base, cpu).drop_in_place() };
+        }
+        // SAFETY: By the invariants this is a per-CPU allocation.
+        unsafe { bindings::free_percpu(self.as_raw()) };
+    }
+}
+
+/// Where the value of `cpu` is.
+///
+/// # Safety
+///
+/// `cpu` must be a possible CPU, and `base` the cookie of a per-CPU allocation.
+#[inline]
+unsafe fn slot<T>(base: NonNull<T>, cpu: u32) -> *mut T {
+    // SAFETY: The array has an entry for each possible CPU and does not change after boot. It is
+    // read through a raw pointer: the index is smaller than `nr_cpu_ids`.
+    let offset = unsafe {
+        (&raw const bindings::__per_cpu_offset)
+            .cast::<usize>()
+            .add(cpu as usize)
+            .read()
+    };
+    base.as_ptr().wrapping_byte_add(offset)
+}
+
+/// The numbers of the CPUs that may ever exist.
+fn possible_cpus() -> impl Iterator<Item = u32> {
+    // SAFETY: The mask is valid for ever and does not change after boot.
+    let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
+    (0..nr_cpu_ids()).filter(|&id| contains(possible, id))
+}
+
+/// Whether `mask` has the CPU number `id`.
+#[inline]
+pub(crate) fn contains(mask: &Cpumask, id: u32) -> bool {
+    CpuId::from_u32(id).is_some_and(|cpu| mask.test(cpu))
+}
+
+/// A function to run elsewhere, and room for what it returns.
+struct Call<F, R> {
+    function: ManuallyDrop<F>,
+    result: Option<R>,
+}
+
+impl<F: FnOnce() -> R, R> Call<F, R> {
+    fn new(function: F) -> Self {
+        Self {
+            function: ManuallyDrop::new(function),
+            result: None,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `call` must point to a `Self` that nobody else uses at the moment. To be called once.
+    unsafe extern "C" fn run(call: *mut c_void) {
+        // SAFETY: By the requirements of this function.
+        let call = unsafe { &mut *call.cast::<Self>() };
+        // SAFETY: Taken once.
+        let function = unsafe { ManuallyDrop::take(&mut call.function) };
+        call.result = Some(function());
+    }
+}
+
+/// Runs `function` on a CPU of `mask` that is online, with interrupts off, and waits for it.
+pub(crate) fn run_on_any<F: FnOnce() -> R + Send, R: Send>(
+    mask: &Cpumask,
+    function: F,
+) -> Result<R> {
+    let mut call = Call::new(function);
+    // SAFETY: `call` outlives the call, since this waits for it.
+    to_result(unsafe {
+        bindings::smp_call_function_any(
+            mask.as_raw(),
+            Some(Call::<F, R>::run),
+            (&raw mut call).cast(),
+            true.into(),
+        )
+    })?;
+    call.result.ok_or(ENXIO)
+}
+
+/// Runs `function` on the CPU number `id`, with interrupts off, and waits for it.
+pub(crate) fn run_on<F: FnOnce() -> R + Send, R: Send>(id: u32, function: F) -> Result<R> {
+    let mut call = Call::new(function);
+    // SAFETY: `call` outlives the call, since this waits for it.
+    to_result(unsafe {
+        bindings::smp_call_function_single(
+            id as c_int,
+            Some(Call::<F, R>::run),
+            (&raw mut call).cast(),
+            true.into(),
+        )
+    })?;
+    call.result.ok_or(ENXIO)
+}

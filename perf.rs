@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A safe face for performance monitoring units that write to perf's AUX buffer.
+//!
+//! A driver implements [`Pmu`] and keeps a [`Registration`]. What an event asks for is worked out
+//! once, in [`Pmu::event_init`], and stays with the event as its [`Pmu::EventData`]. Between
+//! [`AuxSession::begin`] and [`AuxSession::end`] the driver owns a part of the event's AUX buffer;
+//! the type makes sure that what was begun is ended once.
+//!
+//! C header: `include/linux/perf_event.h`
+
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings::{
+        attribute_group,
+        perf_event_task_context_perf_sw_context, //
+    },
+    device::Device,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
+    prelude::*,
+    str::CString,
+    types::Opaque, //
+};
+
+/// A performance monitoring unit.
+///
+/// perf calls [`Self::add`], [`Self::del`], [`Self::start`], [`Self::stop`] and [`Self::read`] with
+/// interrupts off, on the CPU that the event runs on.
+pub(crate) trait Pmu: Send + Sync + Sized + 'static {
+    /// What the driver keeps with each event: what it asks for, worked out.
+    type EventData: Send + Sync + 'static;
+
+    /// What the driver keeps with an AUX buffer.
+    type Aux: Send + Sync + 'static;
+
+    /// What the PMU can do: `PERF_PMU_CAP_*`.
+    const CAPABILITIES: u32;
+
+    /// Judges a new event of this PMU. May sleep.
+    fn event_init(&self, event: &Event<Self>) -> Result<KBox<Self::EventData>>;
+
+    /// Puts `event` on this CPU, and starts it if `flags` have [`Flags::START`]. If that fails the
+    /// event must not run: perf then takes its whole group off again.
+    fn add(&self, event: &Event<Self>, flags: Flags) -> Result;
+
+    /// Takes `event` off this CPU, with the effect of [`Self::stop`], and forgets it.
+    fn del(&self, event: &Event<Self>, flags: Flags);
+
+    /// Starts `event`. Cannot fail; [`Event::set_state`] tells perf whether it runs.
+    fn start(&self, event: &Event<Self>, flags: Flags);
+
+    /// Stops `event`.
+    fn stop(&self, event: &Event<Self>, flags: Flags);
+
+    /// Updates the count of `event`, if it has one.
+    fn read(&self, event: &Event<Self>);
+
+    /// Makes the AUX buffer of `event` out of `pages`, the kernel's addresses of single pages, as
+    /// many as perf was asked for (a power of two). `overwrite`: nobody drains the buffer. May
+    /// sleep.
+    ///
+    /// perf reports any failure as `ENOMEM`.
+    fn setup_aux(
+        &self,
+        event: &Event<Self>,
+        pages: &[NonNull<c_void>],
+        overwrite: bool,
+    ) -> Result<KBox<Self::Aux>>;
+}
+
+/// The flags of a callback: `PERF_EF_*`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flags(u32);
+
+impl Flags {
+    /// Start the event when it is added.
+    pub(crate) const START: Self = Self(bindings::PERF_EF_START);
+    /// Program the period again when it is started.
+    pub(crate) const RELOAD: Self = Self(bindings::PERF_EF_RELOAD);
+
+    /// Whether all of `other` is set.
+    #[inline]
+    pub(crate) fn contain(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[inline]
+    fn from_raw(flags: c_int) -> Self {
+        Self(flags as u32)
+    }
+}
+
+/// What perf is told of an event: `hw_perf_event.state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It runs.
+    Running,
+    /// It does not run (`PERF_HES_STOPPED`).
+    Stopped {
+        /// What perf knows of it is up to date (`PERF_HES_UPTODATE`).
+        up_to_date: bool,
+    },
+}
+
+/// An event of the PMU `T`.
+///
+/// # Invariants
+///
+/// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
+/// [`Registration<T>`] registered. Its `pmu_private` is null or comes from a `KBox<T::EventData>`,
+/// and is never changed once set.
+#[repr(transparent)]
+pub(crate) struct Event<T: Pmu>(Opaque<bindings::perf_event>, PhantomData<T>);
+
+impl<T: Pmu> Event<T> {
+    /// # Safety
+    ///
+    /// `ptr` must keep the invariants of [`Event`] during `'a`.
+    #[inline]
+    unsafe fn from_raw<'a>(ptr: *mut bindings::perf_event) -> &'a Self {
+        // SAFETY: `Event` is a transparent wrapper.
+        // INVARIANT: by the safety requirements of this function.
+        unsafe { &*ptr.cast() }
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::perf_event {
+        self.0.get()
+    }
+
+    /// The PMU of this event.
+    #[inline]
+    pub(crate) fn pmu(&self) -> &T {
+        // SAFETY: By the invariants `pmu` points into a `Registration<T>`, which outlives its
+        // events: unregistering waits for them.
+        unsafe { &(*Registration::<T>::from_pmu((*self.as_raw()).pmu)).driver }
+    }
+
+    /// What [`Pmu::event_init`] made for this event; `None` while that runs.
+    #[inline]
+    pub(crate) fn data(&self) -> Option<&T::EventData> {
+        // SAFETY: By the invariants the pointer is null or that of a box that lives as long as the
+        // event.
+        unsafe { (*self.as_raw()).pmu_private.cast::<T::EventData>().as_ref() }
+    }
+
+    /// The attributes that the event was opened with.
+    #[inline]
+    pub(crate) fn attr(&self) -> &bindings::perf_event_attr {
+        // SAFETY: The event is valid, and the attributes do not change while it is. (The exception,
+        // the period, is not read through this reference, see `sample_period`.)
+        unsafe { &(*self.as_raw()).attr }
+    }
+
+    /// `perf_event_attr.config1`.
+    pub(crate) fn config1(&self) -> u64 {
+        // SAFETY: All members of the union are plain integers of the same size.
+        unsafe { *self.attr().__bindgen_anon_3.config1 }
+    }
+
+    /// `perf_event_attr.config2`.
+    pub(crate) fn config2(&self) -> u64 {
+        // SAFETY: All members of the union are plain integers of the same size.
+        unsafe { *self.attr().__bindgen_anon_4.config2 }
+    }
+
+    /// The CPU that the event is bound to; `None` if it goes where its task goes.
+    #[inline]
+    pub(crate) fn cpu(&self) -> Option<u32> {
+        // SAFETY: The event is valid.
+        u32::try_from(unsafe { (*self.as_raw()).cpu }).ok()
+    }
+
+    /// The period that was asked for. `PERF_EVENT_IOC_PERIOD` changes it, while the event is
+    /// stopped.
+    #[inline]
+    pub(crate) fn sample_period(&self) -> u64 {
+        // SAFETY: The event is valid; perf and its callbacks change the field on one CPU at a time.
+        unsafe { (*self.as_raw()).hw.sample_period }
+    }
+
+    /// Tells perf the period that is really used.
+    #[inline]
+    pub(crate) fn set_sample_period(&self, period: u64) {
+        // SAFETY: As for `sample_period`.
+        unsafe { (*self.as_raw()).hw.sample_period = period };
+    }
+
+    #[inline]
+    fn period_left_ptr(&self) -> *mut u64 {
+        // SAFETY: The event is valid. The member of the union is the one for events that sample.
+        unsafe {
+            let sampling = (&raw mut (*self.as_raw()).hw.__bindgen_anon_2.__bindgen_anon_1)
+                .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
+            // `local64_t` wraps a 64-bit integer.
+            (&raw mut (*sampling).period_left).cast()
+        }
+    }
+
+    /// What is left of the current period.
+    #[inline]
+    pub(crate) fn period_left(&self) -> u64 {
+        // SAFETY: Valid and aligned, see `period_left_ptr`. Others may read it at the same time:
+        // hence volatile.
+        unsafe { self.period_left_ptr().read_volatile() }
+    }
+
+    /// Keeps what is left of the current period.
+    #[inline]
+    pub(crate) fn set_period_left(&self, left: u64) {
+        // SAFETY: As for `period_left`.
+        unsafe { self.period_left_ptr().write_volatile(left) };
+    }
+
+    /// Tells perf whether the event runs.
+    #[inline]
+    pub(crate) fn set_state(&self, state: State) {
+        let bits = match state {
+            State::Running => 0,
+            State::Stopped { up_to_date: false } => bindings::PERF_HES_STOPPED,
+            State::Stopped { up_to_date: true } => {
+                bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE
+            }
+        };
+        // SAFETY: The event is valid; the field belongs to the callbacks of the PMU.
+        unsafe { (*self.as_raw()).hw.state = bits as c_int };
+    }
+}
+
+/// An event that was added to this CPU and not deleted yet.
+///
+/// # Invariants
+///
+/// The pointer is that of a valid [`Event`]: whoever holds it gives it up before [`Pmu::del`] of
+/// the event returns.
+pub(crate) struct Held<T: Pmu>(NonNull<Event<T>>);
+
+impl<T: Pmu> Clone for Held<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Pmu> Copy for Held<T> {}
+
+impl<T: Pmu> PartialEq for Held<T> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<T: Pmu> Held<T> {
+    /// # Safety
+    ///
+    /// No copy of what is returned may be used after [`Pmu::del`] of `event` has returned.
+    #[inline]
+    pub(crate) unsafe fn new(event: &Event<T>) -> Self {
+        // INVARIANT: by the safety requirements of this function.
+        Self(NonNull::from(event))
+    }
+}
+
+impl<T: Pmu> core::ops::Deref for Held<T> {
+    type Target = Event<T>;
+
+    #[inline]
+    fn deref(&self) -> &Event<T> {
+        // SAFETY: By the invariants the event is valid.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// Whether the current task may profile the kernel (`perf_event_paranoid`, `CAP_PERFMON`).
+pub(crate) fn allow_kernel() -> Result {
+    // SAFETY: Has no requirements.
+    to_result(unsafe { bindings::perf_allow_kernel() })
+}
+
+/// What a piece of AUX data suffers from: `PERF_AUX_FLAG_*`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AuxFlags(u32);
+
+impl AuxFlags {
+    /// Data is missing at the end. perf stops the event.
+    pub(crate) const TRUNCATED: Self = Self(bindings::PERF_AUX_FLAG_TRUNCATED);
+    /// The last piece is not complete.
+    pub(crate) const PARTIAL: Self = Self(bindings::PERF_AUX_FLAG_PARTIAL);
+    /// Samples were dropped because others were in flight.
+    pub(crate) const COLLISION: Self = Self(bindings::PERF_AUX_FLAG_COLLISION);
+}
+
+/// The right to write to a part of an event's AUX buffer. The session is ended before the event is
+/// deleted: it is made from a [`Held`] event, and goes where that goes.
+///
+/// Dropping the session ends it as if nothing had been written.
+///
+/// # Invariants
+///
+/// `perf_aux_output_begin()` filled in `handle`, and `perf_aux_output_end()` was not called on it
+/// since. (perf keeps no pointer to a handle: it may be moved.) The AUX buffer behind it was made
+/// by [`Pmu::setup_aux`] of `T`.
+pub(crate) struct AuxSession<T: Pmu> {
+    handle: bindings::perf_output_handle,
+    aux: NonNull<T::Aux>,
+}
+
+impl<T: Pmu> AuxSession<T> {
+    /// Asks perf for room. `None` if there is no buffer, or no room in it; in the latter case perf
+    /// has been told to stop the event.
+    #[inline]
+    pub(crate) fn begin(event: Held<T>) -> Option<Self> {
+        let mut handle = bindings::perf_output_handle::default();
+        // SAFETY: The handle may be written to, and the event is valid and on this CPU.
+        let aux = unsafe { bindings::perf_aux_output_begin(&mut handle, event.as_raw()) };
+        // INVARIANT: perf returns what `setup_aux` made, and null if it did not begin.
+        NonNull::new(aux.cast()).map(|aux| Self { handle, aux })
+    }
+
+    /// What the driver keeps with the buffer.
+    #[inline]
+    pub(crate) fn aux(&self) -> &T::Aux {
+        // SAFETY: By the invariants the session holds a reference to the buffer.
+        unsafe { self.aux.as_ref() }
+    }
+
+    /// The index to write at, running freely. In a buffer that is overwritten: what was last set.
+    #[inline]
+    pub(crate) fn head(&self) -> u64 {
+        // SAFETY: In an AUX handle the member of the union is `head`, a plain integer.
+        unsafe { self.handle.__bindgen_anon_2.head as u64 }
+    }
+
+    /// How many bytes may be written; 0 in a buffer that is overwritten.
+    #[inline]
+    pub(crate) fn space(&self) -> u64 {
+        self.handle.size as u64
+    }
+
+    /// The index after which the reader wants to be woken. Of no meaning in a buffer that is
+    /// overwritten.
+    #[inline]
+    pub(crate) fn wakeup(&self) -> u64 {
+        self.handle.wakeup as u64
+    }
+
+    /// Gives `bytes` of the room back to perf as if they had been written. More than there is room
+    /// for: nothing happens, and perf has room as before.
+    #[inline]
+    pub(crate) fn skip(&mut self, bytes: u64) {
+        // SAFETY: By the invariants the handle is in a session.
+        unsafe { bindings::perf_aux_output_skip(&mut self.handle, bytes as c_ulong) };
+    }
+
+    /// Sets the offset at which a buffer that is overwritten is written next.
+    #[inline]
+    pub(crate) fn set_head(&mut self, head: u64) {
+        self.handle.__bindgen_anon_2.head = head as c_ulong;
+    }
+
+    /// Marks the data.
+    #[inline]
+    pub(crate) fn flag(&mut self, flags: AuxFlags) {
+        // SAFETY: By the invariants the handle is in a session. The flags of the type are none that
+        // perf sets itself.
+        unsafe { bindings::perf_aux_output_flag(&mut self.handle, flags.0.into()) };
+    }
+
+    /// Ends the session after `bytes` were written.
+    #[inline]
+    pub(crate) fn end(self, bytes: u64) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: By the invariants the handle is in a session, and it is never used again.
+        unsafe { bindings::perf_aux_output_end(&mut this.handle, bytes as c_ulong) };
+    }
+}
+
+impl<T: Pmu> Drop for AuxSession<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the invariants the handle is in a session, and it is never used again.
+        unsafe { bindings::perf_aux_output_end(&mut self.handle, 0) };
+    }
+}
+
+/// A registered PMU. Dropping it unregisters the PMU, after its last event was taken off.
+///
+/// # Invariants
+///
+/// `pmu` is registered, and its callbacks are those of this type.
+#[repr(C)]
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration<T: Pmu> {
+    #[pin]
+    pmu: Opaque<bindings::pmu>,
+    driver: T,
+    name: CString,
+}
+
+// SAFETY: perf may use the PMU from any thread; of `T` that is required.
+unsafe impl<T: Pmu> Send for Registration<T> {}
+
+// SAFETY: As above; there is nothing to do with a shared reference but to reach `T`.
+unsafe impl<T: Pmu> Sync for Registration<T> {}
+
+impl<T: Pmu> Registration<T> {
+    /// Registers `driver` as the PMU `name`, below `parent`, with the sysfs attributes in `groups`.
+    pub(crate) fn new<'a>(
+        driver: T,
+        name: CString,
+        parent: &'a Device,
+        groups: &'static Groups,
+        module: &'static ThisModule,
+    ) -> impl PinInit<Self, Error> + 'a {
+        let init = move |slot: *mut Self| -> Result {
+            // SAFETY: `slot` may be written to. The fields are written one by one before anything
+            // can see them.
+            let pmu = unsafe {
+                (&raw mut (*slot).driver).write(driver);
+                (&raw mut (*slot).name).write(name);
+                Opaque::cast_into(&raw const (*slot).pmu)
+            };
+            // SAFETY: As above: this is the last field.
+            unsafe {
+                pmu.write(bindings::pmu {
+                    module: module.as_ptr(),
+                    parent: device_ptr(parent),
+                    attr_groups: groups.0.as_ptr().cast_mut(),
+                    capabilities: T::CAPABILITIES as c_int,
+                    // The context of software events: the only one besides that of the CPU's own
+                    // PMU that is switched with the task, which profiling a
+                    // task needs.
+                    task_ctx_nr: perf_event_task_context_perf_sw_context as c_int,
+                    event_init: Some(Self::event_init),
+                    add: Some(Self::add),
+                    del: Some(Self::del),
+                    start: Some(Self::start),
+                    stop: Some(Self::stop),
+                    read: Some(Self::read),
+                    setup_aux: Some(Self::setup_aux),
+                    free_aux: Some(Self::free_aux),
+                    ..Default::default()
+                })
+            };
+            // SAFETY: The PMU is complete and stays where it is, as does the name: the registration
+            // is pinned, and unregistered before it is dropped.
+            let registered = to_result(unsafe {
+                bindings::perf_pmu_register(pmu, (*slot).name.as_char_ptr(), -1)
+            });
+            if registered.is_err() {
+                // SAFETY: Both were initialised above, and `slot` counts as not initialised when an
+                // error is returned.
+                unsafe {
+                    (&raw mut (*slot).driver).drop_in_place();
+                    (&raw mut (*slot).name).drop_in_place();
+                }
+            }
+            registered
+        };
+        // SAFETY: `init` initialises all fields, or drops those it has initialised and returns an
+        // error. The value does not move afterwards.
+        // INVARIANT: `perf_pmu_register()` succeeded.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+
+    /// The registration that `pmu` is the first field of.
+    #[inline]
+    fn from_pmu(pmu: *const bindings::pmu) -> *const Self {
+        // The registration is `repr(C)`, and `Opaque` a transparent wrapper.
+        pmu.cast()
+    }
+
+    /// The PMU behind the device that perf made for it.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be the device of a registered PMU of this type, and be so during `'a`.
+    pub(crate) unsafe fn from_device<'a>(dev: *mut kernel::bindings::device) -> &'a T {
+        // SAFETY: perf keeps the pointer to the PMU as the driver data of the device.
+        unsafe { &(*Self::from_pmu((*dev).driver_data.cast())).driver }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by perf, as are the other callbacks.
+    unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
+        // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU.
+        let (ours, asked) = unsafe { ((*(*event).pmu).type_ as u32, (*event).attr.type_) };
+        // perf offers an event of an unknown type to each PMU in turn.
+        if asked != ours {
+            return ENOENT.to_errno();
+        }
+        // SAFETY: The event is valid and of this PMU; `pmu_private` is null in a new event.
+        let this = unsafe { Event::<T>::from_raw(event) };
+        from_result(|| {
+            let data = this.pmu().event_init(this)?;
+            // SAFETY: Nobody else sees the event yet.
+            // INVARIANT: The pointer comes from a box, which `destroy` frees.
+            unsafe {
+                (*event).pmu_private = KBox::into_raw(data).cast();
+                (*event).destroy = Some(Self::destroy);
+            }
+            Ok(0)
+        })
+    }
+
+    unsafe extern "C" fn destroy(event: *mut bindings::perf_event) {
+        // SAFETY: perf calls this once, at the end of an event whose `event_init` has set the
+        // pointer.
+        drop(unsafe { KBox::<T::EventData>::from_raw((*event).pmu_private.cast()) });
+    }
+
+    unsafe extern "C" fn add(event: *mut bindings::perf_event, flags: c_int) -> c_int {
+        // SAFETY: perf passes a valid event of this PMU, as in all callbacks below.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        match event.pmu().add(event, Flags::from_raw(flags)) {
+            Ok(()) => 0,
+            Err(err) => err.to_errno(),
+        }
+    }
+
+    unsafe extern "C" fn del(event: *mut bindings::perf_event, flags: c_int) {
+        // SAFETY: See `add`.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        event.pmu().del(event, Flags::from_raw(flags));
+    }
+
+    unsafe extern "C" fn start(event: *mut bindings::perf_event, flags: c_int) {
+        // SAFETY: See `add`.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        event.pmu().start(event, Flags::from_raw(flags));
+    }
+
+    unsafe extern "C" fn stop(event: *mut bindings::perf_event, flags: c_int) {
+        // SAFETY: See `add`.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        event.pmu().stop(event, Flags::from_raw(flags));
+    }
+
+    unsafe extern "C" fn read(event: *mut bindings::perf_event) {
+        // SAFETY: See `add`.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        event.pmu().read(event);
+    }
+
+    unsafe extern "C" fn setup_aux(
+        event: *mut bindings::perf_event,
+        pages: *mut *mut c_void,
+        nr_pages: c_int,
+        overwrite: bool,
+    ) -> *mut c_void {
+        // SAFETY: See `add`.
+        let event = unsafe { Event::<T>::from_raw(event) };
+        let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
+        // SAFETY: perf passes an array of that many pages, none of which is null.
+        let pages = unsafe { core::slice::from_raw_parts(pages.cast(), nr_pages) };
+        match event.pmu().setup_aux(event, pages, overwrite) {
+            Ok(aux) => KBox::into_raw(aux).cast(),
+            Err(_) => core::ptr::null_mut(),
+        }
+    }
+
+    unsafe extern "C" fn free_aux(aux: *mut c_void) {
+        // SAFETY: perf passes what `setup_aux` returned, once, after the last session.
+        drop(unsafe { KBox::<T::Aux>::from_raw(aux.cast()) });
+    }
+}
+
+#[pinned_drop]
+impl<T: Pmu> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the invariants the PMU is registered.
+        unsafe { bindings::perf_pmu_unregister(self.pmu.get()) };
+    }
+}
+
+/// The sysfs attributes of a PMU: pointers to groups, ended by a null pointer.
+///
+/// # Invariants
+///
+/// The last pointer is null, the others are valid for ever, as is everything that they point to.
+pub(crate) struct Groups(&'static [*const attribute_group]);
+
+// SAFETY: Nobody writes to what the pointers point to.
+unsafe impl Sync for Groups {}
+
+impl Groups {
+    /// # Safety
+    ///
+    /// `groups` must keep the invariants of the type.
+    pub(crate) const unsafe fn new(groups: &'static [*const attribute_group]) -> Self {
+        // INVARIANT: by the safety requirements of this function.
+        Self(groups)
+    }
+}
+
+/// The pointer to the C device that `device` wraps.
+pub(crate) fn device_ptr(device: &Device) -> *mut kernel::bindings::device {
+    core::ptr::from_ref(device).cast_mut().cast()
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The PMU: what perf asks for, passed on to the rooms that do it.
+
+use crate::{
+    aux_buffer::Buffer,
+    bindings,
+    event::{
+        self,
+        Attr,
+        Image,
+        Refusal, //
+    },
+    features::Features,
+    irq::Units,
+    percpu::contains,
+    perf::{
+        self,
+        Event,
+        Flags,
+        Held,
+        Pmu,
+        State, //
+    }, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    cpu::CpuId,
+    ffi::c_void,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What was found out about the units of a device. They are all alike.
+pub(crate) struct Traits {
+    /// The version of the extension: SPEv1p`version`.
+    pub(crate) version: u64,
+    /// The optional features.
+    pub(crate) features: Features,
+    /// The recommended minimal interval in operations.
+    pub(crate) min_interval: u64,
+    /// The width of the counters in a record, in bits.
+    pub(crate) count_size: u64,
+    /// The events that can be filtered for: the bits of `PMSEVFR_EL1` that can be set.
+    pub(crate) event_filter: u64,
+    /// The largest record in bytes.
+    pub(crate) max_record: u64,
+    /// The alignment of the write pointer in bytes.
+    pub(crate) align: u64,
+}
+
+/// The PMU of the units of one device.
+pub(crate) struct Spe {
+    pub(crate) units: Arc<Units<Spe>>,
+    pub(crate) traits: Traits,
+}
+
+impl Spe {
+    /// Starts `event`. Returns whether it runs.
+    #[inline]
+    fn run(&self, event: &Event<Self>, reload: bool) -> bool {
+        let Some(image) = event.data() else {
+            return false;
+        };
+        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The unit is stopped,
+        // and forgets the event, in `del`.
+        unsafe { self.units.slot().start(Held::new(event), image, reload) }
+    }
+
+    /// Stops `event`, if it runs.
+    #[inline]
+    fn halt(&self, event: &Event<Self>) {
+        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The copy of the
+        // pointer is not kept.
+        unsafe { self.units.slot().stop(Held::new(event)) };
+    }
+}
+
+impl Pmu for Spe {
+    type EventData = Image;
+    type Aux = Buffer;
+
+    // One event at a time, and it writes an instruction trace.
+    const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE | bindings::PERF_PMU_CAP_ITRACE;
+
+    fn event_init(&self, event: &Event<Self>) -> Result<KBox<Image>> {
+        if event.cpu().is_some_and(|cpu| !self.units.cover(cpu)) {
+            return Err(ENOENT);
+        }
+
+        let attr = event.attr();
+        let attr = Attr {
+            config: attr.config,
+            config1: event.config1(),
+            config2: event.config2(),
+            config3: attr.config3,
+            config4: attr.config4,
+            exclude_user: attr.exclude_user() != 0,
+            exclude_kernel: attr.exclude_kernel() != 0,
+            exclude_idle: attr.exclude_idle() != 0,
+            freq: attr.freq() != 0,
+        };
+        let image = Image::decode(&attr, self.traits.features, self.traits.event_filter);
+        let mut image = image.map_err(|refusal| match refusal {
+            Refusal::NotSupported => EOPNOTSUPP,
+            Refusal::Invalid => EINVAL,
+        })?;
+
+        // Both are asked of the task that opens the event, and not of the one that happens to run
+        // when it starts.
+        let may_profile_kernel = perf::allow_kernel();
+        if cfg!(CONFIG_PID_IN_CONTEXTIDR) && may_profile_kernel.is_ok() {
+            image.allow_context();
+        }
+        if image.is_privileged() {
+            may_profile_kernel?;
+        }
+
+        event.set_period_left(event::first_interval(event.sample_period()));
+        Ok(KBox::new(image, GFP_KERNEL)?)
+    }
+
+    fn add(&self, event: &Event<Self>, flags: Flags) -> Result {
+        let cpu = event.cpu().unwrap_or_else(|| CpuId::current().as_u32());
+        if !contains(self.units.cpus(), cpu) {
+            return Err(ENOENT);
+        }
+        event.set_state(State::Stopped { up_to_date: true });
+        if flags.contain(Flags::START) && !self.run(event, true) {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn del(&self, event: &Event<Self>, _flags: Flags) {
+        self.halt(event);
+    }
+
+    fn start(&self, event: &Event<Self>, flags: Flags) {
+        self.run(event, flags.contain(Flags::RELOAD));
+    }
+
+    /// The session is ended in any case, also without `PERF_EF_UPDATE`: the next start begins a new
+    /// one.
+    fn stop(&self, event: &Event<Self>, _flags: Flags) {
+        self.halt(event);
+    }
+
+    /// There is no count.
+    fn read(&self, _event: &Event<Self>) {}
+
+    fn setup_aux(
+        &self,
+        _event: &Event<Self>,
+        pages: &[NonNull<c_void>],
+        overwrite: bool,
+    ) -> Result<KBox<Buffer>> {
+        let buffer = Buffer::map(pages, self.traits.align, self.traits.max_record, overwrite)?;
+        Ok(KBox::new(buffer, GFP_KERNEL)?)
+    }
+}
