@@ -128,10 +128,11 @@ impl Geometry {
         };
 
         // A wakeup within the window and on this round: stop at the page boundary after it, if that
-        // is nearer.
+        // is nearer. (A wakeup at the head is due already.)
         let wakeup_at = self.offset(wakeup);
-        if wakeup.wrapping_sub(index) < space && head <= wakeup_at {
-            limit = limit.min(self.page_after(wakeup_at));
+        let stop = self.page_after(wakeup_at);
+        if wakeup.wrapping_sub(index) < space && head <= wakeup_at && head < stop {
+            limit = limit.min(stop);
         }
 
         match limit.checked_sub(head) {
