@@ -128,6 +128,19 @@ impl platform::Driver for SpeDevice {
     }
 }
 
+/// On a machine without any unit there will never be a device; whoever loads the module by hand is
+/// told so at once.
+fn refuse_without_unit() -> Result {
+    let has_unit = || features::version(ID_AA64DFR0_EL1::read()).is_ok();
+    if percpu::possible_cpus().any(|cpu| percpu::run_on(cpu, has_unit) == Ok(true)) {
+        return Ok(());
+    }
+    pr_err!(
+        "no Statistical Profiling Extension on the CPUs that are online (ID_AA64DFR0_EL1.PMSVer is 0)\n"
+    );
+    Err(ENODEV)
+}
+
 /// A kernel that is unmapped while user space runs (KPTI) is no place to write to while that is
 /// sampled: the unit would take a translation fault on the buffer at once.
 fn refuse_unmapped_kernel(dev: &Device) -> Result {
@@ -346,10 +359,13 @@ struct SpeModule {
 
 impl kernel::InPlaceModule for SpeModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        pr_info!("Rust driver for the Arm Statistical Profiling Extension\n");
-        try_pin_init!(Self {
-            hotplug: hotplug::Callbacks::register(NAME)?,
-            driver <- driver::Registration::new(NAME, module),
+        pin_init::pin_init_scope(move || {
+            refuse_without_unit()?;
+            pr_info!("Rust driver for the Arm Statistical Profiling Extension\n");
+            Ok(try_pin_init!(Self {
+                hotplug: hotplug::Callbacks::register(NAME)?,
+                driver <- driver::Registration::new(NAME, module),
+            }))
         })
     }
 }

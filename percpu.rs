@@ -108,7 +108,7 @@ unsafe fn slot<T>(base: NonNull<T>, cpu: u32) -> *mut T {
 }
 
 /// The numbers of the CPUs that may ever exist.
-fn possible_cpus() -> impl Iterator<Item = u32> {
+pub(crate) fn possible_cpus() -> impl Iterator<Item = u32> {
     // SAFETY: The mask is valid for ever and does not change after boot.
     let possible = unsafe { Cpumask::from_raw(&raw const bindings::__cpu_possible_mask) };
     (0..nr_cpu_ids()).filter(|&id| contains(possible, id))
