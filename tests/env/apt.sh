@@ -107,15 +107,18 @@ apt_update() {
 
 # apt_ask ARCH COMMAND...: what apt answers, remembered until the next update.
 apt_ask() {
-	local arch=$1 key file error
+	local arch=$1 key file new error
 	shift
 	key=$(printf '%s\n' "$arch" "$@" | sha256sum)
 	file=$CACHE/apt/resolved/${key:0:16}
+	# Two runs may ask the same at once: each writes a file of its own.
+	new=$file.new.$BASHPID
 	if [ ! -s "$file" ]; then
-		if ! error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$file.new") || [ ! -s "$file.new" ]; then
+		if ! error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$new") || [ ! -s "$new" ]; then
+			rm -f "$new"
 			die "apt finds no answer to '$*' in $SUITE: ${error//$'\n'/; } (try 'make update')"
 		fi
-		mv "$file.new" "$file"
+		mv "$new" "$file"
 	fi
 	cat "$file"
 }

@@ -12,7 +12,7 @@ ROOT_PACKAGES=(
 	gcc gcc-14 libc6-dev gcc-aarch64-linux-gnu gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross
 	rustc rust-src rustfmt rust-clippy bindgen clang-19 lld-19 llvm-19
 	# QEMU
-	meson ninja-build pkgconf python3-pycotap libglib2.0-dev libpixman-1-dev libfdt-dev
+	meson ninja-build pkgconf python3-venv python3-pycotap libglib2.0-dev libpixman-1-dev libfdt-dev
 	# the tests
 	cargo librust-proptest-dev
 	python3 python3-pytest python3-pytest-timeout shellcheck pyflakes3
