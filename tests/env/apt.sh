@@ -114,7 +114,10 @@ apt_ask() {
 	# Two runs may ask the same at once: each writes a file of its own.
 	new=$file.new.$BASHPID
 	if [ ! -s "$file" ]; then
-		if ! error=$("$1" -c "$CACHE/apt/$arch.conf" "${@:2}" 2>&1 >"$new") || [ ! -s "$new" ]; then
+		# Asked about files to fetch, apt leaves out those that it finds: it gets an empty place to look.
+		mkdir -p "$CACHE/apt/nothing/partial"
+		if ! error=$(cd "$CACHE/apt/nothing" && "$1" -c "$CACHE/apt/$arch.conf" \
+			-o Dir::Cache::archives="$CACHE/apt/nothing" "${@:2}" 2>&1 >"$new") || [ ! -s "$new" ]; then
 			rm -f "$new"
 			die "apt finds no answer to '$*' in $SUITE: ${error//$'\n'/; } (try 'make update')"
 		fi
