@@ -258,8 +258,7 @@ fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
         c::_dev_info(
             perf::device_ptr(dev),
             c"probed SPEv1.%llu for CPUs %*pbl [max_record_sz %llu, align %llu, features 0x%llx]\n"
-                .as_ptr()
-                .cast(),
+                .as_char_ptr(),
             traits.version,
             kernel::cpu::nr_cpu_ids(),
             units.cpus().as_raw(),

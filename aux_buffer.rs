@@ -123,7 +123,7 @@ fn virt_to_page(address: NonNull<c_void>) -> *mut kernel::bindings::page {
     // The top byte may be a tag (KASAN); in a kernel address it is all ones.
     let address = address.as_ptr() as usize | 0xff << 56;
     let index = address.wrapping_sub(bindings::PAGE_OFFSET as usize) / PAGE_SIZE;
-    let page = index.wrapping_mul(bindings::STRUCT_PAGE_SIZE as usize);
+    let page = index.wrapping_mul(bindings::STRUCT_PAGE_SIZE);
     (bindings::VMEMMAP_START as usize).wrapping_add(page) as *mut _
 }
 

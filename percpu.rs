@@ -158,7 +158,7 @@ pub(crate) fn run_on_any<F: FnOnce() -> R + Send, R: Send>(
             mask.as_raw(),
             Some(Call::<F, R>::run),
             (&raw mut call).cast(),
-            true.into(),
+            c_int::from(true),
         )
     })?;
     call.result.ok_or(ENXIO)
@@ -173,7 +173,7 @@ pub(crate) fn run_on<F: FnOnce() -> R + Send, R: Send>(id: u32, function: F) -> 
             id as c_int,
             Some(Call::<F, R>::run),
             (&raw mut call).cast(),
-            true.into(),
+            true,
         )
     })?;
     call.result.ok_or(ENXIO)

@@ -495,7 +495,7 @@ impl<T: Pmu> Registration<T> {
 
     /// # Safety
     ///
-    /// To be called by perf, as are the other callbacks.
+    /// To be called by perf, with an event of this PMU or what belongs to one.
     unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
         // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU.
         let (ours, asked) = unsafe { ((*(*event).pmu).type_ as u32, (*event).attr.type_) };
@@ -517,12 +517,18 @@ impl<T: Pmu> Registration<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn destroy(event: *mut bindings::perf_event) {
         // SAFETY: perf calls this once, at the end of an event whose `event_init` has set the
         // pointer.
         drop(unsafe { KBox::<T::EventData>::from_raw((*event).pmu_private.cast()) });
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn add(event: *mut bindings::perf_event, flags: c_int) -> c_int {
         // SAFETY: perf passes a valid event of this PMU, as in all callbacks below.
         let event = unsafe { Event::<T>::from_raw(event) };
@@ -532,30 +538,45 @@ impl<T: Pmu> Registration<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn del(event: *mut bindings::perf_event, flags: c_int) {
         // SAFETY: See `add`.
         let event = unsafe { Event::<T>::from_raw(event) };
         event.pmu().del(event, Flags::from_raw(flags));
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn start(event: *mut bindings::perf_event, flags: c_int) {
         // SAFETY: See `add`.
         let event = unsafe { Event::<T>::from_raw(event) };
         event.pmu().start(event, Flags::from_raw(flags));
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn stop(event: *mut bindings::perf_event, flags: c_int) {
         // SAFETY: See `add`.
         let event = unsafe { Event::<T>::from_raw(event) };
         event.pmu().stop(event, Flags::from_raw(flags));
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn read(event: *mut bindings::perf_event) {
         // SAFETY: See `add`.
         let event = unsafe { Event::<T>::from_raw(event) };
         event.pmu().read(event);
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn setup_aux(
         event: *mut bindings::perf_event,
         pages: *mut *mut c_void,
@@ -573,6 +594,9 @@ impl<T: Pmu> Registration<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As [`Self::event_init`].
     unsafe extern "C" fn free_aux(aux: *mut c_void) {
         // SAFETY: perf passes what `setup_aux` returned, once, after the last session.
         drop(unsafe { KBox::<T::Aux>::from_raw(aux.cast()) });

@@ -372,7 +372,7 @@ fn stray(pointer: u64, start: u64, limit: u64) {
 /// Whether another message may be logged.
 fn ratelimit() -> bool {
     // SAFETY: Has no requirements but a valid string.
-    unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_ptr().cast()) != 0 }
+    unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
 /// What the unit of a CPU is doing, at rest between two callbacks.

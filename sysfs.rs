@@ -37,6 +37,11 @@ use kernel::{
     prelude::*, //
 };
 
+/// The pointer that C wants, also in constants.
+const fn char_ptr(text: &'static CStr) -> *const c_char {
+    text.to_bytes_with_nul().as_ptr()
+}
+
 /// A file that everybody may read, and what it is about.
 #[repr(C)]
 struct File<A> {
@@ -55,7 +60,7 @@ impl<A> File<A> {
     const fn new(name: &'static CStr, show: Show, about: A) -> Self {
         // SAFETY: All of the structure may be zero.
         let mut attribute: device_attribute = unsafe { core::mem::zeroed() };
-        attribute.attr.name = name.as_ptr().cast();
+        attribute.attr.name = char_ptr(name);
         attribute.attr.mode = 0o444;
         attribute.__bindgen_anon_1 = device_attribute__bindgen_ty_1 { show: Some(show) };
         Self { attribute, about }
@@ -113,7 +118,7 @@ static CAPS: [File<Cap>; 5] = {
 
 /// # Safety
 ///
-/// To be called by sysfs, for one of [`CAPS`]; as are the other functions for theirs.
+/// To be called by sysfs, for a file of our PMU that was made with this function.
 unsafe extern "C" fn show_cap(
     dev: *mut device,
     attribute: *mut device_attribute,
@@ -122,7 +127,7 @@ unsafe extern "C" fn show_cap(
     // SAFETY: By the requirements of this function.
     let (spe, cap) = unsafe { (spe(dev), File::<Cap>::about(attribute)) };
     // SAFETY: sysfs passes a page to write to; the format takes one 64-bit integer.
-    let len = unsafe { sysfs_emit(page, cap.format.as_ptr().cast(), (cap.value)(spe)) };
+    let len = unsafe { sysfs_emit(page, char_ptr(cap.format), (cap.value)(spe)) };
     len as isize
 }
 
@@ -136,6 +141,9 @@ static FORMATS: [File<&'static Field>; FORMAT.len()] = {
     files
 };
 
+/// # Safety
+///
+/// As [`show_cap`].
 unsafe extern "C" fn show_format(
     _dev: *mut device,
     attribute: *mut device_attribute,
@@ -143,25 +151,23 @@ unsafe extern "C" fn show_format(
 ) -> isize {
     // SAFETY: By the requirements of this function.
     let field = unsafe { File::<&'static Field>::about(attribute) };
-    let word = field.word.name().as_ptr();
+    let word = char_ptr(field.word.name());
     // SAFETY: sysfs passes a page to write to; the formats take what follows them.
     let len = unsafe {
         if field.low == field.high {
-            sysfs_emit(page, c"%s:%u\n".as_ptr().cast(), word, field.low)
+            sysfs_emit(page, char_ptr(c"%s:%u\n"), word, field.low)
         } else {
-            sysfs_emit(
-                page,
-                c"%s:%u-%u\n".as_ptr().cast(),
-                word,
-                field.low,
-                field.high,
-            )
+            sysfs_emit(page, char_ptr(c"%s:%u-%u\n"), word, field.low, field.high)
         }
     };
     len as isize
 }
 
 /// Hides the fields that the hardware knows nothing of.
+///
+/// # Safety
+///
+/// As [`show_cap`].
 unsafe extern "C" fn format_is_visible(
     kobj: *mut kobject,
     attribute: *mut attribute,
@@ -184,6 +190,9 @@ unsafe extern "C" fn format_is_visible(
 
 static CPUMASK: [File<()>; 1] = [File::new(c"cpumask", show_cpumask, ())];
 
+/// # Safety
+///
+/// As [`show_cap`].
 unsafe extern "C" fn show_cpumask(
     dev: *mut device,
     _attribute: *mut device_attribute,
@@ -196,7 +205,7 @@ unsafe extern "C" fn show_cpumask(
     let len = unsafe {
         sysfs_emit(
             page,
-            c"%*pbl\n".as_ptr().cast(),
+            char_ptr(c"%*pbl\n"),
             kernel::cpu::nr_cpu_ids() as c_uint,
             cpus,
         )
@@ -241,11 +250,11 @@ static CPUMASK_LIST: Shared<[*mut attribute; CPUMASK.len() + 1]> = list(&CPUMASK
 static CPUMASK_GROUP: Shared<attribute_group> = Shared(group(ptr::null(), &CPUMASK_LIST));
 
 static CAPS_LIST: Shared<[*mut attribute; CAPS.len() + 1]> = list(&CAPS);
-static CAPS_GROUP: Shared<attribute_group> = Shared(group(c"caps".as_ptr().cast(), &CAPS_LIST));
+static CAPS_GROUP: Shared<attribute_group> = Shared(group(char_ptr(c"caps"), &CAPS_LIST));
 
 static FORMATS_LIST: Shared<[*mut attribute; FORMATS.len() + 1]> = list(&FORMATS);
 static FORMATS_GROUP: Shared<attribute_group> = Shared({
-    let mut group = group(c"format".as_ptr().cast(), &FORMATS_LIST);
+    let mut group = group(char_ptr(c"format"), &FORMATS_LIST);
     group.__bindgen_anon_1 = attribute_group__bindgen_ty_1 {
         is_visible: Some(format_is_visible),
     };
