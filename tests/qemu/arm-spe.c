@@ -1551,7 +1551,7 @@ const VMStateDescription vmstate_arm_spe = {
 static const Property spe_properties[] = {
     DEFINE_PROP_BOOL("spe", ARMCPU, spe.enabled, false),
     DEFINE_PROP_STRING("spe-version", ARMCPU, spe.version),
-    DEFINE_PROP_UINT32("spe-min-interval", ARMCPU, spe.min_interval, 256),
+    DEFINE_PROP_UINT32("spe-min-interval", ARMCPU, spe.min_interval, 1024),
     DEFINE_PROP_UINT32("spe-max-record-size", ARMCPU, spe.max_record_size, 64),
     DEFINE_PROP_UINT32("spe-align", ARMCPU, spe.align, 64),
     DEFINE_PROP_UINT32("spe-count-size", ARMCPU, spe.count_size, 12),
