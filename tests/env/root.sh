@@ -5,7 +5,7 @@
 
 ROOT_PACKAGES=(
 	# a shell to work in
-	base-files bash coreutils dash diffutils findutils gawk grep gzip hostname libc-bin
+	base-files bash ca-certificates coreutils dash diffutils findutils gawk grep gzip hostname libc-bin
 	mount patch perl procps sed tar util-linux xz-utils zstd bzip2 cpio socat
 	# the kernel tree and the module, cross-compiled
 	make bc bison flex m4 kmod pahole libssl-dev libelf-dev libdw-dev zlib1g-dev
@@ -29,6 +29,8 @@ build_root() {
 	mkdir -p "$root"/{dev,proc,sys,tmp,run,root} "$root/etc"
 	echo 'root:x:0:0:root:/tmp:/bin/bash' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
+	mkdir -p "$root/etc/ssl/certs"
+	cat "$root"/usr/share/ca-certificates/mozilla/*.crt >"$root/etc/ssl/certs/ca-certificates.crt"
 	enter_root "$root" /usr/sbin/ldconfig
 }
 

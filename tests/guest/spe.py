@@ -102,5 +102,7 @@ def record(guest, event, command, options="", data="/tmp/perf.data", timeout=200
 
 def check_decodes(trace, at_least):
     """At least so many records and not one byte that perf cannot decode."""
-    assert not trace.undecodable, f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}"
-    assert len(trace.records) >= at_least, f"{len(trace.records)} records, wanted {at_least}"
+    if trace.undecodable:
+        raise AssertionError(f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}")
+    if len(trace.records) < at_least:
+        raise AssertionError(f"{len(trace.records)} records, wanted at least {at_least}")

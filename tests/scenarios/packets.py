@@ -11,7 +11,8 @@ def share(trace, has):
 
 def test_timestamps(guest):
     with_ts = record(guest, "arm_spe/period=1024,ts_enable=1/u", "workload 5")
-    without = record(guest, "arm_spe/period=1024/u", "workload 5")
+    # perf asks for time stamps by itself unless told otherwise.
+    without = record(guest, "arm_spe/period=1024,ts_enable=0/u", "workload 5")
     check_decodes(with_ts, 100)
     check_decodes(without, 100)
     stamps = [sample.timestamp for sample in with_ts.records]
