@@ -24,10 +24,13 @@ build_qemu() {
 
 QEMU_BUILT_WITH='(gcc-14|libc6-dev|libglib2.0-dev|libpixman-1-dev|libfdt-dev|meson)'
 
-# ARM_SPE_QEMU, if set, names a directory that was built elsewhere.
+# Directories that were built elsewhere, if the user names them.
+given_qemu=${ARM_SPE_QEMU:-}
+given_qemu_unpatched=${ARM_SPE_QEMU_UNPATCHED:-}
+
 want_qemu() {
 	want_root
-	[ -z "${ARM_SPE_QEMU:-}" ] || return 0
+	[ -z "$given_qemu" ] || return 0
 	step qemu build_qemu "" -- "$(qemu_source)" "$(cd "$TOP" && files_hash tests/qemu/{build.sh,patches,*.[ch]})" \
 		"$(root_versions "$QEMU_BUILT_WITH")"
 	export ARM_SPE_QEMU=$result/built
@@ -35,7 +38,7 @@ want_qemu() {
 
 want_qemu_unpatched() {
 	want_root
-	[ -z "${ARM_SPE_QEMU_UNPATCHED:-}" ] || return 0
+	[ -z "$given_qemu_unpatched" ] || return 0
 	step qemu-unpatched build_qemu --unpatched -- "$(qemu_source)" "$(files_hash tests/qemu/build.sh)" \
 		"$(root_versions "$QEMU_BUILT_WITH")"
 	export ARM_SPE_QEMU_UNPATCHED=$result/built
