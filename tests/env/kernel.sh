@@ -20,7 +20,7 @@ build_kernel() {
 	fetch_alone arm64 "${packages[@]}"
 	alone arm64 "${packages[@]}" | unpack "$out/packages"
 	echo "unpacking the kernel source"
-	WORKDIR=$out enter_root "$ROOT" bash -c 'tar -xf packages/usr/src/linux-source-*.tar.xz'
+	WORKDIR=$out enter_root "$ROOT" bash -c 'tar --no-same-owner -xf packages/usr/src/linux-source-*.tar.xz'
 	mv "$out"/linux-source-* "$out/tree"
 	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/env/prepare-tree" "$release" "packages/usr/src/linux-headers-$release"
 	mv "$out/packages/usr/lib/modules/$release" "$out/stock"

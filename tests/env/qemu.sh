@@ -10,8 +10,8 @@ build_qemu() {
 	mkdir "$out/source" "$out/built"
 	while read -r file _; do
 		case $file in
-		*.orig.tar.*) WORKDIR=$out enter_root "$ROOT" tar -xf "$CACHE/apt/archives/$file" -C source --strip-components=1 ;;
-		*.debian.tar.*) WORKDIR=$out enter_root "$ROOT" tar -xf "$CACHE/apt/archives/$file" -C source ;;
+		*.orig.tar.*) WORKDIR=$out enter_root "$ROOT" tar --no-same-owner -xf "$CACHE/apt/archives/$file" -C source --strip-components=1 ;;
+		*.debian.tar.*) WORKDIR=$out enter_root "$ROOT" tar --no-same-owner -xf "$CACHE/apt/archives/$file" -C source ;;
 		esac
 	done < <(qemu_source)
 	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/qemu/build.sh" "$out/source" "$out/built" ${variant:+"$variant"}
