@@ -281,9 +281,7 @@ impl<T: SpePmu> Sampling<T> {
     fn abandon(self, syndrome: &Syndrome, pmbsr: PMBSR_EL1) -> Off {
         report(syndrome, pmbsr);
         let off = turn_off();
-        if let Some(mut session) = self.session {
-            // Whatever it was, what would have been sampled from here on is missing.
-            session.flag(AuxFlags::TRUNCATED);
+        if let Some(session) = self.session {
             finish(session, Some(syndrome));
         }
         PMBSR_EL1::default().write();
@@ -324,8 +322,11 @@ fn turn_off() -> Off {
 #[inline]
 fn finish<T: SpePmu>(mut session: Session<T>, syndrome: Option<&Syndrome>) -> bool {
     if let Some(syndrome) = syndrome {
-        if syndrome.data_lost {
+        // Whatever it was but a full buffer, samples are missing from there on.
+        if syndrome.data_lost || syndrome.reason != Reason::Full {
             session.flag(AuxFlags::TRUNCATED);
+        }
+        if syndrome.data_lost {
             session.flag(AuxFlags::PARTIAL);
         }
         if syndrome.collision {
