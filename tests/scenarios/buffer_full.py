@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The buffer fills up hundreds of times: the trace goes on, in order, and every byte decodes."""
+"""The buffer fills up again and again: the trace goes on, in order, and every byte decodes."""
 
 from spe import check_decodes, record
 
-
-def test_small_buffer(guest):
-    trace = record(guest, "arm_spe/period=256/u", "workload 60", "-m ,4")
-    check_decodes(trace, 5000)
-    # Each buffer handed over is one perf_aux_output_begin/end session.
-    assert len(trace.aux) > 100, len(trace.aux)
-    interrupts = guest.sh("grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }'")
-    assert int(interrupts) > 50, interrupts
+#: Interrupts of the profiling unit so far, all CPUs.
+INTERRUPTS = "grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }'"
 
 
-def test_offsets_follow(guest):
-    """What one session ends with is where the next begins."""
-    trace = record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 20", "-m ,8 -C 1")
+def test_overwritten_hundreds_of_times(guest):
+    """A small buffer that nobody reads, written round and round."""
+    trace = record(guest, "arm_spe/period=1024/u", "workload 500", "-m ,4 --snapshot=e")
     check_decodes(trace, 100)
+    # 16 KiB hold 256 records; the workload makes about 50,000.
+    assert int(guest.sh(INTERRUPTS)) > 100
+
+
+def test_read_while_it_fills(guest):
+    """A buffer that perf empties while it fills; what perf is too late for is marked as lost."""
+    trace = record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 300", "-m ,32 -C 1")
+    check_decodes(trace, 1000)
+    assert len(trace.aux) > 5, len(trace.aux)
     end = 0
     for offset, size, _ in trace.aux:
         assert offset >= end, f"session at {offset:#x} before the end of the last, {end:#x}"
         end = offset + size
+    assert int(guest.sh(INTERRUPTS)) >= len(trace.aux) // 2

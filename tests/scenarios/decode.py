@@ -8,11 +8,11 @@ from spe import PACKET, UNDECODABLE
 
 @pytest.mark.timeout(900)
 def test_hundred_thousand_records(guest):
-    guest.sh("perf record -o /tmp/perf.data -m ,16M -e arm_spe/period=256,jitter=1,ts_enable=1,pa_enable=1/"
-             " -- workload 600", timeout=400)
+    guest.sh("perf record -o /tmp/perf.data -m ,16M -e arm_spe/period=1024,jitter=1,ts_enable=1,pa_enable=1/"
+             " -- workload 1100", timeout=400)
     # The dump is large: counted where it is made.
     guest.sh("perf report --dump-raw-trace -i /tmp/perf.data 2>/dev/null |"
-             " tee >(grep -c ' PC 0x' >/tmp/records) >(head -c 4000000 >/tmp/head) |"
+             " tee >(grep -c ' PC 0x' >/tmp/records) >(head -c 4000000 >/tmp/head; cat >/dev/null) |"
              " grep -E '^\\.  [0-9a-f]+:.*(Bad packet!|0x[0-9a-f]+ \\([0-9]+\\)$)' >/tmp/bad || true",
              timeout=600)
     records = int(guest.sh("until [ -s /tmp/records ]; do :; done; cat /tmp/records"))

@@ -47,11 +47,11 @@ def test_filters(guest):
 
 
 def test_min_latency(guest):
-    everything = record(guest, "arm_spe/period=512/u", "workload 10")
+    everything = record(guest, "arm_spe/period=1024/u", "workload 10")
     latencies = sorted(sample.latency["TOT"] for sample in everything.records)
     # A bound that keeps some and drops some.
     bound = next(value for value in latencies if value > latencies[0])
-    trace = record(guest, f"arm_spe/period=512,min_latency={bound}/u", "workload 10")
+    trace = record(guest, f"arm_spe/period=1024,min_latency={bound}/u", "workload 10")
     check_decodes(trace, 1)
     assert min(sample.latency["TOT"] for sample in trace.records) >= bound
     assert len(trace.records) < len(everything.records)
