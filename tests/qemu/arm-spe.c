@@ -101,6 +101,7 @@ FIELD(PMBSR, DL, 19, 1)
 FIELD(PMBSR, EC, 26, 6)
 
 #define PMBSR_EC_BUF        0x00
+#define PMBSR_EC_FAULT_GPC  0x1e
 #define PMBSR_EC_FAULT_S1   0x24
 #define PMBSR_EC_FAULT_S2   0x25
 #define PMBSR_BSC_FULL      1
@@ -188,8 +189,11 @@ enum {
 #define SPE_DS_L1D      0x0
 #define SPE_DS_DRAM     0xe
 
-/* The largest size and the largest alignment of a record */
+/* The largest size and the largest alignment that can be chosen */
 #define SPE_MAX_SLOT    2048
+
+/* No record has more bytes of packets */
+#define SPE_MAX_BYTES   128
 
 /* What an A64 instruction is for SPE */
 typedef struct SPEOp {
@@ -332,46 +336,65 @@ static ARMMMUIdx spe_buffer_mmu_idx(CPUARMState *env)
     return ARMMMUIdx_E10_1;
 }
 
+/* The write to ptr could not be done: find out why. */
+static void spe_buffer_fault(CPUARMState *env, uint64_t ptr, ARMMMUIdx mmu_idx)
+{
+    /* Nothing but RAM takes records: a synchronous External abort */
+    int ec = PMBSR_EC_FAULT_S1, fsc = 0x10;
+    bool ea = true;
+    ARMMMUFaultInfo fi = {};
+    GetPhysAddrResult res = {};
+
+    if (get_phys_addr(env, ptr, MMU_DATA_STORE, 0, mmu_idx, &res, &fi)) {
+        if (fi.type == ARMFault_GPCFOnOutput) {
+            ec = PMBSR_EC_FAULT_GPC;
+            fsc = 0;
+        } else {
+            ec = fi.stage2 ? PMBSR_EC_FAULT_S2 : PMBSR_EC_FAULT_S1;
+            /* The FSC field only, without the bit that says LPAE */
+            fsc = arm_fi_to_lfsc(&fi) & 0x3f;
+        }
+        ea = fi.type == ARMFault_SyncExternal ||
+             fi.type == ARMFault_SyncExternalOnWalk;
+    }
+    spe_buffer_event(env, ec, fsc, ea);
+}
+
 /*
- * Write to the buffer in the owner's translation regime. A fault is a
- * buffer management event, never an exception.
+ * Write a record to the buffer in the owner's translation regime, and
+ * Padding packets, so that PMBPTR_EL1 stays aligned. A fault is a buffer
+ * management event, never an exception.
  */
-static bool spe_buffer_write(CPUARMState *env, const uint8_t *data, int len)
+static bool spe_buffer_write(CPUARMState *env, const uint8_t *data, int len,
+                             int align)
 {
     ARMMMUIdx mmu_idx = spe_buffer_mmu_idx(env);
+    const uint8_t *start = data;
+    int left = ROUND_UP(len, align);
 
-    while (len) {
+    while (left) {
         uint64_t ptr = env->spe.pmbptr;
-        int chunk = MIN(len, -(ptr | TARGET_PAGE_MASK));
+        int chunk = MIN(left, -(ptr | TARGET_PAGE_MASK));
+        int packets = MIN(len, chunk);
         void *host;
         int flags;
 
         flags = probe_access_full_mmu(env, ptr, chunk, MMU_DATA_STORE,
                                       arm_to_core_mmu_idx(mmu_idx),
                                       &host, NULL);
-        if (unlikely(flags & TLB_INVALID_MASK)) {
-            ARMMMUFaultInfo fi = {};
-            GetPhysAddrResult res = {};
-
-            if (get_phys_addr(env, ptr, MMU_DATA_STORE, 0, mmu_idx,
-                              &res, &fi)) {
-                /* Only the FSC of the fault status, not its LPAE bit */
-                spe_buffer_event(env, fi.stage2 ? PMBSR_EC_FAULT_S2
-                                                : PMBSR_EC_FAULT_S1,
-                                 arm_fi_to_lfsc(&fi) & 0x3f,
-                                 fi.type == ARMFault_SyncExternal);
+        if (unlikely(!host || (flags & TLB_INVALID_MASK))) {
+            if (data != start) {
+                env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, DL, 1);
             }
+            spe_buffer_fault(env, ptr, mmu_idx);
             return false;
         }
-        if (unlikely(!host)) {
-            /* Nothing but RAM takes records: a synchronous External abort */
-            spe_buffer_event(env, PMBSR_EC_FAULT_S1, 0x10, true);
-            return false;
-        }
-        memcpy(host, data, chunk);
+        memcpy(host, data, packets);
+        memset(host + packets, 0, chunk - packets);
         env->spe.pmbptr += chunk;
-        data += chunk;
-        len -= chunk;
+        data += packets;
+        len -= packets;
+        left -= chunk;
     }
     return true;
 }
@@ -465,6 +488,11 @@ static void pmsicr_write(CPUARMState *env, const ARMCPRegInfo *ri,
         env->spe.count = 0;
         env->spe.reload = true;
     }
+}
+
+static void pmsicr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
+{
+    pmsicr_write(env, ri, 0);
 }
 
 /* --- Decoding ------------------------------------------------------------ */
@@ -668,11 +696,15 @@ static void spe_decode_ldst(CPUARMState *env, uint64_t pc, uint32_t insn,
             spe_set_va(op, extract32(insn, 10, 2) == 1 ? base :
                        base + sextract32(insn, 12, 9) * 16, 16);
         } else if (extract32(insn, 10, 2) == 1 && !extract32(insn, 21, 1)) {
-            /* CPY and SET: the destination, which Rd holds */
+            /*
+             * CPY and SET: where the destination continues. Rn is negative
+             * in the later steps if Rd holds the end (option A).
+             */
             bool set = extract32(insn, 22, 2) == 3;
+            int64_t n = spe_reg(env, extract32(insn, 5, 5));
 
             spe_set_ldst(op, true, set ? SPE_LDST_MEMSET : SPE_LDST_MEMCPY);
-            spe_set_va(op, spe_reg(env, extract32(insn, 0, 5)), 0);
+            spe_set_va(op, spe_reg(env, extract32(insn, 0, 5)) + MIN(n, 0), 0);
         } else {
             /* LDAPUR and STLUR */
             spe_set_ldst(op, extract32(insn, 22, 2) == 0,
@@ -958,7 +990,8 @@ static void spe_make_record(CPUARMState *env, bool exception, uint64_t next_pc)
     int len, max;
     uint8_t subclass;
     SPERecord rec = {};
-    uint8_t buf[SPE_MAX_SLOT];
+    uint8_t buf[SPE_MAX_BYTES];
+    uint64_t limit;
     SPEOp op;
 
     /* The address was computed when the operation started. */
@@ -1084,26 +1117,20 @@ static void spe_make_record(CPUARMState *env, bool exception, uint64_t next_pc)
     }
 
     max = spe_slot_size(cpu);
-    memset(buf, 0, max);
+    limit = env->spe.pmblimitr & R_PMBLIMITR_LIMIT_MASK;
+    env->spe.pmbptr &= -(uint64_t)align;
+    if (env->spe.pmbptr >= limit || limit - env->spe.pmbptr < max) {
+        /* There never was room; nothing was written. */
+        spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
+        return;
+    }
+
     len = spe_lay_out(&rec, buf, 1 << FIELD_EX64(pmsidr, PMSIDR, MAXSIZE));
-    /* Pad with Padding packets, so that PMBPTR stays aligned. */
-    len = ROUND_UP(len, align);
-
-    {
-        uint64_t limit = env->spe.pmblimitr & R_PMBLIMITR_LIMIT_MASK;
-
-        env->spe.pmbptr &= -(uint64_t)align;
-        if (env->spe.pmbptr >= limit || limit - env->spe.pmbptr < max) {
-            /* There never was room; nothing was written. */
-            spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
-            return;
-        }
-        trace_arm_spe_record(env_cpu(env)->cpu_index, s->pc, s->insn, events,
-                             env->spe.pmbptr, len);
-        if (spe_buffer_write(env, buf, len) &&
-            limit - env->spe.pmbptr < max) {
-            spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
-        }
+    trace_arm_spe_record(env_cpu(env)->cpu_index, s->pc, s->insn, events,
+                         env->spe.pmbptr, len);
+    if (spe_buffer_write(env, buf, len, align) &&
+        limit - env->spe.pmbptr < max) {
+        spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
     }
 }
 
@@ -1113,7 +1140,8 @@ static void spe_finish(CPUARMState *env, bool exception, uint64_t next_pc)
     int64_t base = env->spe.state == ARM_SPE_UNWOUND ? -1 : env->spe.count;
 
     spe_make_record(env, exception, next_pc);
-    env->spe.count = base + spe_next_interval(env);
+    /* If the next one should have been sampled meanwhile: the one now. */
+    env->spe.count = MAX(base + spe_next_interval(env), 0);
     env->spe.state = ARM_SPE_IDLE;
 }
 
@@ -1435,7 +1463,7 @@ static const ARMCPRegInfo spe_reginfo[] = {
       .fieldoffset = offsetof(CPUARMState, spe.pmscr_el[1]) },
     { SPE_REG("PMSICR_EL1", 0, 9, 2), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSICR_EL1,
-      .type = ARM_CP_NO_RAW,
+      .type = ARM_CP_NO_RAW, .resetfn = pmsicr_reset,
       .readfn = pmsicr_read, .writefn = pmsicr_write },
     { SPE_REG("PMSIRR_EL1", 0, 9, 3), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSIRR_EL1,
