@@ -63,7 +63,8 @@ def module_from_stock(name):
 
 
 def guest_files(scratch, rust=True):
-    """What every guest gets: both drivers and the programs."""
+    """What every guest gets: both drivers and the programs, which are built if need be."""
+    subprocess.run(["make", "-s", "-C", TOP / "tests" / "guest"], check=True)
     c_module = Path(scratch, "arm_spe_pmu_c.ko")
     c_module.write_bytes(module_from_stock("arm_spe_pmu"))
     files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
