@@ -1246,11 +1246,16 @@ void arm_spe_unwind(CPUARMState *env, const TranslationBlock *tb,
     }
 }
 
-/* A page was looked up for an access to address. */
-void arm_spe_tlb_fill(CPUARMState *env, MMUAccessType access_type)
+/*
+ * QEMU's TLB has no entry for an access. The tables are walked, unless the
+ * address is misaligned for an access that may not be.
+ */
+void arm_spe_tlb_fill(CPUARMState *env, uint64_t address,
+                      MMUAccessType access_type, MemOp memop)
 {
     if (env->spe.state == ARM_SPE_PENDING && env->spe.count == -1 &&
-        access_type != MMU_INST_FETCH) {
+        access_type != MMU_INST_FETCH &&
+        !(address & ((1 << memop_alignment_bits(memop)) - 1))) {
         env->spe.sample.walk = true;
     }
 }

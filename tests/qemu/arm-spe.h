@@ -11,6 +11,7 @@
 #define TARGET_ARM_ARM_SPE_H
 
 #include "qapi/qapi-types-common.h"
+#include "exec/memop.h"
 #include "exec/mmu-access-type.h"
 
 /*
@@ -118,7 +119,8 @@ void arm_spe_retire(struct CPUArchState *env);
 void arm_spe_exception(struct CPUArchState *env, int excp);
 void arm_spe_unwind(struct CPUArchState *env,
                     const struct TranslationBlock *tb, uint64_t pc_offset);
-void arm_spe_tlb_fill(struct CPUArchState *env, MMUAccessType access_type);
+void arm_spe_tlb_fill(struct CPUArchState *env, uint64_t address,
+                      MMUAccessType access_type, MemOp memop);
 
 void arm_spe_gen_insn(struct DisasContext *s);
 void arm_spe_gen_tb_stop(struct DisasContext *s);
