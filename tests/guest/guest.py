@@ -124,7 +124,7 @@ class Guest:
                 "-device", "virtserialport,chardev=files,nr=2,name=files",
                 *arguments,
             ],
-            base_temp_dir=str(scratch), log_dir=str(self.directory),
+            name="qemu", base_temp_dir=str(scratch), log_dir=str(self.directory),
         )
         self._control, self._files = self._listen_and_launch(scratch)
         self._pending = b""
