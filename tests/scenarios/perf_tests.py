@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """perf's own tests of SPE, as they ship with the perf of this kernel version.
 
-They give perf a second of time here and there. In these guests an instruction takes 2 ns, so that a
-second is 500 million instructions, however busy the machine is that runs QEMU.
+They give perf a second here and there, which an emulated machine would have to be fast for. In these
+guests an instruction takes 1 ns, however busy the machine is that runs QEMU, and `sleep` sleeps three
+times as long.
 """
 
 import re
 
 import pytest
+
+
+SLEEP = """\
+#!/bin/sh
+exec /usr/bin/sleep $(($1 * 3))
+"""
 
 
 @pytest.mark.timeout(800)
@@ -16,9 +23,11 @@ import pytest
     "Arm SPE doesn't hang when there are forks",
 ])
 def test_perf_test(boot, driver, name):
-    guest = boot(arguments=("-icount", "shift=1,sleep=off"))
+    guest = boot(files={"opt/slow/sleep": SLEEP},
+                 arguments=("-icount", "shift=0,sleep=off"))
     guest.load(driver)
-    output = guest.sh(f'perf test -vv "{name}" 2>&1', timeout=600)
+    guest.sh("chmod +x /opt/slow/sleep")
+    output = guest.sh(f'PATH=/opt/slow:$PATH perf test -vv "{name}" 2>&1', timeout=600)
     verdicts = re.findall(rf"^ *\d+: +Check {re.escape(name)} *: *(?!Running)(\S.*)$", output,
                           re.MULTILINE)
     assert verdicts and all(verdict.strip() == "Ok" for verdict in verdicts), output
