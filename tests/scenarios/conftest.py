@@ -80,35 +80,38 @@ def driver():
     return DRIVER
 
 
-@pytest.fixture
-def artefacts(request):
-    """A directory for what the scenario leaves. Kept if it fails, or with KEEP=1."""
-    name = f"{request.node.path.stem}.{request.node.name}".replace("/", "_").replace("test_", "")
-    directory = OUT / name
+def made_directory(name):
+    """An empty directory for what a scenario leaves."""
+    directory = OUT / name.replace("/", "_")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    yield directory
-    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
-    if any(report is None or report.failed for report in reports):
+    return directory
+
+
+def keep_or_remove(directory, failed):
+    """A failed scenario's artefacts are kept, or all with KEEP=1."""
+    if failed:
         print(f"console log and artefacts: {directory}")
     elif not os.environ.get("KEEP"):
         shutil.rmtree(directory)
 
 
-@pytest.fixture
-def boot(artefacts):
-    """A function that boots a guest; see Guest. Every guest's kernel log has to stay clean."""
+def booter(directory):
+    """A function that boots guests (see Guest), and the list of them."""
     from guest import Guest  # pylint: disable=import-outside-toplevel
 
     guests = []
 
     def boot_one(name="guest", **options):
         options.setdefault("rust", DRIVER == "rust")
-        guest = Guest(artefacts / name, **options)
-        guests.append(guest)
-        return guest
+        guests.append(Guest(directory / name, **options))
+        return guests[-1]
 
-    yield boot_one
+    return boot_one, guests
+
+
+def close(guests):
+    """End the guests. The kernel log of each has to have stayed clean."""
     complaints = []
     for guest in guests:
         guest.close()
@@ -117,8 +120,34 @@ def boot(artefacts):
 
 
 @pytest.fixture
-def guest(boot):
-    """A booted guest with the driver under test loaded."""
-    booted = boot()
-    booted.load(DRIVER)
-    return booted
+def artefacts(request):
+    """A directory for what the test leaves."""
+    directory = made_directory(f"{request.node.path.stem}.{request.node.name.removeprefix('test_')}")
+    yield directory
+    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
+    keep_or_remove(directory, any(report is None or report.failed for report in reports))
+
+
+@pytest.fixture
+def boot(artefacts):
+    """A function that boots guests for this test alone; see Guest."""
+    boot_one, guests = booter(artefacts)
+    yield boot_one
+    close(guests)
+
+
+@pytest.fixture(scope="module")
+def guest(request):
+    """A booted guest with the driver under test loaded, for all tests of the file."""
+    directory = made_directory(request.node.path.stem)
+    failures = request.session.testsfailed
+    try:
+        boot_one, guests = booter(directory)
+        booted = boot_one()
+        booted.load(DRIVER)
+        yield booted
+        close(guests)
+    except BaseException:
+        print(f"console log and artefacts: {directory}")
+        raise
+    keep_or_remove(directory, request.session.testsfailed > failures)
