@@ -32,7 +32,7 @@ ifdef KDIR
 	@echo "built: build/module/arm_spe_pmu.ko"
 else
 	$(WITH) kernel $(BUILD_MODULE) modules
-	@echo "built: $$(ls build/*/arm_spe_pmu.ko)"
+	@echo "built: $$(ls build/[0-9]*/arm_spe_pmu.ko)"
 endif
 
 # As root, on the machine with the hardware. The module goes to updates/, which modprobe prefers to
