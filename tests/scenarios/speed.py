@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TURNS = 5
+TURNS = 8
 #: Present but disabled, against unpatched: nothing but noise.
 DISABLED = 1.05
 #: Sampling every 1,024 operations, against disabled.
