@@ -6,6 +6,9 @@ from spe import check_decodes, record
 #: Interrupts of the profiling unit so far, all CPUs.
 INTERRUPTS = "grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }'"
 
+#: PERF_AUX_FLAG_TRUNCATED
+TRUNCATED = 1
+
 
 def test_overwritten_hundreds_of_times(guest):
     """A small buffer that nobody reads, written round and round."""
@@ -16,11 +19,16 @@ def test_overwritten_hundreds_of_times(guest):
 
 
 def test_read_while_it_fills(guest):
-    """A buffer that perf empties while it fills; what perf is too late for is marked as lost."""
+    """A buffer that perf empties while it fills; what perf is too late for is marked as lost.
+
+    If perf is too late on a busy machine, the event is disabled. perf enables it again when it finds
+    new data, of which there may be none: then this was the last session.
+    """
     before = int(guest.sh(INTERRUPTS))
-    trace = record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 300", "-m ,32 -C 1")
+    trace = record(guest, "arm_spe/period=8192/u", "taskset -c 1 workload 2000", "-m ,32 -C 1")
     check_decodes(trace, 1000)
-    assert len(trace.aux) > 5, len(trace.aux)
+    too_late = any(flags & TRUNCATED for _, _, flags in trace.aux)
+    assert too_late or len(trace.aux) > 5, trace.aux
     end = 0
     for offset, size, _ in trace.aux:
         assert offset >= end, f"session at {offset:#x} before the end of the last, {end:#x}"

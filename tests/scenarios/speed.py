@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 TURNS = 8
-#: Present but disabled, against unpatched: nothing but noise.
-DISABLED = 1.05
+#: Present but disabled, against unpatched: nothing but noise. Two boots of the same QEMU differ by up
+#: to 8 %, as was seen on a virtual machine with 2 cores; what costs something costs more than this.
+DISABLED = 1.15
 #: Sampling every 1,024 operations, against disabled.
 SAMPLING = 1.5
 
