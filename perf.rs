@@ -91,6 +91,11 @@ impl Flags {
     /// Program the period again when it is started.
     pub(crate) const RELOAD: Self = Self(bindings::PERF_EF_RELOAD);
 
+    /// Let the AUX event pause, and nothing else. May interrupt all other callbacks but of its kind.
+    pub(crate) const PAUSE: Self = Self(bindings::PERF_EF_PAUSE);
+    /// Let the AUX event resume, and nothing else; as [`Self::PAUSE`].
+    pub(crate) const RESUME: Self = Self(bindings::PERF_EF_RESUME);
+
     /// Whether all of `other` is set.
     #[inline]
     pub(crate) fn contain(self, other: Self) -> bool {
@@ -223,6 +228,18 @@ impl<T: Pmu> Event<T> {
     pub(crate) fn set_period_left(&self, left: u64) {
         // SAFETY: As for `period_left`.
         unsafe { self.period_left_ptr().write_volatile(left) };
+    }
+
+    /// Whether another event has paused this one, or it is to begin paused.
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        // SAFETY: The event is valid; in AUX events this member of the union is used. perf may
+        // change it in an NMI: hence volatile.
+        unsafe {
+            let aux = (&raw const (*self.as_raw()).hw.__bindgen_anon_1)
+                .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
+            (&raw const (*aux).aux_paused).read_volatile() != 0
+        }
     }
 
     /// Tells perf whether the event runs.

@@ -74,14 +74,23 @@ impl Spe {
         // pointer is not kept.
         unsafe { self.units.slot().stop(Held::new(event)) };
     }
+
+    /// Pauses the event that runs on this CPU, or lets it resume.
+    #[inline]
+    fn pause(&self, paused: bool) {
+        // SAFETY: In a callback of perf, on the event's CPU, perhaps in an NMI.
+        unsafe { self.units.slot().pause(paused) };
+    }
 }
 
 impl Pmu for Spe {
     type EventData = Image;
     type Aux = Buffer;
 
-    // One event at a time, and it writes an instruction trace.
-    const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE | bindings::PERF_PMU_CAP_ITRACE;
+    // One event at a time; it writes an instruction trace, and other events can pause it.
+    const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE
+        | bindings::PERF_PMU_CAP_ITRACE
+        | bindings::PERF_PMU_CAP_AUX_PAUSE;
 
     fn event_init(&self, event: &Event<Self>) -> Result<KBox<Image>> {
         if event.cpu().is_some_and(|cpu| !self.units.cover(cpu)) {
@@ -137,12 +146,20 @@ impl Pmu for Spe {
     }
 
     fn start(&self, event: &Event<Self>, flags: Flags) {
+        if flags.contain(Flags::RESUME) {
+            self.pause(false);
+            return;
+        }
         self.run(event, flags.contain(Flags::RELOAD));
     }
 
     /// The session is ended in any case, also without `PERF_EF_UPDATE`: the next start begins a new
     /// one.
-    fn stop(&self, event: &Event<Self>, _flags: Flags) {
+    fn stop(&self, event: &Event<Self>, flags: Flags) {
+        if flags.contain(Flags::PAUSE) {
+            self.pause(true);
+            return;
+        }
         self.halt(event);
     }
 

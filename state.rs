@@ -3,24 +3,33 @@
 //! The profiling unit of one CPU, as a state machine in types.
 //!
 //! ```text
-//!             arm                 sample
-//!   Off ------------> Armed ----------------> Sampling --+
-//!    ^ ^     |                                | |   ^     | interrupt: nothing to do,
-//!    | +-----+ no session                     | |   +-----+ or a new session
-//!    |                                  stop  | | interrupt: fault, or no session
-//!    +----------------------------------------+-+
+//!            arm                sample
+//!   Off -----------> Armed --------------> Sampling --+
+//!    ^ ^     |                              | |   ^   | interrupt: nothing to do,
+//!    | +-----+ no session                   | |   +---+ or a new session
+//!    |                                stop  | | interrupt: fault, or no session
+//!    +--------------------------------------+-+
 //! ```
 //!
 //! | state | `PMBLIMITR_EL1.E` | `PMSCR_EL1.E0SPE`, `E1SPE` | session |
 //! | --- | --- | --- | --- |
 //! | [`Off`] | 0 | 0 | none |
 //! | [`Armed`] | 1 | 0 | one, unless discarding |
-//! | [`Sampling`] | 1 | as the event wants | one, unless discarding |
+//! | [`Sampling`] | 1 | as the event wants, or 0 while paused | one, unless discarding |
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
 //! cannot be written down. Between two callbacks of perf the state rests in a [`Unit`], one for
 //! each CPU.
+//!
+//! # Pausing
+//!
+//! Another event may pause and resume one that samples (`aux-action=pause`, `resume`), from an
+//! interrupt that may come in the middle of any transition, if it is an NMI. perf first notes what
+//! is wanted in the event, then calls the PMU. Pausing touches nothing but `PMSCR_EL1`, and that
+//! only while the state is at rest as [`Sampling`]: [`Slot::resume_with`] is zero at all other
+//! times, and what comes then is left to the transition that was interrupted, which looks at what
+//! is wanted after it has put the state back, see [`follow_pause`].
 //!
 //! The order in which registers are written is that of the Arm ARM (DDI 0487), chapter D17 "The
 //! Statistical Profiling Extension", in particular D17.9 on synchronisation.
@@ -58,7 +67,14 @@ use crate::{
         PMSICR_EL1, //
     }, //
 };
-use core::cell::Cell;
+use core::{
+    cell::Cell,
+    sync::atomic::{
+        compiler_fence,
+        AtomicU64,
+        Ordering, //
+    }, //
+};
 use kernel::{
     prelude::*,
     types::NotThreadSafe, //
@@ -92,13 +108,14 @@ pub(crate) struct Armed<T: SpePmu> {
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` is that of the event, `PMBPTR_EL1` is within the span of `session` and
+/// On this CPU `PMSCR_EL1` is `pmscr`, or 0 while the event is paused, `PMBPTR_EL1` is within the span of `session` and
 /// `PMBLIMITR_EL1` at its end; or records are discarded if there is no session. All that only as
 /// long as the hardware has not stopped by itself (`PMBSR_EL1.S`).
 #[must_use]
 pub(crate) struct Sampling<T: SpePmu> {
     event: Held<T>,
     session: Option<Session<T>>,
+    pmscr: PMSCR_EL1,
 }
 
 /// What an interrupt came to.
@@ -208,11 +225,11 @@ impl<T: SpePmu> Armed<T> {
         // All of the above, and where to write, must be in place before the first operation is
         // sampled.
         isb();
-        image.pmscr.write();
-        // INVARIANT: just done; the rest holds since `Armed`.
+        // INVARIANT: the slot writes PMSCR_EL1 next; the rest holds since `Armed`.
         Sampling {
             event: self.event,
             session: self.session,
+            pmscr: image.pmscr,
         }
     }
 }
@@ -398,20 +415,52 @@ unsafe impl<T: SpePmu> Send for Unit<T> {}
 /// All functions are to be called on the CPU in question, with interrupts off: what a callback of
 /// perf, an interrupt handler, and a function called by way of `smp_call_function_single()` have in
 /// common.
-pub(crate) struct Slot<T: SpePmu>(Cell<Unit<T>>);
+pub(crate) struct Slot<T: SpePmu> {
+    unit: Cell<Unit<T>>,
+    /// `PMSCR_EL1` of the event that the unit samples for, while that state is at rest; else 0.
+    /// Only this CPU uses it: an atomic because an NMI may read it at any time.
+    resume_with: AtomicU64,
+}
 
 impl<T: SpePmu> Slot<T> {
     /// The place of a CPU that is not ready.
     pub(crate) fn new() -> Self {
-        Self(Cell::new(Unit::Offline))
+        Self {
+            unit: Cell::new(Unit::Offline),
+            resume_with: AtomicU64::new(0),
+        }
     }
 
     /// Takes the state out, passes it through `transition`, and puts what that returns back.
     #[inline]
     fn update<R>(&self, transition: impl FnOnce(Unit<T>) -> (Unit<T>, R)) -> R {
-        let (unit, result) = transition(self.0.replace(Unit::Busy));
-        self.0.set(unit);
+        self.resume_with.store(0, Ordering::Relaxed);
+        // An NMI comes before or after this point, and so do the writes of registers that follow.
+        compiler_fence(Ordering::SeqCst);
+        let (unit, result) = transition(self.unit.replace(Unit::Busy));
+        let sampling = match &unit {
+            Unit::Sampling(sampling) => Some((sampling.event, sampling.pmscr)),
+            _ => None,
+        };
+        self.unit.set(unit);
+        if let Some((event, pmscr)) = sampling {
+            compiler_fence(Ordering::SeqCst);
+            self.resume_with.store(pmscr.bits(), Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            follow_pause(event, pmscr);
+        }
         result
+    }
+
+    /// Pauses or resumes, if the unit is at rest and samples. May interrupt all other functions.
+    #[inline]
+    pub(crate) fn pause(&self, paused: bool) {
+        let pmscr = self.resume_with.load(Ordering::Relaxed);
+        if pmscr != 0 {
+            PMSCR_EL1::from_bits(if paused { 0 } else { pmscr }).write();
+            // Nothing after the event that pauses is sampled.
+            isb();
+        }
     }
 
     /// The CPU comes: makes its unit ready.
@@ -490,6 +539,20 @@ impl<T: SpePmu> Slot<T> {
             }
             other => (other, false),
         })
+    }
+}
+
+/// Lets the unit sample, or not, as the event is resumed or paused. What is wanted may change while
+/// this runs, with the register written by whoever changes it: then this starts over, so that the
+/// last word is written last.
+#[inline]
+fn follow_pause<T: SpePmu>(event: Held<T>, pmscr: PMSCR_EL1) {
+    loop {
+        let paused = event.is_paused();
+        PMSCR_EL1::from_bits(if paused { 0 } else { pmscr.bits() }).write();
+        if event.is_paused() == paused {
+            return;
+        }
     }
 }
 
