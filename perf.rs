@@ -59,10 +59,11 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// Takes `event` off this CPU, with the effect of [`Self::stop`], and forgets it.
     fn del(&self, event: &Event<Self>, flags: Flags);
 
-    /// Starts `event`. Cannot fail; [`Event::set_state`] tells perf whether it runs.
+    /// Starts `event`. Cannot fail; [`Event::set_state`] tells perf whether it runs. With
+    /// [`Flags::RESUME`]: only lets an event that was paused go on.
     fn start(&self, event: &Event<Self>, flags: Flags);
 
-    /// Stops `event`.
+    /// Stops `event`. With [`Flags::PAUSE`]: only lets it pause.
     fn stop(&self, event: &Event<Self>, flags: Flags);
 
     /// Updates the count of `event`, if it has one.

@@ -13,7 +13,6 @@ use crate::{
     },
     features::Features,
     irq::Units,
-    percpu::contains,
     perf::{
         self,
         Event,
@@ -131,7 +130,7 @@ impl Pmu for Spe {
 
     fn add(&self, event: &Event<Self>, flags: Flags) -> Result {
         let cpu = event.cpu().unwrap_or_else(|| CpuId::current().as_u32());
-        if !contains(self.units.cpus(), cpu) {
+        if !self.units.cover(cpu) {
             return Err(ENOENT);
         }
         event.set_state(State::Stopped { up_to_date: true });
