@@ -21,6 +21,9 @@ endif
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(CURDIR)/build/module $(cross)
 endif
 
+# DEBUG=1 checks the state machine at every return of a callback.
+export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
+
 all: modules
 
 modules:

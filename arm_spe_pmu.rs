@@ -14,7 +14,8 @@
 //! | `perf.rs` | a safe face for `struct pmu` and the AUX buffer |
 //! | `percpu.rs` | a value for each CPU |
 //! | `aux_buffer.rs` | the mapping of the AUX buffer, and sessions in it |
-//! | `state.rs` | the state machine of one unit |
+//! | `counters.rs` | what happened on a CPU, for debugfs |
+//! | `state.rs` | the state machine of one unit; `check.rs` looks whether it is true (`make DEBUG=1`) |
 //! | `irq.rs` | the units of a device, and their interrupt |
 //! | `hotplug.rs` | CPUs that come and go |
 //! | `pmu.rs` | the callbacks of perf |
@@ -24,6 +25,7 @@
 
 mod aux_buffer;
 mod bindings;
+mod counters;
 mod event;
 mod features;
 mod hotplug;
@@ -95,6 +97,8 @@ struct SpeDevice {
     #[pin]
     ready: hotplug::Instance<Spe>,
     handler: Handler<Spe>,
+    #[pin]
+    files: counters::Files<Spe>,
 }
 
 impl platform::Driver for SpeDevice {
@@ -113,12 +117,14 @@ impl platform::Driver for SpeDevice {
             let units = Arc::new(Units::find(pdev)?, GFP_KERNEL)?;
             let traits = examine(dev, &units)?;
             log(dev, &units, &traits);
+            let name = name()?;
             Ok(try_pin_init!(Self {
+                files <- counters::files(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
                 pmu <- Registration::new(
                     Spe { units, traits },
-                    name()?,
+                    name,
                     dev,
                     &sysfs::GROUPS,
                     kernel::module::this_module::<SpeModule>(),

@@ -16,8 +16,10 @@ use crate::{
     },
     perf::{
         AuxFlags,
+        AuxHandle,
         AuxSession,
         Held,
+        NoBuffer,
         Pmu, //
     }, //
 };
@@ -151,8 +153,8 @@ pub(crate) struct Session<T: Pmu<Aux = Buffer>> {
 /// Why no session was begun. In each case the session, if there was one, is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSession {
-    /// perf did not give a buffer: none is mapped, or its reader has not made any room.
-    NoBuffer,
+    /// perf did not give a buffer.
+    NoBuffer(NoBuffer),
     /// There is room, but none that the hardware could write to. perf was told that data is
     /// missing.
     NoRoom,
@@ -161,8 +163,14 @@ pub(crate) enum NoSession {
 impl<T: Pmu<Aux = Buffer>> Session<T> {
     /// Begins a session of `event`.
     #[inline]
-    pub(crate) fn begin(event: Held<T>) -> Result<Self, NoSession> {
-        let mut aux = AuxSession::begin(event).ok_or(NoSession::NoBuffer)?;
+    pub(crate) fn begin(
+        handle: AuxHandle<T>,
+        event: Held<T>,
+    ) -> Result<Self, (AuxHandle<T>, NoSession)> {
+        let mut aux = match handle.begin(event) {
+            Ok(aux) => aux,
+            Err((handle, why)) => return Err((handle, NoSession::NoBuffer(why))),
+        };
 
         if aux.aux().circular {
             let Circle { pad, head, limit } = aux.aux().geometry.circle(aux.head());
@@ -191,8 +199,7 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
                 Next::NoRoom { pad } => {
                     Self::pad(&mut aux, start, pad);
                     aux.flag(AuxFlags::TRUNCATED);
-                    aux.end(0);
-                    return Err(NoSession::NoRoom);
+                    return Err((aux.end(0), NoSession::NoRoom));
                 }
             }
         }
@@ -225,13 +232,13 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
         self.aux.flag(flags);
     }
 
-    /// Ends the session after the unit has written up to the address `pointer`.
+    /// Ends the session after the unit has written up to the address `pointer`. Returns how many
+    /// bytes that were.
     ///
     /// A pointer outside of the session's part of the buffer is not believed: nothing is taken as
-    /// written, and perf is told that data is missing. Returns whether the pointer was
-    /// believed.
+    /// written, and perf is told that data is missing. Then `None` is returned.
     #[inline]
-    pub(crate) fn end(mut self, pointer: u64) -> bool {
+    pub(crate) fn end(mut self, pointer: u64) -> (AuxHandle<T>, Option<u64>) {
         let Span { start, limit } = self.span();
         let sane = (start..=limit).contains(&pointer);
         let written = if sane { pointer.wrapping_sub(start) } else { 0 };
@@ -241,7 +248,6 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
         if self.aux.aux().circular {
             self.aux.set_head(self.start.wrapping_add(written));
         }
-        self.aux.end(written);
-        sane
+        (self.aux.end(written), sane.then_some(written))
     }
 }

@@ -4,6 +4,7 @@
 //! CPU), and a place for the state of each.
 
 use crate::{
+    counters::Counters,
     percpu::{
         contains,
         PerCpu, //
@@ -85,6 +86,14 @@ impl<T: SpePmu> Units<T> {
     #[inline]
     pub(crate) fn cover(&self, cpu: u32) -> bool {
         contains(&self.cpus, cpu)
+    }
+
+    /// What happened on the CPU number `cpu`, if it has a unit of this device.
+    pub(crate) fn counters(&self, cpu: u32) -> Option<&Counters> {
+        let slot = self.slots.of(cpu).filter(|_| self.cover(cpu))?;
+        // SAFETY: The slot lives as long as `self`. Of what is in it only the CPU in question may
+        // touch, the counters are for everybody: no reference to the rest is made.
+        Some(unsafe { &(*slot.as_ptr()).cpu.counters })
     }
 
     /// The place of the unit of this CPU.

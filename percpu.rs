@@ -65,6 +65,14 @@ impl<T> PerCpu<T> {
         self.base.as_ptr().cast()
     }
 
+    /// Where the value of the CPU number `cpu` is; `None` if there can be no such CPU.
+    pub(crate) fn of(&self, cpu: u32) -> Option<NonNull<T>> {
+        possible_cpus().any(|possible| possible == cpu).then(|| {
+            // SAFETY: By the invariants there is a value for each possible CPU.
+            unsafe { NonNull::new_unchecked(slot(self.base, cpu)) }
+        })
+    }
+
     /// The value of the current CPU.
     ///
     /// # Safety

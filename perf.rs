@@ -4,13 +4,14 @@
 //!
 //! A driver implements [`Pmu`] and keeps a [`Registration`]. What an event asks for is worked out
 //! once, in [`Pmu::event_init`], and stays with the event as its [`Pmu::EventData`]. Between
-//! [`AuxSession::begin`] and [`AuxSession::end`] the driver owns a part of the event's AUX buffer;
-//! the type makes sure that what was begun is ended once.
+//! [`AuxHandle::begin`] and [`AuxSession::end`] the driver owns a part of the event's AUX buffer;
+//! the types make sure that what was begun is ended once, and that one handle has one session.
 //!
 //! C header: `include/linux/perf_event.h`
 
 use crate::bindings;
 use core::{
+    cell::UnsafeCell,
     marker::PhantomData,
     mem::ManuallyDrop,
     ptr::NonNull, //
@@ -45,6 +46,9 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
 
     /// What the driver keeps with an AUX buffer.
     type Aux: Send + Sync + 'static;
+
+    /// Who hands out AUX buffers: [`Perf`], or in tests somebody in its place.
+    type Output: Output;
 
     /// What the PMU can do: `PERF_PMU_CAP_*`.
     const CAPABILITIES: u32;
@@ -114,11 +118,9 @@ impl Flags {
 pub(crate) enum State {
     /// It runs.
     Running,
-    /// It does not run (`PERF_HES_STOPPED`).
-    Stopped {
-        /// What perf knows of it is up to date (`PERF_HES_UPTODATE`).
-        up_to_date: bool,
-    },
+    /// It does not run (`PERF_HES_STOPPED`), and there is nothing left that perf would have to read
+    /// (`PERF_HES_UPTODATE`).
+    Stopped,
 }
 
 /// An event of the PMU `T`.
@@ -243,18 +245,32 @@ impl<T: Pmu> Event<T> {
         }
     }
 
+    #[inline]
+    fn state_ptr(&self) -> *mut c_int {
+        // SAFETY: The event is valid.
+        unsafe { &raw mut (*self.as_raw()).hw.state }
+    }
+
     /// Tells perf whether the event runs.
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
         let bits = match state {
             State::Running => 0,
-            State::Stopped { up_to_date: false } => bindings::PERF_HES_STOPPED,
-            State::Stopped { up_to_date: true } => {
-                bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE
-            }
+            State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE,
         };
-        // SAFETY: The event is valid; the field belongs to the callbacks of the PMU.
-        unsafe { (*self.as_raw()).hw.state = bits as c_int };
+        // SAFETY: Valid and aligned; the field belongs to the callbacks of the PMU. A callback may
+        // come in an NMI while another one reads it: hence volatile.
+        unsafe { self.state_ptr().write_volatile(bits as c_int) };
+    }
+
+    /// What perf was told last.
+    #[cfg(ARM_SPE_DEBUG)]
+    pub(crate) fn state(&self) -> State {
+        // SAFETY: As for `set_state`.
+        match unsafe { self.state_ptr().read_volatile() } as u32 & bindings::PERF_HES_STOPPED {
+            0 => State::Running,
+            _ => State::Stopped,
+        }
     }
 }
 
@@ -322,31 +338,138 @@ impl AuxFlags {
     pub(crate) const COLLISION: Self = Self(bindings::PERF_AUX_FLAG_COLLISION);
 }
 
-/// The right to write to a part of an event's AUX buffer. The session is ended before the event is
-/// deleted: it is made from a [`Held`] event, and goes where that goes.
-///
-/// Dropping the session ends it as if nothing had been written.
+/// The functions that hand out AUX buffers and take them back (`perf_aux_output_*()`), as they are
+/// in C.
+pub(crate) trait Output {
+    /// # Safety
+    ///
+    /// `handle` must be valid and in no session, `event` a valid event on this CPU.
+    unsafe fn begin(
+        handle: *mut bindings::perf_output_handle,
+        event: *mut bindings::perf_event,
+    ) -> *mut c_void;
+
+    /// # Safety
+    ///
+    /// `handle` must be in a session.
+    unsafe fn skip(handle: *mut bindings::perf_output_handle, bytes: c_ulong);
+
+    /// # Safety
+    ///
+    /// `handle` must be in a session, which ends.
+    unsafe fn end(handle: *mut bindings::perf_output_handle, bytes: c_ulong);
+}
+
+/// perf itself.
+pub(crate) struct Perf;
+
+impl Output for Perf {
+    #[inline]
+    unsafe fn begin(
+        handle: *mut bindings::perf_output_handle,
+        event: *mut bindings::perf_event,
+    ) -> *mut c_void {
+        // SAFETY: By the requirements of this function, as in those below.
+        unsafe { bindings::perf_aux_output_begin(handle, event) }
+    }
+
+    #[inline]
+    unsafe fn skip(handle: *mut bindings::perf_output_handle, bytes: c_ulong) {
+        // It fails if there is less room than that, which callers know.
+        //
+        // SAFETY: See `begin`.
+        unsafe { bindings::perf_aux_output_skip(handle, bytes) };
+    }
+
+    #[inline]
+    unsafe fn end(handle: *mut bindings::perf_output_handle, bytes: c_ulong) {
+        // SAFETY: See `begin`.
+        unsafe { bindings::perf_aux_output_end(handle, bytes) };
+    }
+}
+
+/// Room for a handle. perf keeps no pointer to it, but the driver uses it in place.
+pub(crate) struct AuxPlace(UnsafeCell<bindings::perf_output_handle>);
+
+impl AuxPlace {
+    /// Room for a handle that is in no session.
+    pub(crate) fn new() -> Self {
+        // SAFETY: All of the structure may be zero.
+        Self(UnsafeCell::new(unsafe { core::mem::zeroed() }))
+    }
+}
+
+/// A handle that is in no session.
 ///
 /// # Invariants
 ///
-/// `perf_aux_output_begin()` filled in `handle`, and `perf_aux_output_end()` was not called on it
-/// since. (perf keeps no pointer to a handle: it may be moved.) The AUX buffer behind it was made
-/// by [`Pmu::setup_aux`] of `T`.
+/// The pointer is to an [`AuxPlace`] that nobody else uses.
+pub(crate) struct AuxHandle<T: Pmu>(NonNull<bindings::perf_output_handle>, PhantomData<T>);
+
+/// Why perf did not hand out a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoBuffer {
+    /// None is mapped, or it is just being unmapped.
+    NotMapped,
+    /// Its reader has not made any room; perf has been told to stop the event.
+    Full,
+}
+
+impl<T: Pmu> AuxHandle<T> {
+    /// # Safety
+    ///
+    /// `place` must outlive what is returned and what that becomes, and there may be no other
+    /// handle or session of the same place.
+    pub(crate) unsafe fn new(place: &AuxPlace) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(NonNull::from(&place.0).cast(), PhantomData)
+    }
+
+    /// Asks perf for room to write to.
+    #[inline]
+    pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<T>, (Self, NoBuffer)> {
+        let handle = self.0.as_ptr();
+        // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
+        // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
+        let (aux, found) = unsafe {
+            (*handle).rb = core::ptr::null_mut();
+            let aux = T::Output::begin(handle, event.as_raw());
+            (aux, !(*handle).rb.is_null())
+        };
+        match NonNull::new(aux.cast()) {
+            // INVARIANT: perf returned what `setup_aux` made.
+            Some(aux) => Ok(AuxSession { handle: self, aux }),
+            None if found => Err((self, NoBuffer::Full)),
+            None => Err((self, NoBuffer::NotMapped)),
+        }
+    }
+}
+
+/// The right to write to a part of an event's AUX buffer. The session is ended before the event is
+/// deleted: it is made from a [`Held`] event, and goes where that goes.
+///
+/// Dropping the session ends it as if nothing had been written, and the handle is gone with it.
+///
+/// # Invariants
+///
+/// The handle is in a session. The AUX buffer behind it, `aux`, was made by [`Pmu::setup_aux`] of
+/// `T`.
 pub(crate) struct AuxSession<T: Pmu> {
-    handle: bindings::perf_output_handle,
+    handle: AuxHandle<T>,
     aux: NonNull<T::Aux>,
 }
 
 impl<T: Pmu> AuxSession<T> {
-    /// Asks perf for room. `None` if there is no buffer, or no room in it; in the latter case perf
-    /// has been told to stop the event.
     #[inline]
-    pub(crate) fn begin(event: Held<T>) -> Option<Self> {
-        let mut handle = bindings::perf_output_handle::default();
-        // SAFETY: The handle may be written to, and the event is valid and on this CPU.
-        let aux = unsafe { bindings::perf_aux_output_begin(&mut handle, event.as_raw()) };
-        // INVARIANT: perf returns what `setup_aux` made, and null if it did not begin.
-        NonNull::new(aux.cast()).map(|aux| Self { handle, aux })
+    fn as_raw(&self) -> *mut bindings::perf_output_handle {
+        self.handle.0.as_ptr()
+    }
+
+    #[inline]
+    fn handle(&self) -> &bindings::perf_output_handle {
+        // SAFETY: The pointer is valid and nobody else uses it; perf writes to it only in calls that
+        // the session makes through `&mut self`.
+        unsafe { self.handle.0.as_ref() }
     }
 
     /// What the driver keeps with the buffer.
@@ -360,34 +483,35 @@ impl<T: Pmu> AuxSession<T> {
     #[inline]
     pub(crate) fn head(&self) -> u64 {
         // SAFETY: In an AUX handle the member of the union is `head`, a plain integer.
-        unsafe { self.handle.__bindgen_anon_2.head as u64 }
+        unsafe { self.handle().__bindgen_anon_2.head as u64 }
     }
 
     /// How many bytes may be written; 0 in a buffer that is overwritten.
     #[inline]
     pub(crate) fn space(&self) -> u64 {
-        self.handle.size as u64
+        self.handle().size as u64
     }
 
     /// The index after which the reader wants to be woken. Of no meaning in a buffer that is
     /// overwritten.
     #[inline]
     pub(crate) fn wakeup(&self) -> u64 {
-        self.handle.wakeup as u64
+        self.handle().wakeup as u64
     }
 
-    /// Gives `bytes` of the room back to perf as if they had been written. More than there is room
-    /// for: nothing happens, and perf has room as before.
+    /// Gives `bytes` of the room, which must be there, back to perf as if they had been written.
+    /// More than there is room for: nothing happens, and perf has room as before.
     #[inline]
     pub(crate) fn skip(&mut self, bytes: u64) {
         // SAFETY: By the invariants the handle is in a session.
-        unsafe { bindings::perf_aux_output_skip(&mut self.handle, bytes as c_ulong) };
+        unsafe { T::Output::skip(self.as_raw(), bytes as c_ulong) };
     }
 
     /// Sets the offset at which a buffer that is overwritten is written next.
     #[inline]
     pub(crate) fn set_head(&mut self, head: u64) {
-        self.handle.__bindgen_anon_2.head = head as c_ulong;
+        // SAFETY: The pointer is valid and nobody else uses it.
+        unsafe { (*self.as_raw()).__bindgen_anon_2.head = head as c_ulong };
     }
 
     /// Marks the data.
@@ -395,22 +519,24 @@ impl<T: Pmu> AuxSession<T> {
     pub(crate) fn flag(&mut self, flags: AuxFlags) {
         // SAFETY: By the invariants the handle is in a session. The flags of the type are none that
         // perf sets itself.
-        unsafe { bindings::perf_aux_output_flag(&mut self.handle, flags.0.into()) };
+        unsafe { bindings::perf_aux_output_flag(self.as_raw(), flags.0.into()) };
     }
 
     /// Ends the session after `bytes` were written.
     #[inline]
-    pub(crate) fn end(self, bytes: u64) {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: By the invariants the handle is in a session, and it is never used again.
-        unsafe { bindings::perf_aux_output_end(&mut this.handle, bytes as c_ulong) };
+    pub(crate) fn end(self, bytes: u64) -> AuxHandle<T> {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the invariants the handle is in a session.
+        unsafe { T::Output::end(this.as_raw(), bytes as c_ulong) };
+        // INVARIANT: No more. The session is forgotten: this is the only handle again.
+        AuxHandle(this.handle.0, PhantomData)
     }
 }
 
 impl<T: Pmu> Drop for AuxSession<T> {
     fn drop(&mut self) {
         // SAFETY: By the invariants the handle is in a session, and it is never used again.
-        unsafe { bindings::perf_aux_output_end(&mut self.handle, 0) };
+        unsafe { T::Output::end(self.as_raw(), 0) };
     }
 }
 
@@ -470,7 +596,7 @@ impl<T: Pmu> Registration<T> {
                     read: Some(Self::read),
                     setup_aux: Some(Self::setup_aux),
                     free_aux: Some(Self::free_aux),
-                    ..Default::default()
+                    ..pin_init::zeroed()
                 })
             };
             // SAFETY: The PMU is complete and stays where it is, as does the name: the registration

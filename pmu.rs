@@ -18,6 +18,7 @@ use crate::{
         Event,
         Flags,
         Held,
+        Perf,
         Pmu,
         State, //
     }, //
@@ -85,6 +86,7 @@ impl Spe {
 impl Pmu for Spe {
     type EventData = Image;
     type Aux = Buffer;
+    type Output = Perf;
 
     // One event at a time; it writes an instruction trace, and other events can pause it.
     const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE
@@ -133,7 +135,7 @@ impl Pmu for Spe {
         if !self.units.cover(cpu) {
             return Err(ENOENT);
         }
-        event.set_state(State::Stopped { up_to_date: true });
+        event.set_state(State::Stopped);
         if flags.contain(Flags::START) && !self.run(event, true) {
             return Err(EINVAL);
         }

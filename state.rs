@@ -22,14 +22,19 @@
 //! cannot be written down. Between two callbacks of perf the state rests in a [`Unit`], one for
 //! each CPU.
 //!
-//! # Pausing
+//! # What may interrupt a transition
 //!
-//! Another event may pause and resume one that samples (`aux-action=pause`, `resume`), from an
-//! interrupt that may come in the middle of any transition, if it is an NMI. perf first notes what
-//! is wanted in the event, then calls the PMU. Pausing touches nothing but `PMSCR_EL1`, and that
-//! only while the state is at rest as [`Sampling`]: [`Slot::resume_with`] is zero at all other
-//! times, and what comes then is left to the transition that was interrupted, which looks at what
-//! is wanted after it has put the state back, see [`follow_pause`].
+//! Callbacks of perf and the interrupt handler run with interrupts off. Where the kernel's interrupts
+//! are NMIs (`irqchip.gicv3_pseudo_nmi=1`) another event's NMI may still come in the middle of any
+//! of them, and call
+//!
+//! - to pause or resume the event that samples (`aux-action=pause`, `resume`). perf first notes what
+//!   is wanted in the event, then calls the PMU. Pausing touches nothing but `PMSCR_EL1`, and that
+//!   only where a state samples: [`Cpu::resume_with`] is zero from before a unit is turned off until
+//!   it samples again, and what comes then is left to the end of the transition, which looks at what
+//!   is wanted, see [`Cpu::settle`].
+//! - to stop the event (throttling, with the other events of a group). If the state is in the hands
+//!   of a transition, that does it at its end, see [`Slot::put`].
 //!
 //! The order in which registers are written is that of the Arm ARM (DDI 0487), chapter D17 "The
 //! Statistical Profiling Extension", in particular D17.9 on synchronisation.
@@ -40,13 +45,17 @@ use crate::{
         NoSession,
         Session, //
     },
+    counters::Counters,
     event::{
         self,
         Image, //
     },
     perf::{
         AuxFlags,
+        AuxHandle,
+        AuxPlace,
         Held,
+        NoBuffer,
         Pmu,
         State, //
     },
@@ -69,53 +78,115 @@ use crate::{
 };
 use core::{
     cell::Cell,
+    mem,
     sync::atomic::{
         compiler_fence,
+        AtomicBool,
         AtomicU64,
         Ordering, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    types::NotThreadSafe, //
-};
+use kernel::prelude::*;
+
+#[cfg(ARM_SPE_DEBUG)]
+#[path = "check.rs"]
+mod check;
 
 /// A PMU whose events this machine runs.
 pub(crate) trait SpePmu: Pmu<Aux = Buffer, EventData = Image> {}
 
 impl<T: Pmu<Aux = Buffer, EventData = Image>> SpePmu for T {}
 
+/// What belongs to a CPU, whatever its unit does.
+pub(crate) struct Cpu {
+    /// `PMSCR_EL1` of the event that the unit samples for; 0 if it does not sample.
+    /// Only this CPU uses it: an atomic because an NMI may come at any time.
+    resume_with: AtomicU64,
+    /// Somebody wanted the event stopped while the state was in the hands of a transition.
+    stop_later: AtomicBool,
+    /// What happened.
+    pub(crate) counters: Counters,
+}
+
+impl Cpu {
+    /// Stops sampling, waits until all records are written, and disables the buffer.
+    #[inline]
+    fn turn_off(&self) {
+        self.resume_with.store(0, Ordering::Relaxed);
+        // An NMI that resumes comes before this point, or leaves the register alone.
+        compiler_fence(Ordering::SeqCst);
+        PMSCR_EL1::default().write();
+        isb();
+        drain();
+        // SAFETY: Disables the buffer.
+        unsafe { PMBLIMITR_EL1::default().write() };
+        // The caller may read what the unit has last written to its registers.
+        isb();
+    }
+
+    /// Lets the unit sample with `resume_with`, or not while `event` is paused. What is wanted may
+    /// change while this runs, with the register written by whoever changes it: then this starts
+    /// over, so that the last word is written last.
+    #[inline]
+    fn settle<T: SpePmu>(&self, event: Held<T>) {
+        loop {
+            let wanted = || match event.is_paused() {
+                true => 0,
+                false => self.resume_with.load(Ordering::Relaxed),
+            };
+            let pmscr = wanted();
+            PMSCR_EL1::from_bits(pmscr).write();
+            compiler_fence(Ordering::SeqCst);
+            if wanted() == pmscr {
+                return;
+            }
+        }
+    }
+}
+
 /// The unit is off: nothing is sampled, nothing is written, no session is open.
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0.
-pub(crate) struct Off(NotThreadSafe);
+/// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. There is one such
+/// value or session for each CPU, because the handle is the only one.
+#[must_use]
+pub(crate) struct Off<T: SpePmu> {
+    handle: AuxHandle<T>,
+}
 
 /// The unit has room to write to, and samples nothing yet.
 ///
 /// # Invariants
 ///
 /// On this CPU `PMSCR_EL1` enables no exception level. `PMBPTR_EL1` and `PMBLIMITR_EL1` describe
-/// the span of `session`, or discard records if there is none.
+/// the span of the session, or discard records if there is none.
 #[must_use]
 pub(crate) struct Armed<T: SpePmu> {
     event: Held<T>,
-    session: Option<Session<T>>,
+    output: Output<T>,
 }
 
 /// The unit samples for an event.
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` is `pmscr`, or 0 while the event is paused, `PMBPTR_EL1` is within the span of `session` and
-/// `PMBLIMITR_EL1` at its end; or records are discarded if there is no session. All that only as
-/// long as the hardware has not stopped by itself (`PMBSR_EL1.S`).
+/// On this CPU `PMSCR_EL1` is `pmscr`, or 0 while the event is paused; `PMBPTR_EL1` is within the
+/// span of the session and `PMBLIMITR_EL1` at its end, or records are discarded if there is no
+/// session. All that only as long as the hardware has not stopped by itself (`PMBSR_EL1.S`).
 #[must_use]
 pub(crate) struct Sampling<T: SpePmu> {
     event: Held<T>,
-    session: Option<Session<T>>,
+    output: Output<T>,
     pmscr: PMSCR_EL1,
+}
+
+/// Where records go.
+enum Output<T: SpePmu> {
+    /// Into a buffer.
+    Session(Session<T>),
+    /// Nowhere.
+    Discard(AuxHandle<T>),
 }
 
 /// What an interrupt came to.
@@ -126,63 +197,45 @@ pub(crate) enum Interrupted<T: SpePmu> {
     /// The buffer was full; the unit samples again.
     Resumed(Sampling<T>),
     /// The unit is off.
-    Stopped(Off, Held<T>),
+    Stopped(Off<T>),
 }
 
-impl Off {
+impl<T: SpePmu> Off<T> {
     /// Turns the unit of this CPU off, whatever it was doing, and forgets what it wanted.
     ///
-    /// # Safety
-    ///
-    /// No [`Armed`] or [`Sampling`] of this CPU may exist.
-    unsafe fn reset() -> Self {
-        // INVARIANT: turned off here.
-        turn_off();
+    /// No session is open: `handle` is the only one of this CPU.
+    fn reset(handle: AuxHandle<T>, cpu: &Cpu) -> Self {
+        cpu.turn_off();
         // SAFETY: The buffer is disabled.
         unsafe { PMBPTR_EL1::default().write() };
         PMBSR_EL1::default().write();
         isb();
-        Self(NotThreadSafe)
-    }
-
-    /// The operations that were left until the next sample, with the state of the random number
-    /// above them (`ECOUNT`).
-    #[inline]
-    pub(crate) fn counter(&self) -> u64 {
-        PMSICR_EL1::read().bits()
+        // INVARIANT: just done.
+        Self { handle }
     }
 
     /// Begins a session of `event`, and tells the unit where to write.
     ///
     /// If there is no session the unit stays as it is: no register has been written.
     #[inline]
-    pub(crate) fn arm<T: SpePmu>(
-        self,
-        event: Held<T>,
-        image: &Image,
-    ) -> Result<Armed<T>, (Self, NoSession)> {
+    pub(crate) fn arm(self, event: Held<T>, image: &Image, cpu: &Cpu) -> Result<Armed<T>, Self> {
         if image.discard {
             let limit = PMBLIMITR_EL1::default()
                 .with(PMBLIMITR_EL1::FM, FM_DISCARD)
                 .with(PMBLIMITR_EL1::E, 1);
             // SAFETY: Records are discarded: the unit writes nothing.
             unsafe { limit.write() };
+            let output = Output::Discard(self.handle);
             // INVARIANT: just done.
-            return Ok(Armed {
-                event,
-                session: None,
-            });
+            return Ok(Armed { event, output });
         }
-        match Session::begin(event) {
-            Ok(session) => {
-                point(&session);
-                // INVARIANT: `point` has done that.
-                Ok(Armed {
-                    event,
-                    session: Some(session),
-                })
-            }
-            Err(why) => Err((self, why)),
+        match begin(self.handle, event, cpu) {
+            Ok(session) => Ok(Armed {
+                event,
+                // INVARIANT: `begin` has told the unit.
+                output: Output::Session(session),
+            }),
+            Err(handle) => Err(Self { handle }),
         }
     }
 
@@ -198,8 +251,8 @@ impl Off {
 }
 
 impl<T: SpePmu> Armed<T> {
-    /// Programs what is to be sampled, and starts. `reload`: begin a new interval of the event's
-    /// period; otherwise the old one goes on.
+    /// Programs what is to be sampled. `reload`: begin a new interval of the event's period;
+    /// otherwise the old one goes on.
     #[inline]
     pub(crate) fn sample(self, image: &Image, reload: bool) -> Sampling<T> {
         image.pmsfcr.write();
@@ -225,10 +278,10 @@ impl<T: SpePmu> Armed<T> {
         // All of the above, and where to write, must be in place before the first operation is
         // sampled.
         isb();
-        // INVARIANT: the slot writes PMSCR_EL1 next; the rest holds since `Armed`.
+        // INVARIANT: `Slot::put` writes PMSCR_EL1 next; the rest holds since `Armed`.
         Sampling {
             event: self.event,
-            session: self.session,
+            output: self.output,
             pmscr: image.pmscr,
         }
     }
@@ -244,19 +297,15 @@ impl<T: SpePmu> Sampling<T> {
     /// Stops, and gives what was written to perf. If the unit has asked for service in the
     /// meantime, that ends with this session: on a context switch it must not fall to the next
     /// event.
-    #[inline]
-    pub(crate) fn stop(self) -> Off {
-        let off = turn_off();
+    pub(crate) fn stop(self, cpu: &Cpu) -> Off<T> {
+        cpu.turn_off();
         let pmbsr = PMBSR_EL1::read();
         let syndrome = syndrome::decode(pmbsr);
         if let Some(syndrome) = &syndrome {
             report(syndrome, pmbsr);
             PMBSR_EL1::default().write();
         }
-        if let Some(session) = self.session {
-            finish(session, syndrome.as_ref());
-        }
-        off
+        self.finish(syndrome.as_ref(), cpu)
     }
 
     /// Handles an interrupt of the unit.
@@ -265,132 +314,175 @@ impl<T: SpePmu> Sampling<T> {
     /// on. Anything else, and a failure to begin again, leaves the unit off before this
     /// returns.
     #[inline]
-    pub(crate) fn interrupt(mut self) -> Interrupted<T> {
+    pub(crate) fn interrupt(mut self, cpu: &Cpu) -> Interrupted<T> {
         // Records and registers as of now. The unit does not sample while PMBSR_EL1.S is set.
         drain();
         isb();
         let pmbsr = PMBSR_EL1::read();
         let Some(syndrome) = syndrome::decode(pmbsr) else {
+            cpu.counters.spurious.add(1);
             return Interrupted::NotOurs(self);
         };
+        let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
-        if syndrome.reason == Reason::Full && !syndrome.data_lost {
-            if let Some(session) = self.session.take() {
-                if finish(session, Some(&syndrome)) {
-                    if let Ok(session) = Session::begin(self.event) {
-                        point(&session);
-                        // INVARIANT: `point` has done that; PMSCR_EL1 is as it was.
-                        self.session = Some(session);
-                        // The new span must be in place before the unit goes on.
-                        isb();
-                        PMBSR_EL1::default().write();
-                        return Interrupted::Resumed(self);
+        let handle = match self.output {
+            Output::Session(session) if full => {
+                let (handle, sane) = end(session, Some(&syndrome), cpu);
+                if sane {
+                    match begin(handle, self.event, cpu) {
+                        Ok(session) => {
+                            // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
+                            self.output = Output::Session(session);
+                            // The new span must be in place before the unit goes on.
+                            isb();
+                            PMBSR_EL1::default().write();
+                            return Interrupted::Resumed(self);
+                        }
+                        Err(handle) => handle,
                     }
+                } else {
+                    handle
                 }
             }
-        }
-        let event = self.event;
-        Interrupted::Stopped(self.abandon(&syndrome, pmbsr), event)
-    }
-
-    /// Turns off a unit that has asked for service, which ends with that.
-    #[cold]
-    fn abandon(self, syndrome: &Syndrome, pmbsr: PMBSR_EL1) -> Off {
-        report(syndrome, pmbsr);
-        let off = turn_off();
-        if let Some(session) = self.session {
-            finish(session, Some(syndrome));
-        }
+            output => {
+                self.output = output;
+                report(&syndrome, pmbsr);
+                cpu.turn_off();
+                let off = self.finish(Some(&syndrome), cpu);
+                PMBSR_EL1::default().write();
+                return Interrupted::Stopped(off);
+            }
+        };
+        // The session has ended, and the unit has not sampled since it asked for service.
+        keep_counter(self.event);
+        cpu.turn_off();
         PMBSR_EL1::default().write();
-        off
+        Interrupted::Stopped(Off { handle })
+    }
+
+    /// The end of all this, after the unit was turned off.
+    fn finish(self, syndrome: Option<&Syndrome>, cpu: &Cpu) -> Off<T> {
+        keep_counter(self.event);
+        let handle = match self.output {
+            Output::Session(session) => end(session, syndrome, cpu).0,
+            Output::Discard(handle) => handle,
+        };
+        // INVARIANT: The caller has turned the unit off.
+        Off { handle }
     }
 }
 
-/// Tells the unit to write to the span of `session`.
+/// Begins a session of `event`, and tells the unit, which is off or waits for service, where to
+/// write. If there is no session no register has been written.
 #[inline]
-fn point<T: SpePmu>(session: &Session<T>) {
-    let span = session.span();
-    let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
-    // SAFETY: The span is part of a mapped buffer that belongs to the session. Whoever owns that
-    // turns the unit off before the session is ended, or has been told by the unit that it has
-    // stopped.
-    unsafe {
-        PMBPTR_EL1::from_bits(span.start).write();
-        limit.write();
+fn begin<T: SpePmu>(
+    handle: AuxHandle<T>,
+    event: Held<T>,
+    cpu: &Cpu,
+) -> Result<Session<T>, AuxHandle<T>> {
+    match Session::begin(handle, event) {
+        Ok(session) => {
+            cpu.counters.sessions.add(1);
+            let span = session.span();
+            let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
+            // SAFETY: The span is part of a mapped buffer that belongs to the session. Whoever owns
+            // that turns the unit off before the session is ended, or has been told by the unit
+            // that it has stopped.
+            unsafe {
+                PMBPTR_EL1::from_bits(span.start).write();
+                limit.write();
+            }
+            Ok(session)
+        }
+        Err((handle, why)) => {
+            let counter = match why {
+                NoSession::NoBuffer(NoBuffer::NotMapped) => &cpu.counters.start_not_mapped,
+                NoSession::NoBuffer(NoBuffer::Full) => &cpu.counters.start_full,
+                NoSession::NoRoom => &cpu.counters.start_no_room,
+            };
+            counter.add(1);
+            Err(handle)
+        }
     }
-}
-
-/// Stops sampling, waits until all records are written, and disables the buffer.
-#[inline]
-fn turn_off() -> Off {
-    PMSCR_EL1::default().write();
-    isb();
-    drain();
-    // SAFETY: Disables the buffer.
-    unsafe { PMBLIMITR_EL1::default().write() };
-    // The caller may read what the unit has last written to its registers.
-    isb();
-    // INVARIANT: just done.
-    Off(NotThreadSafe)
 }
 
 /// Ends `session` of a unit that does not write any more, with what `syndrome` says of the data.
 /// Returns whether the event may go on.
-#[inline]
-fn finish<T: SpePmu>(mut session: Session<T>, syndrome: Option<&Syndrome>) -> bool {
+fn end<T: SpePmu>(
+    mut session: Session<T>,
+    syndrome: Option<&Syndrome>,
+    cpu: &Cpu,
+) -> (AuxHandle<T>, bool) {
+    let counters = &cpu.counters;
     if let Some(syndrome) = syndrome {
+        match syndrome.reason {
+            Reason::Full => &counters.full,
+            Reason::FaultStage1 => &counters.fault_stage1,
+            Reason::FaultStage2 => &counters.fault_stage2,
+            Reason::ExternalAbort => &counters.external_abort,
+            Reason::UnknownStatus => &counters.unknown_status,
+            Reason::UnknownClass => &counters.unknown_class,
+        }
+        .add(1);
         // Whatever it was but a full buffer, samples are missing from there on.
         if syndrome.data_lost || syndrome.reason != Reason::Full {
             session.flag(AuxFlags::TRUNCATED);
+            counters.truncated.add(1);
         }
         if syndrome.data_lost {
             session.flag(AuxFlags::PARTIAL);
+            counters.partial.add(1);
         }
         if syndrome.collision {
             session.flag(AuxFlags::COLLISION);
+            counters.collision.add(1);
         }
     }
-    let pointer = PMBPTR_EL1::read().bits();
-    let span = session.span();
-    let sane = session.end(pointer);
-    if !sane {
-        stray(pointer, span.start, span.limit);
+    let pointer = PMBPTR_EL1::read();
+    match session.end(pointer.bits()) {
+        (handle, Some(bytes)) => {
+            counters.bytes.add(bytes);
+            (handle, true)
+        }
+        (handle, None) => {
+            counters.stray_pointer.add(1);
+            complain("Stray write pointer", PMBSR_EL1::read());
+            (handle, false)
+        }
     }
-    sane
+}
+
+/// Keeps, for when the event goes on, the operations that were left until the next sample, with the
+/// state of the random number above them (`ECOUNT`).
+///
+/// Nobody else uses `period_left`: events with a frequency instead of a period are refused.
+#[inline]
+fn keep_counter<T: SpePmu>(event: Held<T>) {
+    event.set_period_left(PMSICR_EL1::read().bits());
 }
 
 /// Logs a request for service, unless it is the one that is part of every day's work.
+#[inline]
 fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1) {
-    if syndrome.reason != Reason::Full && ratelimit() {
+    if syndrome.reason != Reason::Full {
+        complain(syndrome.reason.text(), pmbsr);
+    }
+}
+
+/// Logs what the unit did that it should not have done, unless there were many such messages.
+#[cold]
+fn complain(what: &str, pmbsr: PMBSR_EL1) {
+    // SAFETY: Has no requirements but a valid string.
+    if unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) } != 0 {
         pr_err!(
             "{} on CPU {} [PMBSR={:#018x}, PMBPTR={:#018x}, PMBLIMITR={:#018x}]\n",
-            syndrome.reason.text(),
+            what,
             kernel::cpu::CpuId::current().as_u32(),
             pmbsr.bits(),
             PMBPTR_EL1::read().bits(),
             PMBLIMITR_EL1::read().bits(),
         );
     }
-}
-
-/// Logs a write pointer where it cannot be.
-#[cold]
-fn stray(pointer: u64, start: u64, limit: u64) {
-    if ratelimit() {
-        pr_err!(
-            "Stray write pointer on CPU {} [PMBPTR={:#018x}, expected {:#018x} to {:#018x}]\n",
-            kernel::cpu::CpuId::current().as_u32(),
-            pointer,
-            start,
-            limit,
-        );
-    }
-}
-
-/// Whether another message may be logged.
-fn ratelimit() -> bool {
-    // SAFETY: Has no requirements but a valid string.
-    unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
 /// What the unit of a CPU is doing, at rest between two callbacks.
@@ -400,62 +492,86 @@ pub(crate) enum Unit<T: SpePmu> {
     /// A callback has taken the state out and not put it back yet.
     Busy,
     /// Off.
-    Off(Off),
+    Off(Off<T>),
     /// Sampling.
     Sampling(Sampling<T>),
 }
-
-// SAFETY: Values other than `Offline` and `Busy` are made and used on one CPU only, by code that
-// interrupts cannot interrupt; a `Unit` as such is moved between CPUs only when it is made and
-// dropped, as `Offline`.
-unsafe impl<T: SpePmu> Send for Unit<T> {}
 
 /// The place where the unit of a CPU rests.
 ///
 /// All functions are to be called on the CPU in question, with interrupts off: what a callback of
 /// perf, an interrupt handler, and a function called by way of `smp_call_function_single()` have in
-/// common.
+/// common. [`Self::pause`] and [`Self::stop`] may come in an NMI.
 pub(crate) struct Slot<T: SpePmu> {
     unit: Cell<Unit<T>>,
-    /// `PMSCR_EL1` of the event that the unit samples for, while that state is at rest; else 0.
-    /// Only this CPU uses it: an atomic because an NMI may read it at any time.
-    resume_with: AtomicU64,
+    handle: AuxPlace,
+    pub(crate) cpu: Cpu,
 }
+
+// SAFETY: The state and the handle are used on one CPU only, by code that interrupts cannot
+// interrupt, except when the slot is made and dropped, without a unit; the counters are atomic.
+unsafe impl<T: SpePmu> Send for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
     /// The place of a CPU that is not ready.
     pub(crate) fn new() -> Self {
         Self {
             unit: Cell::new(Unit::Offline),
-            resume_with: AtomicU64::new(0),
+            handle: AuxPlace::new(),
+            cpu: Cpu {
+                resume_with: AtomicU64::new(0),
+                stop_later: AtomicBool::new(false),
+                counters: Counters::default(),
+            },
         }
     }
 
-    /// Takes the state out, passes it through `transition`, and puts what that returns back.
+    /// Takes the state out: what interrupts this from here on finds the unit busy.
     #[inline]
-    fn update<R>(&self, transition: impl FnOnce(Unit<T>) -> (Unit<T>, R)) -> R {
-        self.resume_with.store(0, Ordering::Relaxed);
-        // An NMI comes before or after this point, and so do the writes of registers that follow.
+    fn take(&self) -> Unit<T> {
+        let unit = self.unit.replace(Unit::Busy);
         compiler_fence(Ordering::SeqCst);
-        let (unit, result) = transition(self.unit.replace(Unit::Busy));
+        unit
+    }
+
+    /// Puts the state back, and tells perf what the unit does for `event`, if there is one: what
+    /// perf knows is derived from the state here, and nowhere else. Returns whether `event` runs.
+    #[inline]
+    fn put(&self, unit: Unit<T>, event: Option<Held<T>>) -> bool {
         let sampling = match &unit {
             Unit::Sampling(sampling) => Some((sampling.event, sampling.pmscr)),
             _ => None,
         };
-        self.unit.set(unit);
+        let runs = event.is_some_and(|event| {
+            let runs = sampling.is_some_and(|(sampled, _)| sampled == event);
+            event.set_state(if runs { State::Running } else { State::Stopped });
+            runs
+        });
+
+        compiler_fence(Ordering::SeqCst);
+        // What is replaced is `Unit::Busy`: nothing has to be dropped.
+        mem::forget(self.unit.replace(unit));
+        compiler_fence(Ordering::SeqCst);
+
         if let Some((event, pmscr)) = sampling {
-            compiler_fence(Ordering::SeqCst);
-            self.resume_with.store(pmscr.bits(), Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            follow_pause(event, pmscr);
+            if self.cpu.resume_with.load(Ordering::Relaxed) == 0 {
+                self.cpu.resume_with.store(pmscr.bits(), Ordering::Relaxed);
+                compiler_fence(Ordering::SeqCst);
+                self.cpu.settle(event);
+            }
         }
-        result
+        #[cfg(ARM_SPE_DEBUG)]
+        check::check(self, event);
+        if self.cpu.stop_later.load(Ordering::Relaxed) {
+            self.stop_now();
+        }
+        runs
     }
 
-    /// Pauses or resumes, if the unit is at rest and samples. May interrupt all other functions.
+    /// Pauses or resumes, if the unit samples. May interrupt all other functions.
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
-        let pmscr = self.resume_with.load(Ordering::Relaxed);
+        let pmscr = self.cpu.resume_with.load(Ordering::Relaxed);
         if pmscr != 0 {
             PMSCR_EL1::from_bits(if paused { 0 } else { pmscr }).write();
             // Nothing after the event that pauses is sampled.
@@ -465,108 +581,110 @@ impl<T: SpePmu> Slot<T> {
 
     /// The CPU comes: makes its unit ready.
     pub(crate) fn online(&self) {
-        // SAFETY: A unit that was not ready is not in use.
-        self.update(|_| (Unit::Off(unsafe { Off::reset() }), ()));
+        if let unit @ (Unit::Off(_) | Unit::Sampling(_) | Unit::Busy) = self.take() {
+            self.put(unit, None);
+            return;
+        }
+        // SAFETY: The place lives as long as the slot, which keeps the unit. Where there was no
+        // unit, there was no handle.
+        let handle = unsafe { AuxHandle::new(&self.handle) };
+        self.put(Unit::Off(Off::reset(handle, &self.cpu)), None);
     }
 
     /// The CPU goes: stops what its unit is doing.
     pub(crate) fn offline(&self) {
-        self.update(|unit| {
-            if let Unit::Sampling(sampling) = unit {
+        let (off, event) = match self.take() {
+            Unit::Sampling(sampling) => {
                 let event = sampling.event;
-                publish(event, Some(&sampling.stop()));
+                (sampling.stop(&self.cpu), Some(event))
             }
-            // SAFETY: What was sampling has been stopped.
-            unsafe { Off::reset() };
-            (Unit::Offline, ())
-        });
+            Unit::Off(off) => (off, None),
+            Unit::Offline | Unit::Busy => return,
+        };
+        // The handle is made anew when the CPU comes back.
+        let _ = Off::reset(off.handle, &self.cpu);
+        self.put(Unit::Offline, event);
     }
 
-    /// Starts `event`, unless the unit has no room to write to or is not there for it;
-    /// [`Event::set_state`] and the result tell whether it runs. `reload`: see
+    /// Starts `event`, unless the unit has no room to write to or is not there for it. Returns
+    /// whether it runs, which perf is told as well ([`Event::set_state`]). `reload`: see
     /// [`Armed::sample`].
     ///
     /// [`Event::set_state`]: crate::perf::Event::set_state
     #[inline]
     pub(crate) fn start(&self, event: Held<T>, image: &Image, reload: bool) -> bool {
-        self.update(|unit| match unit {
-            Unit::Off(off) => match off.arm(event, image) {
-                Ok(armed) => {
-                    publish(event, None);
-                    (Unit::Sampling(armed.sample(image, reload)), true)
-                }
-                Err((off, _)) => {
-                    event.set_state(State::Stopped { up_to_date: false });
-                    (Unit::Off(off), false)
-                }
+        let counters = &self.cpu.counters;
+        let unit = match self.take() {
+            Unit::Off(off) => match off.arm(event, image, &self.cpu) {
+                Ok(armed) => Unit::Sampling(armed.sample(image, reload)),
+                Err(off) => Unit::Off(off),
             },
-            Unit::Sampling(sampling) if sampling.is_for(&event) => (Unit::Sampling(sampling), true),
-            other => {
-                event.set_state(State::Stopped { up_to_date: false });
-                (other, false)
+            Unit::Busy => return false,
+            Unit::Sampling(sampling) => {
+                if !sampling.is_for(&event) {
+                    counters.start_busy.add(1);
+                }
+                Unit::Sampling(sampling)
             }
-        })
+            Unit::Offline => {
+                counters.start_offline.add(1);
+                Unit::Offline
+            }
+        };
+        self.put(unit, Some(event))
     }
 
-    /// Stops `event`, if the unit runs it.
+    /// Stops `event`, if the unit samples for it. In an NMI, that may come to pass only before the
+    /// callback that the NMI has interrupted returns.
     #[inline]
     pub(crate) fn stop(&self, event: Held<T>) {
-        self.update(|unit| match unit {
-            Unit::Sampling(sampling) if sampling.is_for(&event) => {
-                let off = sampling.stop();
-                publish(event, Some(&off));
-                (Unit::Off(off), ())
+        let unit = match self.take() {
+            Unit::Busy => {
+                self.cpu.stop_later.store(true, Ordering::Relaxed);
+                return;
             }
-            other => (other, ()),
-        });
+            Unit::Sampling(sampling) if sampling.is_for(&event) => {
+                Unit::Off(sampling.stop(&self.cpu))
+            }
+            other => other,
+        };
+        self.put(unit, Some(event));
+    }
+
+    /// Does what an NMI has asked for in the meantime.
+    #[cold]
+    fn stop_now(&self) {
+        self.cpu.stop_later.store(false, Ordering::Relaxed);
+        let (unit, event) = match self.take() {
+            Unit::Sampling(sampling) => {
+                let event = sampling.event;
+                (Unit::Off(sampling.stop(&self.cpu)), Some(event))
+            }
+            other => (other, None),
+        };
+        self.put(unit, event);
     }
 
     /// Handles an interrupt. Returns whether it was the unit's.
     #[inline]
     pub(crate) fn interrupt(&self) -> bool {
-        self.update(|unit| match unit {
-            Unit::Sampling(sampling) => match sampling.interrupt() {
-                Interrupted::NotOurs(sampling) => (Unit::Sampling(sampling), false),
-                Interrupted::Resumed(sampling) => (Unit::Sampling(sampling), true),
-                Interrupted::Stopped(off, event) => {
-                    publish(event, Some(&off));
-                    (Unit::Off(off), true)
-                }
-            },
+        let (unit, event, ours) = match self.take() {
+            Unit::Sampling(sampling) => {
+                let event = sampling.event;
+                let (unit, ours) = match sampling.interrupt(&self.cpu) {
+                    Interrupted::NotOurs(sampling) => (Unit::Sampling(sampling), false),
+                    Interrupted::Resumed(sampling) => (Unit::Sampling(sampling), true),
+                    Interrupted::Stopped(off) => (Unit::Off(off), true),
+                };
+                (unit, Some(event), ours)
+            }
             Unit::Off(off) => {
                 let ours = off.interrupt();
-                (Unit::Off(off), ours)
+                (Unit::Off(off), None, ours)
             }
-            other => (other, false),
-        })
-    }
-}
-
-/// Lets the unit sample, or not, as the event is resumed or paused. What is wanted may change while
-/// this runs, with the register written by whoever changes it: then this starts over, so that the
-/// last word is written last.
-#[inline]
-fn follow_pause<T: SpePmu>(event: Held<T>, pmscr: PMSCR_EL1) {
-    loop {
-        let paused = event.is_paused();
-        PMSCR_EL1::from_bits(if paused { 0 } else { pmscr.bits() }).write();
-        if event.is_paused() == paused {
-            return;
-        }
-    }
-}
-
-/// Tells perf what the unit does for `event`: it is `off`, or samples. What perf knows is derived
-/// from the state here, and nowhere else.
-#[inline]
-fn publish<T: SpePmu>(event: Held<T>, off: Option<&Off>) {
-    match off {
-        None => event.set_state(State::Running),
-        Some(off) => {
-            // Nobody else uses `period_left`: events with a frequency instead of a period are
-            // refused.
-            event.set_period_left(off.counter());
-            event.set_state(State::Stopped { up_to_date: true });
-        }
+            other => (other, None, false),
+        };
+        self.put(unit, event);
+        ours
     }
 }

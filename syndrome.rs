@@ -25,8 +25,12 @@ pub(crate) struct Syndrome {
 pub(crate) enum Reason {
     /// No room for another record.
     Full,
-    /// Writing to the buffer failed (stage 1 or 2 of the translation, or the memory itself).
-    BufferFault,
+    /// Stage 1 of the translation does not let the unit write to the buffer.
+    FaultStage1,
+    /// Stage 2 of the translation, which is a hypervisor's, does not.
+    FaultStage2,
+    /// The memory refused a write.
+    ExternalAbort,
     /// A buffer management event other than a full buffer.
     UnknownStatus,
     /// An event class that this driver does not know.
@@ -38,7 +42,9 @@ impl Reason {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Full => "Buffer full",
-            Self::BufferFault => "Unexpected buffer fault",
+            Self::FaultStage1 | Self::FaultStage2 | Self::ExternalAbort => {
+                "Unexpected buffer fault"
+            }
             Self::UnknownStatus => "Unknown buffer status code",
             Self::UnknownClass => "Unknown error code",
         }
@@ -61,8 +67,12 @@ pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
     }
     let reason = match (pmbsr.get(PMBSR_EL1::EC), pmbsr.get(PMBSR_EL1::BSC)) {
         // An external abort is not a full buffer, whatever else is said of it.
-        (EC_BUF, BSC_FULL) if !pmbsr.has(PMBSR_EL1::EA) => Reason::Full,
-        (EC_BUF, BSC_FULL) | (EC_FAULT_S1 | EC_FAULT_S2, _) => Reason::BufferFault,
+        (EC_FAULT_S1 | EC_FAULT_S2, _) | (EC_BUF, BSC_FULL) if pmbsr.has(PMBSR_EL1::EA) => {
+            Reason::ExternalAbort
+        }
+        (EC_BUF, BSC_FULL) => Reason::Full,
+        (EC_FAULT_S1, _) => Reason::FaultStage1,
+        (EC_FAULT_S2, _) => Reason::FaultStage2,
         (EC_BUF, _) => Reason::UnknownStatus,
         _ => Reason::UnknownClass,
     };

@@ -19,9 +19,9 @@ fn reason(bits: u64) -> Option<Reason> {
 fn reasons() {
     for (bits, expected) in [
         (S | 1, Reason::Full),
-        (S | EA | 1, Reason::BufferFault),
-        (S | 0x24 << 26, Reason::BufferFault),
-        (S | 0x25 << 26 | 0x21, Reason::BufferFault),
+        (S | EA | 1, Reason::ExternalAbort),
+        (S | 0x24 << 26, Reason::FaultStage1),
+        (S | 0x25 << 26 | 0x21, Reason::FaultStage2),
         (S, Reason::UnknownStatus),
         (S | 2, Reason::UnknownStatus),
         (S | 0x1e << 26, Reason::UnknownClass),

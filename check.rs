@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Looks, in a debug build (`make DEBUG=1`), at the return of every callback and of the interrupt
+//! handler, whether what the types say, what perf was told and what the registers say is the same.
+//!
+//! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of each of the first mismatches.
+
+use super::{
+    Ordering,
+    Output,
+    Register,
+    Sampling,
+    Slot,
+    SpePmu,
+    Unit,
+    PMBLIMITR_EL1,
+    PMBPTR_EL1,
+    PMBSR_EL1,
+    PMSCR_EL1, //
+};
+use crate::perf::{
+    Held,
+    State, //
+};
+use core::mem;
+use kernel::prelude::*;
+
+/// Looks at the unit of this CPU, and at `event`, which the transition was about, if it was about
+/// one.
+pub(super) fn check<T: SpePmu>(slot: &Slot<T>, event: Option<Held<T>>) {
+    // What comes in an NMI meanwhile finds the unit busy, and is done after this.
+    let unit = slot.unit.replace(Unit::Busy);
+    let sampled = match &unit {
+        Unit::Sampling(sampling) => Some(sampling),
+        _ => None,
+    };
+    let wrong = match sampled {
+        Some(sampling) => wrong_while_sampling(sampling),
+        None => wrong_while_off(),
+    }
+    .or_else(|| {
+        let wanted = match (event, sampled) {
+            (Some(event), Some(sampling)) if sampling.is_for(&event) => State::Running,
+            _ => State::Stopped,
+        };
+        (event?.state() != wanted).then_some("hw.state is not that of the unit")
+    })
+    .or_else(|| {
+        let resume_with = slot.cpu.resume_with.load(Ordering::Relaxed);
+        let wanted = sampled.map_or(0, |sampling| sampling.pmscr.bits());
+        (resume_with != wanted).then_some("resume_with is not what the unit samples with")
+    });
+    mem::forget(slot.unit.replace(unit));
+
+    slot.cpu.counters.transitions.add(1);
+    if let Some(wrong) = wrong {
+        slot.cpu.counters.mismatches.add(1);
+        complain(wrong);
+    }
+}
+
+/// What the registers say that they should not, while nothing is sampled.
+fn wrong_while_off() -> Option<&'static str> {
+    if PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
+        return Some("PMBLIMITR_EL1.E is set while the unit is off");
+    }
+    (PMSCR_EL1::read().bits() != 0).then_some("PMSCR_EL1 is not 0 while the unit is off")
+}
+
+/// What the registers and perf say that they should not, while something is sampled.
+fn wrong_while_sampling<T: SpePmu>(sampling: &Sampling<T>) -> Option<&'static str> {
+    let event = sampling.event;
+    if event.state() != State::Running {
+        return Some("hw.state says stopped while the unit samples");
+    }
+
+    // An NMI may pause or resume between the looks: then they do not belong together.
+    let (paused, pmscr) = loop {
+        let paused = event.is_paused();
+        let pmscr = PMSCR_EL1::read();
+        if event.is_paused() == paused {
+            break (paused, pmscr);
+        }
+    };
+    match (paused, pmscr) {
+        (true, pmscr) if pmscr.bits() != 0 => return Some("PMSCR_EL1 is not 0 while paused"),
+        (false, pmscr) if pmscr != sampling.pmscr => {
+            return Some("PMSCR_EL1 is not what the event wants")
+        }
+        _ => (),
+    }
+
+    let limit = PMBLIMITR_EL1::read();
+    if !limit.has(PMBLIMITR_EL1::E) {
+        return Some("PMBLIMITR_EL1.E is not set while the unit samples");
+    }
+    match &sampling.output {
+        Output::Discard(_) => {
+            (!limit.has(PMBLIMITR_EL1::FM)).then_some("PMBLIMITR_EL1.FM does not discard")
+        }
+        Output::Session(session) => {
+            let span = session.span();
+            let pointer = PMBPTR_EL1::read().bits();
+            if limit.get(PMBLIMITR_EL1::LIMIT) << 12 != span.limit {
+                Some("PMBLIMITR_EL1.LIMIT is not that of the session")
+            } else if !(span.start..=span.limit).contains(&pointer) {
+                Some("PMBPTR_EL1 is outside of the session")
+            } else {
+                None
+            }
+        }
+    }
+}
+
+/// Logs a mismatch, unless there were many.
+#[cold]
+fn complain(wrong: &str) {
+    // SAFETY: Has no requirements but a valid string.
+    if unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) } != 0 {
+        pr_err!(
+            "Mismatch: {} [PMSCR={:#x}, PMBSR={:#x}, PMBPTR={:#x}, PMBLIMITR={:#x}]\n",
+            wrong,
+            PMSCR_EL1::read().bits(),
+            PMBSR_EL1::read().bits(),
+            PMBPTR_EL1::read().bits(),
+            PMBLIMITR_EL1::read().bits(),
+        );
+    }
+}
