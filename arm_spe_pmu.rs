@@ -178,55 +178,24 @@ fn examine(dev: &Device, units: &Units<Spe>) -> Result<Traits> {
     let (cpu, found) = percpu::run_on_any(units.cpus(), || (CpuId::current().as_u32(), read_ids()))
         .map_err(|_| ENXIO)?;
     match found {
-        Ok(ids) => {
-            warn_reserved(dev, "Interval", ids.sampling.min_interval, 8);
-            warn_reserved(dev, "CountSize", ids.sampling.count_size, 2);
-            Ok(Traits {
-                version: ids.version,
-                features: ids.sampling.features,
-                min_interval: ids.sampling.min_interval.value,
-                count_size: ids.sampling.count_size.value,
-                event_filter: ids.event_filter,
-                max_record: ids.sampling.max_record,
-                align: ids.align,
-            })
+        Ok(traits) => {
+            warn_reserved(dev, "Interval", traits.sampling.min_interval, 8);
+            warn_reserved(dev, "CountSize", traits.sampling.count_size, 2);
+            Ok(traits)
         }
-        Err(unusable) => {
-            match unusable {
-                Unusable::Version(code) => dev_err!(
-                    dev,
-                    "unsupported ID_AA64DFR0_EL1.PMSVer [{}] on CPU {}\n",
-                    code,
-                    cpu
-                ),
-                Unusable::Owned => {
-                    dev_err!(dev, "profiling buffer owned by higher exception level\n")
-                }
-                Unusable::Align(code) => {
-                    dev_err!(dev, "unsupported PMBIDR.Align [{}] on CPU {}\n", code, cpu)
-                }
-                Unusable::MaxSize(code) => dev_err!(
-                    dev,
-                    "unsupported PMSIDR_EL1.MaxSize [{}] on CPU {}\n",
-                    code,
-                    cpu
-                ),
-            }
+        Err(Unusable::Owned) => {
+            dev_err!(dev, "profiling buffer owned by higher exception level\n");
+            Err(ENXIO)
+        }
+        Err(Unusable::Code { field, code }) => {
+            dev_err!(dev, "unsupported {} [{}] on CPU {}\n", field, code, cpu);
             Err(ENXIO)
         }
     }
 }
 
-/// What the ID registers of this CPU say.
-struct Ids {
-    version: u64,
-    align: u64,
-    sampling: features::Sampling,
-    event_filter: u64,
-}
-
 /// Reads the ID registers of this CPU, each only after those that say that it is there.
-fn read_ids() -> Result<Ids, Unusable> {
+fn read_ids() -> Result<Traits, Unusable> {
     let version = features::version(ID_AA64DFR0_EL1::read())?;
     let align = features::alignment(PMBIDR_EL1::read())?;
     let sampling = features::sampling(PMSIDR_EL1::read(), version)?;
@@ -236,7 +205,7 @@ fn read_ids() -> Result<Ids, Unusable> {
     isb();
     let event_filter = PMSEVFR_EL1::read().bits();
 
-    Ok(Ids {
+    Ok(Traits {
         version,
         align,
         sampling,
@@ -244,6 +213,8 @@ fn read_ids() -> Result<Ids, Unusable> {
     })
 }
 
+/// Says what the driver takes a reserved code for.
+#[cold]
 fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     if let Some(code) = reading.reserved {
         dev_warn!(
@@ -268,9 +239,9 @@ fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
             traits.version,
             kernel::cpu::nr_cpu_ids(),
             units.cpus().as_raw(),
-            traits.max_record,
+            traits.sampling.max_record,
             traits.align,
-            traits.features.0,
+            traits.sampling.features.0,
         )
     };
 }

@@ -69,9 +69,10 @@ impl Buffer {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
 
-        let mut list = KVec::from_elem(core::ptr::null_mut(), pages.len(), GFP_KERNEL)?;
-        for (entry, page) in list.iter_mut().zip(pages) {
-            *entry = virt_to_page(*page);
+        // A large buffer has more pages than one allocation of contiguous memory can list.
+        let mut list = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
+        for page in pages {
+            list.push_within_capacity(virt_to_page(*page))?;
         }
         // SAFETY: The list has as many valid page pointers. It is not needed once the mapping is
         // made.
@@ -97,6 +98,7 @@ impl Buffer {
     }
 
     /// Zeroes `bytes` from `offset` on; what would be outside of the buffer is left alone.
+    #[inline]
     fn clear(&self, offset: u64, bytes: u64) {
         let bytes = bytes.min(self.geometry.size().saturating_sub(offset));
         // SAFETY: The range is within the buffer, which is mapped, and belongs to the session that
@@ -142,6 +144,7 @@ pub(crate) struct Span {
 ///
 /// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
 /// it, and nothing that was derived from the buffer is left to be named.
+#[must_use]
 pub(crate) struct Session<T: Pmu<Aux = Buffer>> {
     aux: AuxSession<T>,
     /// The offset of the first byte that the unit writes.
@@ -206,6 +209,7 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
     }
 
     /// Gives `bytes` that cannot be written to back to perf, from the offset `head` on.
+    #[cold]
     fn pad(aux: &mut AuxSession<T>, head: u64, bytes: u64) {
         if bytes > 0 {
             // Padding may run over the end of the buffer, when all that is left is of no use.

@@ -18,11 +18,13 @@ use super::{
     PMBSR_EL1,
     PMSCR_EL1, //
 };
-use crate::perf::{
-    Held,
-    State, //
+use crate::{
+    counters::Counter,
+    perf::{
+        Held,
+        State, //
+    }, //
 };
-use core::mem;
 use kernel::prelude::*;
 
 /// Looks at the unit of this CPU, and at `event`, which the transition was about, if it was about
@@ -50,11 +52,11 @@ pub(super) fn check<T: SpePmu>(slot: &Slot<T>, event: Option<Held<T>>) {
         let wanted = sampled.map_or(0, |sampling| sampling.pmscr.bits());
         (resume_with != wanted).then_some("resume_with is not what the unit samples with")
     });
-    mem::forget(slot.unit.replace(unit));
+    slot.unit.set(unit);
 
-    slot.cpu.counters.transitions.add(1);
+    slot.cpu.counters.count(Counter::Transitions);
     if let Some(wrong) = wrong {
-        slot.cpu.counters.mismatches.add(1);
+        slot.cpu.counters.count(Counter::Mismatches);
         complain(wrong);
     }
 }

@@ -339,6 +339,7 @@ impl Image {
 ///
 /// `PMSIDR_EL1.Interval` is a recommendation and not a limit. Zero is not permitted (Arm ARM
 /// D24.7.12, PMSIRR_EL1).
+#[inline]
 pub(crate) fn period(asked: u64) -> u64 {
     let (one, all) = (
         PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, 1).bits(),
@@ -350,6 +351,7 @@ pub(crate) fn period(asked: u64) -> u64 {
 }
 
 /// The reload register for a `period` that [`period`] made, with the other fields of `image`.
+#[inline]
 pub(crate) fn interval(image: &Image, period: u64) -> PMSIRR_EL1 {
     PMSIRR_EL1::from_bits(period | image.pmsirr.bits())
 }
@@ -357,6 +359,7 @@ pub(crate) fn interval(image: &Image, period: u64) -> PMSIRR_EL1 {
 /// The operations until the first sample when a period of `asked` is asked for. Anything that the
 /// counter can hold is taken as it is; of anything larger, no bit may reach the fields above the
 /// counter.
+#[inline]
 pub(crate) fn first_interval(asked: u64) -> u64 {
     match u32::try_from(asked) {
         Ok(asked) => asked.into(),

@@ -60,20 +60,27 @@ impl Features {
 /// Why a unit cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// `ID_AA64DFR0_EL1.PMSVer` is 0: this CPU has no SPE.
-    Version(u64),
     /// `PMBIDR_EL1.P`: firmware or a hypervisor keeps the buffer for itself.
     Owned,
-    /// `PMBIDR_EL1.Align` is reserved.
-    Align(u64),
-    /// `PMSIDR_EL1.MaxSize` is reserved.
-    MaxSize(u64),
+    /// A field holds a code that no driver can work with.
+    Code {
+        /// Register and field.
+        field: &'static str,
+        /// What it holds.
+        code: u64,
+    },
+}
+
+impl Unusable {
+    pub(crate) fn code(field: &'static str, code: u64) -> Self {
+        Self::Code { field, code }
+    }
 }
 
 /// The version of the extension: `n` stands for SPEv1p`n`.
 pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
     match dfr0.get(ID_AA64DFR0_EL1::PMSVer) {
-        0 => Err(Unusable::Version(0)),
+        0 => Err(Unusable::code("ID_AA64DFR0_EL1.PMSVer", 0)),
         code => Ok(code.wrapping_sub(1)),
     }
 }
@@ -89,7 +96,7 @@ pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
     let code = pmbidr.get(PMBIDR_EL1::ALIGN);
     match 1_u64.wrapping_shl(code as u32) {
         align if align <= LARGEST => Ok(align),
-        _ => Err(Unusable::Align(code)),
+        _ => Err(Unusable::code("PMBIDR.Align", code)),
     }
 }
 
@@ -137,7 +144,7 @@ pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<Sampling, Unu
     let code = pmsidr.get(PMSIDR_EL1::MAXSIZE);
     let max_record = match 1_u64.wrapping_shl(code as u32) {
         size @ 16..=LARGEST => size,
-        _ => return Err(Unusable::MaxSize(code)),
+        _ => return Err(Unusable::code("PMSIDR_EL1.MaxSize", code)),
     };
 
     Ok(Sampling {

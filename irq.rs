@@ -73,7 +73,7 @@ impl<T: SpePmu> Units<T> {
         Ok(Self {
             cpus: CpumaskVar::try_clone(affinity)?,
             irq,
-            slots: PerCpu::new(Slot::new)?,
+            slots: PerCpu::new()?,
         })
     }
 
@@ -88,12 +88,14 @@ impl<T: SpePmu> Units<T> {
         contains(&self.cpus, cpu)
     }
 
-    /// What happened on the CPU number `cpu`, if it has a unit of this device.
-    pub(crate) fn counters(&self, cpu: u32) -> Option<&Counters> {
-        let slot = self.slots.of(cpu).filter(|_| self.cover(cpu))?;
-        // SAFETY: The slot lives as long as `self`. Of what is in it only the CPU in question may
-        // touch, the counters are for everybody: no reference to the rest is made.
-        Some(unsafe { &(*slot.as_ptr()).cpu.counters })
+    /// The number of each CPU that has a unit of this device, and what happened on it.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (u32, &Counters)> {
+        let ours = |&(cpu, _): &(u32, _)| self.cover(cpu);
+        self.slots.all().filter(ours).map(|(cpu, slot)| {
+            // SAFETY: The slot lives as long as `self`. Of what is in it only the CPU in question
+            // may touch, the counters are for everybody: no reference to the rest is made.
+            (cpu, unsafe { &(*slot.as_ptr()).cpu.counters })
+        })
     }
 
     /// The place of the unit of this CPU.

@@ -63,9 +63,8 @@ impl Geometry {
     /// A buffer of `size` bytes in pages of `page` bytes, for a unit that writes records of up to
     /// `record` bytes to multiples of `align`. `None` if these cannot go together.
     pub(crate) fn new(size: u64, page: u64, align: u64, record: u64) -> Option<Self> {
-        let powers = [size, page, align, record]
-            .iter()
-            .all(|n| n.is_power_of_two());
+        let power = |n: u64| n != 0 && n & n.wrapping_sub(1) == 0;
+        let powers = power(size) && power(page) && power(align) && power(record);
         // A record that is smaller than the alignment takes the space of the alignment.
         let record = record.max(align);
         // INVARIANT: just checked; `record` is one of two powers of two.
@@ -78,11 +77,13 @@ impl Geometry {
     }
 
     /// The size of the buffer in bytes.
+    #[inline]
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// The offset in the buffer that `index` falls on.
+    #[inline]
     pub(crate) fn offset(&self, index: u64) -> u64 {
         index & self.size.wrapping_sub(1)
     }
@@ -100,6 +101,7 @@ impl Geometry {
     /// Decides on a window of a buffer that a reader drains.
     ///
     /// Asking again after each [`Next::Pad`] comes to an end, because the window gets smaller.
+    #[inline]
     pub(crate) fn next(&self, window: Window) -> Next {
         let Window {
             head: index,
@@ -147,6 +149,7 @@ impl Geometry {
     ///
     /// Records cannot be read backwards. So that whoever takes a snapshot at a bad moment still
     /// finds half a buffer of them, the limit is half way or the end, whichever comes next.
+    #[inline]
     pub(crate) fn circle(&self, head: u64) -> Circle {
         let half = self.size / 2;
         let from = self.offset(head);

@@ -25,8 +25,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `base` is the cookie of a per-CPU allocation that holds an initialised `T` for each possible
-/// CPU.
+/// `base` is the cookie of a per-CPU allocation that holds a valid `T` for each possible CPU.
 pub(crate) struct PerCpu<T: 'static> {
     base: NonNull<T>,
 }
@@ -38,10 +37,13 @@ unsafe impl<T: Send> Send for PerCpu<T> {}
 // SAFETY: As above.
 unsafe impl<T: Send> Sync for PerCpu<T> {}
 
-impl<T> PerCpu<T> {
-    /// Allocates and makes a value for each possible CPU. May sleep.
-    pub(crate) fn new(mut make: impl FnMut() -> T) -> Result<Self> {
+impl<T: Zeroable> PerCpu<T> {
+    /// Allocates a value for each possible CPU, all of it zero. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        // Nothing will be dropped.
+        const { assert!(!core::mem::needs_drop::<T>()) };
         // SAFETY: `T` fits into a page, as the allocator asks, and its alignment is a power of two.
+        // The memory is zeroed.
         let base = unsafe {
             bindings::pcpu_alloc_noprof(
                 size_of::<T>(),
@@ -50,26 +52,25 @@ impl<T> PerCpu<T> {
                 bindings::GFP_KERNEL,
             )
         };
-        let base: NonNull<T> = NonNull::new(base.cast()).ok_or(ENOMEM)?;
-        for cpu in possible_cpus() {
-            // SAFETY: The allocation has room for a `T` on each possible CPU, and nobody else knows
-            // of it yet.
-            unsafe { slot(base, cpu).write(make()) };
-        }
-        // INVARIANT: just done.
-        Ok(Self { base })
+        // INVARIANT: just allocated; zero is a valid `T`.
+        Ok(Self {
+            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+        })
     }
+}
 
+impl<T> PerCpu<T> {
     /// The cookie, for C functions that find the value of their CPU by it.
     pub(crate) fn as_raw(&self) -> *mut c_void {
         self.base.as_ptr().cast()
     }
 
-    /// Where the value of the CPU number `cpu` is; `None` if there can be no such CPU.
-    pub(crate) fn of(&self, cpu: u32) -> Option<NonNull<T>> {
-        possible_cpus().any(|possible| possible == cpu).then(|| {
+    /// The number of each possible CPU, and where its value is.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u32, NonNull<T>)> + '_ {
+        possible_cpus().map(|cpu| {
             // SAFETY: By the invariants there is a value for each possible CPU.
-            unsafe { NonNull::new_unchecked(slot(self.base, cpu)) }
+            let value = unsafe { NonNull::new_unchecked(slot(self.base, cpu)) };
+            (cpu, value)
         })
     }
 
@@ -88,10 +89,6 @@ impl<T> PerCpu<T> {
 
 impl<T> Drop for PerCpu<T> {
     fn drop(&mut self) {
-        for cpu in possible_cpus() {
-            // SAFETY: By the invariants there is a value, and nobody can use it any more.
-            unsafe { slot(self.base, cpu).drop_in_place() };
-        }
         // SAFETY: By the invariants this is a per-CPU allocation.
         unsafe { bindings::free_percpu(self.as_raw()) };
     }

@@ -13,7 +13,6 @@ use crate::bindings;
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    mem::ManuallyDrop,
     ptr::NonNull, //
 };
 use kernel::{
@@ -388,22 +387,16 @@ impl Output for Perf {
     }
 }
 
-/// Room for a handle. perf keeps no pointer to it, but the driver uses it in place.
+/// Room for a handle; all of it may be zero. perf keeps no pointer to it, but the driver uses it in
+/// place.
 pub(crate) struct AuxPlace(UnsafeCell<bindings::perf_output_handle>);
-
-impl AuxPlace {
-    /// Room for a handle that is in no session.
-    pub(crate) fn new() -> Self {
-        // SAFETY: All of the structure may be zero.
-        Self(UnsafeCell::new(unsafe { core::mem::zeroed() }))
-    }
-}
 
 /// A handle that is in no session.
 ///
 /// # Invariants
 ///
 /// The pointer is to an [`AuxPlace`] that nobody else uses.
+#[must_use]
 pub(crate) struct AuxHandle<T: Pmu>(NonNull<bindings::perf_output_handle>, PhantomData<T>);
 
 /// Why perf did not hand out a buffer.
@@ -448,12 +441,14 @@ impl<T: Pmu> AuxHandle<T> {
 /// The right to write to a part of an event's AUX buffer. The session is ended before the event is
 /// deleted: it is made from a [`Held`] event, and goes where that goes.
 ///
-/// Dropping the session ends it as if nothing had been written, and the handle is gone with it.
+/// A session that is not ended would keep the buffer for ever. Ending it when it is dropped would be
+/// worse: perf would take back what the hardware may still write to.
 ///
 /// # Invariants
 ///
 /// The handle is in a session. The AUX buffer behind it, `aux`, was made by [`Pmu::setup_aux`] of
 /// `T`.
+#[must_use]
 pub(crate) struct AuxSession<T: Pmu> {
     handle: AuxHandle<T>,
     aux: NonNull<T::Aux>,
@@ -525,18 +520,9 @@ impl<T: Pmu> AuxSession<T> {
     /// Ends the session after `bytes` were written.
     #[inline]
     pub(crate) fn end(self, bytes: u64) -> AuxHandle<T> {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: By the invariants the handle is in a session.
-        unsafe { T::Output::end(this.as_raw(), bytes as c_ulong) };
-        // INVARIANT: No more. The session is forgotten: this is the only handle again.
-        AuxHandle(this.handle.0, PhantomData)
-    }
-}
-
-impl<T: Pmu> Drop for AuxSession<T> {
-    fn drop(&mut self) {
-        // SAFETY: By the invariants the handle is in a session, and it is never used again.
-        unsafe { T::Output::end(self.as_raw(), 0) };
+        // SAFETY: By the invariants the handle is in a session. It is not any more after this.
+        unsafe { T::Output::end(self.as_raw(), bytes as c_ulong) };
+        self.handle
     }
 }
 
@@ -561,6 +547,23 @@ unsafe impl<T: Pmu> Send for Registration<T> {}
 unsafe impl<T: Pmu> Sync for Registration<T> {}
 
 impl<T: Pmu> Registration<T> {
+    /// What is the same for all PMUs of the type.
+    const PMU: bindings::pmu = bindings::pmu {
+        capabilities: T::CAPABILITIES as c_int,
+        // The context of software events: the only one besides that of the CPU's own PMU that is
+        // switched with the task, which profiling a task needs.
+        task_ctx_nr: perf_event_task_context_perf_sw_context as c_int,
+        event_init: Some(Self::event_init),
+        add: Some(Self::add),
+        del: Some(Self::del),
+        start: Some(Self::start),
+        stop: Some(Self::stop),
+        read: Some(Self::read),
+        setup_aux: Some(Self::setup_aux),
+        free_aux: Some(Self::free_aux),
+        ..pin_init::zeroed()
+    };
+
     /// Registers `driver` as the PMU `name`, below `parent`, with the sysfs attributes in `groups`.
     pub(crate) fn new<'a>(
         driver: T,
@@ -579,26 +582,11 @@ impl<T: Pmu> Registration<T> {
             };
             // SAFETY: As above: this is the last field.
             unsafe {
-                pmu.write(bindings::pmu {
-                    module: module.as_ptr(),
-                    parent: device_ptr(parent),
-                    attr_groups: groups.0.as_ptr().cast_mut(),
-                    capabilities: T::CAPABILITIES as c_int,
-                    // The context of software events: the only one besides that of the CPU's own
-                    // PMU that is switched with the task, which profiling a
-                    // task needs.
-                    task_ctx_nr: perf_event_task_context_perf_sw_context as c_int,
-                    event_init: Some(Self::event_init),
-                    add: Some(Self::add),
-                    del: Some(Self::del),
-                    start: Some(Self::start),
-                    stop: Some(Self::stop),
-                    read: Some(Self::read),
-                    setup_aux: Some(Self::setup_aux),
-                    free_aux: Some(Self::free_aux),
-                    ..pin_init::zeroed()
-                })
-            };
+                pmu.write(Self::PMU);
+                (*pmu).module = module.as_ptr();
+                (*pmu).parent = device_ptr(parent);
+                (*pmu).attr_groups = groups.0.as_ptr().cast_mut();
+            }
             // SAFETY: The PMU is complete and stays where it is, as does the name: the registration
             // is pinned, and unregistered before it is dropped.
             let registered = to_result(unsafe {

@@ -11,7 +11,7 @@ use crate::{
         Image,
         Refusal, //
     },
-    features::Features,
+    features::Sampling,
     irq::Units,
     perf::{
         self,
@@ -35,18 +35,12 @@ use kernel::{
 pub(crate) struct Traits {
     /// The version of the extension: SPEv1p`version`.
     pub(crate) version: u64,
-    /// The optional features.
-    pub(crate) features: Features,
-    /// The recommended minimal interval in operations.
-    pub(crate) min_interval: u64,
-    /// The width of the counters in a record, in bits.
-    pub(crate) count_size: u64,
-    /// The events that can be filtered for: the bits of `PMSEVFR_EL1` that can be set.
-    pub(crate) event_filter: u64,
-    /// The largest record in bytes.
-    pub(crate) max_record: u64,
     /// The alignment of the write pointer in bytes.
     pub(crate) align: u64,
+    /// What `PMSIDR_EL1` says.
+    pub(crate) sampling: Sampling,
+    /// The events that can be filtered for: the bits of `PMSEVFR_EL1` that can be set.
+    pub(crate) event_filter: u64,
 }
 
 /// The PMU of the units of one device.
@@ -110,7 +104,11 @@ impl Pmu for Spe {
             exclude_idle: attr.exclude_idle() != 0,
             freq: attr.freq() != 0,
         };
-        let image = Image::decode(&attr, self.traits.features, self.traits.event_filter);
+        let image = Image::decode(
+            &attr,
+            self.traits.sampling.features,
+            self.traits.event_filter,
+        );
         let mut image = image.map_err(|refusal| match refusal {
             Refusal::NotSupported => EOPNOTSUPP,
             Refusal::Invalid => EINVAL,
@@ -130,6 +128,7 @@ impl Pmu for Spe {
         Ok(KBox::new(image, GFP_KERNEL)?)
     }
 
+    #[inline]
     fn add(&self, event: &Event<Self>, flags: Flags) -> Result {
         let cpu = event.cpu().unwrap_or_else(|| CpuId::current().as_u32());
         if !self.units.cover(cpu) {
@@ -142,10 +141,12 @@ impl Pmu for Spe {
         Ok(())
     }
 
+    #[inline]
     fn del(&self, event: &Event<Self>, _flags: Flags) {
         self.halt(event);
     }
 
+    #[inline]
     fn start(&self, event: &Event<Self>, flags: Flags) {
         if flags.contain(Flags::RESUME) {
             self.pause(false);
@@ -156,6 +157,7 @@ impl Pmu for Spe {
 
     /// The session is ended in any case, also without `PERF_EF_UPDATE`: the next start begins a new
     /// one.
+    #[inline]
     fn stop(&self, event: &Event<Self>, flags: Flags) {
         if flags.contain(Flags::PAUSE) {
             self.pause(true);
@@ -165,6 +167,7 @@ impl Pmu for Spe {
     }
 
     /// There is no count.
+    #[inline]
     fn read(&self, _event: &Event<Self>) {}
 
     fn setup_aux(
@@ -173,7 +176,12 @@ impl Pmu for Spe {
         pages: &[NonNull<c_void>],
         overwrite: bool,
     ) -> Result<KBox<Buffer>> {
-        let buffer = Buffer::map(pages, self.traits.align, self.traits.max_record, overwrite)?;
+        let buffer = Buffer::map(
+            pages,
+            self.traits.align,
+            self.traits.sampling.max_record,
+            overwrite,
+        )?;
         Ok(KBox::new(buffer, GFP_KERNEL)?)
     }
 }

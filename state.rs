@@ -45,7 +45,10 @@ use crate::{
         NoSession,
         Session, //
     },
-    counters::Counters,
+    counters::{
+        Counter,
+        Counters, //
+    },
     event::{
         self,
         Image, //
@@ -78,7 +81,6 @@ use crate::{
 };
 use core::{
     cell::Cell,
-    mem,
     sync::atomic::{
         compiler_fence,
         AtomicBool,
@@ -305,7 +307,13 @@ impl<T: SpePmu> Sampling<T> {
             report(syndrome, pmbsr);
             PMBSR_EL1::default().write();
         }
-        self.finish(syndrome.as_ref(), cpu)
+        keep_counter(self.event);
+        let handle = match self.output {
+            Output::Session(session) => end(session, syndrome.as_ref(), cpu).0,
+            Output::Discard(handle) => handle,
+        };
+        // INVARIANT: turned off above.
+        Off { handle }
     }
 
     /// Handles an interrupt of the unit.
@@ -320,55 +328,34 @@ impl<T: SpePmu> Sampling<T> {
         isb();
         let pmbsr = PMBSR_EL1::read();
         let Some(syndrome) = syndrome::decode(pmbsr) else {
-            cpu.counters.spurious.add(1);
+            cpu.counters.count(Counter::Spurious);
             return Interrupted::NotOurs(self);
         };
+        report(&syndrome, pmbsr);
         let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
         let handle = match self.output {
-            Output::Session(session) if full => {
-                let (handle, sane) = end(session, Some(&syndrome), cpu);
-                if sane {
-                    match begin(handle, self.event, cpu) {
-                        Ok(session) => {
-                            // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
-                            self.output = Output::Session(session);
-                            // The new span must be in place before the unit goes on.
-                            isb();
-                            PMBSR_EL1::default().write();
-                            return Interrupted::Resumed(self);
-                        }
-                        Err(handle) => handle,
+            Output::Session(session) => match end(session, Some(&syndrome), cpu) {
+                (handle, true) if full => match begin(handle, self.event, cpu) {
+                    Ok(session) => {
+                        // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
+                        self.output = Output::Session(session);
+                        // The new span must be in place before the unit goes on.
+                        isb();
+                        PMBSR_EL1::default().write();
+                        return Interrupted::Resumed(self);
                     }
-                } else {
-                    handle
-                }
-            }
-            output => {
-                self.output = output;
-                report(&syndrome, pmbsr);
-                cpu.turn_off();
-                let off = self.finish(Some(&syndrome), cpu);
-                PMBSR_EL1::default().write();
-                return Interrupted::Stopped(off);
-            }
+                    Err(handle) => handle,
+                },
+                (handle, _) => handle,
+            },
+            Output::Discard(handle) => handle,
         };
-        // The session has ended, and the unit has not sampled since it asked for service.
         keep_counter(self.event);
         cpu.turn_off();
         PMBSR_EL1::default().write();
+        // INVARIANT: just done.
         Interrupted::Stopped(Off { handle })
-    }
-
-    /// The end of all this, after the unit was turned off.
-    fn finish(self, syndrome: Option<&Syndrome>, cpu: &Cpu) -> Off<T> {
-        keep_counter(self.event);
-        let handle = match self.output {
-            Output::Session(session) => end(session, syndrome, cpu).0,
-            Output::Discard(handle) => handle,
-        };
-        // INVARIANT: The caller has turned the unit off.
-        Off { handle }
     }
 }
 
@@ -382,7 +369,7 @@ fn begin<T: SpePmu>(
 ) -> Result<Session<T>, AuxHandle<T>> {
     match Session::begin(handle, event) {
         Ok(session) => {
-            cpu.counters.sessions.add(1);
+            cpu.counters.count(Counter::Sessions);
             let span = session.span();
             let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
             // SAFETY: The span is part of a mapped buffer that belongs to the session. Whoever owns
@@ -396,11 +383,11 @@ fn begin<T: SpePmu>(
         }
         Err((handle, why)) => {
             let counter = match why {
-                NoSession::NoBuffer(NoBuffer::NotMapped) => &cpu.counters.start_not_mapped,
-                NoSession::NoBuffer(NoBuffer::Full) => &cpu.counters.start_full,
-                NoSession::NoRoom => &cpu.counters.start_no_room,
+                NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
+                NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
+                NoSession::NoRoom => Counter::StartNoRoom,
             };
-            counter.add(1);
+            cpu.counters.count(counter);
             Err(handle)
         }
     }
@@ -415,37 +402,36 @@ fn end<T: SpePmu>(
 ) -> (AuxHandle<T>, bool) {
     let counters = &cpu.counters;
     if let Some(syndrome) = syndrome {
-        match syndrome.reason {
-            Reason::Full => &counters.full,
-            Reason::FaultStage1 => &counters.fault_stage1,
-            Reason::FaultStage2 => &counters.fault_stage2,
-            Reason::ExternalAbort => &counters.external_abort,
-            Reason::UnknownStatus => &counters.unknown_status,
-            Reason::UnknownClass => &counters.unknown_class,
-        }
-        .add(1);
+        counters.count(match syndrome.reason {
+            Reason::Full => Counter::Full,
+            Reason::FaultStage1 => Counter::FaultStage1,
+            Reason::FaultStage2 => Counter::FaultStage2,
+            Reason::ExternalAbort => Counter::ExternalAbort,
+            Reason::UnknownStatus => Counter::UnknownStatus,
+            Reason::UnknownClass => Counter::UnknownClass,
+        });
         // Whatever it was but a full buffer, samples are missing from there on.
         if syndrome.data_lost || syndrome.reason != Reason::Full {
             session.flag(AuxFlags::TRUNCATED);
-            counters.truncated.add(1);
+            counters.count(Counter::Truncated);
         }
         if syndrome.data_lost {
             session.flag(AuxFlags::PARTIAL);
-            counters.partial.add(1);
+            counters.count(Counter::Partial);
         }
         if syndrome.collision {
             session.flag(AuxFlags::COLLISION);
-            counters.collision.add(1);
+            counters.count(Counter::Collision);
         }
     }
     let pointer = PMBPTR_EL1::read();
     match session.end(pointer.bits()) {
         (handle, Some(bytes)) => {
-            counters.bytes.add(bytes);
+            counters.add(Counter::Bytes, bytes);
             (handle, true)
         }
         (handle, None) => {
-            counters.stray_pointer.add(1);
+            counters.count(Counter::StrayPointer);
             complain("Stray write pointer", PMBSR_EL1::read());
             (handle, false)
         }
@@ -471,6 +457,7 @@ fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1) {
 
 /// Logs what the unit did that it should not have done, unless there were many such messages.
 #[cold]
+#[inline(never)]
 fn complain(what: &str, pmbsr: PMBSR_EL1) {
     // SAFETY: Has no requirements but a valid string.
     if unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) } != 0 {
@@ -486,9 +473,10 @@ fn complain(what: &str, pmbsr: PMBSR_EL1) {
 }
 
 /// What the unit of a CPU is doing, at rest between two callbacks.
+#[repr(usize)]
 pub(crate) enum Unit<T: SpePmu> {
     /// The CPU is offline, or was never made ready.
-    Offline,
+    Offline = 0,
     /// A callback has taken the state out and not put it back yet.
     Busy,
     /// Off.
@@ -512,20 +500,11 @@ pub(crate) struct Slot<T: SpePmu> {
 // interrupt, except when the slot is made and dropped, without a unit; the counters are atomic.
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
-impl<T: SpePmu> Slot<T> {
-    /// The place of a CPU that is not ready.
-    pub(crate) fn new() -> Self {
-        Self {
-            unit: Cell::new(Unit::Offline),
-            handle: AuxPlace::new(),
-            cpu: Cpu {
-                resume_with: AtomicU64::new(0),
-                stop_later: AtomicBool::new(false),
-                counters: Counters::default(),
-            },
-        }
-    }
+// SAFETY: Zeroes are `Unit::Offline`, whose discriminant is 0, a handle in no session, and counters
+// and other integers that are zero.
+unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
+impl<T: SpePmu> Slot<T> {
     /// Takes the state out: what interrupts this from here on finds the unit busy.
     #[inline]
     fn take(&self) -> Unit<T> {
@@ -549,8 +528,7 @@ impl<T: SpePmu> Slot<T> {
         });
 
         compiler_fence(Ordering::SeqCst);
-        // What is replaced is `Unit::Busy`: nothing has to be dropped.
-        mem::forget(self.unit.replace(unit));
+        self.unit.set(unit);
         compiler_fence(Ordering::SeqCst);
 
         if let Some((event, pmscr)) = sampling {
@@ -568,6 +546,13 @@ impl<T: SpePmu> Slot<T> {
         runs
     }
 
+    /// As [`Self::put`], where time does not matter.
+    #[cold]
+    #[inline(never)]
+    fn put_cold(&self, unit: Unit<T>, event: Option<Held<T>>) {
+        self.put(unit, event);
+    }
+
     /// Pauses or resumes, if the unit samples. May interrupt all other functions.
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
@@ -582,13 +567,13 @@ impl<T: SpePmu> Slot<T> {
     /// The CPU comes: makes its unit ready.
     pub(crate) fn online(&self) {
         if let unit @ (Unit::Off(_) | Unit::Sampling(_) | Unit::Busy) = self.take() {
-            self.put(unit, None);
+            self.put_cold(unit, None);
             return;
         }
         // SAFETY: The place lives as long as the slot, which keeps the unit. Where there was no
         // unit, there was no handle.
         let handle = unsafe { AuxHandle::new(&self.handle) };
-        self.put(Unit::Off(Off::reset(handle, &self.cpu)), None);
+        self.put_cold(Unit::Off(Off::reset(handle, &self.cpu)), None);
     }
 
     /// The CPU goes: stops what its unit is doing.
@@ -603,7 +588,7 @@ impl<T: SpePmu> Slot<T> {
         };
         // The handle is made anew when the CPU comes back.
         let _ = Off::reset(off.handle, &self.cpu);
-        self.put(Unit::Offline, event);
+        self.put_cold(Unit::Offline, event);
     }
 
     /// Starts `event`, unless the unit has no room to write to or is not there for it. Returns
@@ -622,12 +607,12 @@ impl<T: SpePmu> Slot<T> {
             Unit::Busy => return false,
             Unit::Sampling(sampling) => {
                 if !sampling.is_for(&event) {
-                    counters.start_busy.add(1);
+                    counters.count(Counter::StartBusy);
                 }
                 Unit::Sampling(sampling)
             }
             Unit::Offline => {
-                counters.start_offline.add(1);
+                counters.count(Counter::StartOffline);
                 Unit::Offline
             }
         };
@@ -662,7 +647,7 @@ impl<T: SpePmu> Slot<T> {
             }
             other => (other, None),
         };
-        self.put(unit, event);
+        self.put_cold(unit, event);
     }
 
     /// Handles an interrupt. Returns whether it was the unit's.

@@ -101,16 +101,24 @@ static CAPS: [File<Cap>; 5] = {
     [
         // Whether architectural instructions are sampled (1) or micro-operations (0).
         cap(c"arch_inst", DECIMAL, |spe| {
-            spe.traits.features.contain(Features::ARCH_INST).into()
+            spe.traits
+                .sampling
+                .features
+                .contain(Features::ARCH_INST)
+                .into()
         }),
         // Whether the random number is added after the interval (1) or within it (0).
         cap(c"ernd", DECIMAL, |spe| {
-            spe.traits.features.contain(Features::ERND).into()
+            spe.traits.sampling.features.contain(Features::ERND).into()
         }),
         // The width of the counters in a record, in bits.
-        cap(c"count_size", DECIMAL, |spe| spe.traits.count_size),
+        cap(c"count_size", DECIMAL, |spe| {
+            spe.traits.sampling.count_size.value
+        }),
         // The recommended minimal interval, in operations.
-        cap(c"min_interval", DECIMAL, |spe| spe.traits.min_interval),
+        cap(c"min_interval", DECIMAL, |spe| {
+            spe.traits.sampling.min_interval.value
+        }),
         // The events that `event_filter` may ask for.
         cap(c"event_filter", HEX, |spe| spe.traits.event_filter),
     ]
@@ -180,7 +188,7 @@ unsafe extern "C" fn format_is_visible(
             File::<&'static Field>::about(container_of!(attribute, device_attribute, attr)),
         )
     };
-    if spe.traits.features.contain(field.needs) {
+    if spe.traits.sampling.features.contain(field.needs) {
         // SAFETY: As above.
         unsafe { (*attribute).mode }
     } else {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 #[test]
 fn versions() {
     let read = |code: u64| version(ID_AA64DFR0_EL1::from_bits(code << 32 | 0xf << 36));
-    assert_eq!(read(0), Err(Unusable::Version(0)));
+    assert_eq!(read(0), Err(Unusable::code("ID_AA64DFR0_EL1.PMSVer", 0)));
     assert_eq!(read(1), Ok(0));
     assert_eq!(read(6), Ok(5));
 }
@@ -20,8 +20,8 @@ fn buffers() {
     assert_eq!(read(0), Ok(1));
     assert_eq!(read(6), Ok(64));
     assert_eq!(read(11), Ok(2048));
-    assert_eq!(read(12), Err(Unusable::Align(12)));
-    assert_eq!(read(15), Err(Unusable::Align(15)));
+    assert_eq!(read(12), Err(Unusable::code("PMBIDR.Align", 12)));
+    assert_eq!(read(15), Err(Unusable::code("PMBIDR.Align", 15)));
     // The owner is asked first: the other fields mean nothing then.
     assert_eq!(read(1 << 4 | 12), Err(Unusable::Owned));
 }
@@ -94,7 +94,7 @@ proptest! {
                 prop_assert!((16..=2048).contains(&found.max_record));
                 prop_assert!((256..=4096).contains(&found.min_interval.value));
             }
-            Err(why) => prop_assert_eq!(why, Unusable::MaxSize(bits >> 12 & 0xf)),
+            Err(why) => prop_assert_eq!(why, Unusable::code("PMSIDR_EL1.MaxSize", bits >> 12 & 0xf)),
         }
     }
 }
