@@ -137,7 +137,7 @@ impl<T: Pmu> Event<T> {
     ///
     /// `ptr` must keep the invariants of [`Event`] during `'a`.
     #[inline]
-    unsafe fn from_raw<'a>(ptr: *mut bindings::perf_event) -> &'a Self {
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::perf_event) -> &'a Self {
         // SAFETY: `Event` is a transparent wrapper.
         // INVARIANT: by the safety requirements of this function.
         unsafe { &*ptr.cast() }
@@ -232,16 +232,28 @@ impl<T: Pmu> Event<T> {
         unsafe { self.period_left_ptr().write_volatile(left) };
     }
 
+    #[inline]
+    fn paused_ptr(&self) -> *mut u32 {
+        // SAFETY: The event is valid. In AUX events this member of the union is used.
+        unsafe {
+            let aux = (&raw mut (*self.as_raw()).hw.__bindgen_anon_1)
+                .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
+            &raw mut (*aux).aux_paused
+        }
+    }
+
     /// Whether another event has paused this one, or it is to begin paused.
     #[inline]
     pub(crate) fn is_paused(&self) -> bool {
-        // SAFETY: The event is valid; in AUX events this member of the union is used. perf may
-        // change it in an NMI: hence volatile.
-        unsafe {
-            let aux = (&raw const (*self.as_raw()).hw.__bindgen_anon_1)
-                .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
-            (&raw const (*aux).aux_paused).read_volatile() != 0
-        }
+        // SAFETY: Valid and aligned. perf may change it in an NMI: hence volatile.
+        unsafe { self.paused_ptr().read_volatile() != 0 }
+    }
+
+    /// What perf does before it calls the PMU to pause or resume.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn set_paused(&self, paused: bool) {
+        // SAFETY: Valid and aligned.
+        unsafe { self.paused_ptr().write_volatile(paused.into()) };
     }
 
     #[inline]
@@ -263,7 +275,7 @@ impl<T: Pmu> Event<T> {
     }
 
     /// What perf was told last.
-    #[cfg(ARM_SPE_DEBUG)]
+    #[cfg(any(ARM_SPE_DEBUG, CONFIG_KUNIT = "y"))]
     pub(crate) fn state(&self) -> State {
         // SAFETY: As for `set_state`.
         match unsafe { self.state_ptr().read_volatile() } as u32 & bindings::PERF_HES_STOPPED {

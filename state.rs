@@ -94,6 +94,10 @@ use kernel::prelude::*;
 #[path = "check.rs"]
 mod check;
 
+#[cfg(CONFIG_KUNIT = "y")]
+#[path = "state_tests.rs"]
+mod tests;
+
 /// A PMU whose events this machine runs.
 pub(crate) trait SpePmu: Pmu<Aux = Buffer, EventData = Image> {}
 

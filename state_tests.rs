@@ -1,0 +1,682 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit: the state machine on the registers of a real unit, or an emulated one. perf's place is
+//! taken by a [`Ring`], which hands out whatever room a case wants.
+//!
+//! A case runs on one CPU with interrupts off, as callbacks do. What happens to the interrupt of
+//! the driver that is loaded in the meantime does not matter: each case leaves the unit quiet.
+
+use super::*;
+use crate::{
+    event::Attr,
+    features,
+    percpu::run_on,
+    perf::{
+        Event,
+        Flags,
+        Output as Perf,
+        Pmu, //
+    },
+    sysreg::{
+        ID_AA64DFR0_EL1,
+        PMBIDR_EL1,
+        PMSFCR_EL1,
+        PMSIDR_EL1,
+        PMSIRR_EL1, //
+    }, //
+};
+use core::{
+    mem::MaybeUninit,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    ffi::{
+        c_ulong,
+        c_void, //
+    },
+    page::PAGE_SIZE, //
+};
+
+/// A PMU that perf never hears of.
+struct Fake;
+
+impl Pmu for Fake {
+    type EventData = Image;
+    type Aux = Buffer;
+    type Output = Ring;
+    const CAPABILITIES: u32 = 0;
+
+    fn event_init(&self, _: &Event<Self>) -> Result<KBox<Image>> {
+        Err(ENODEV)
+    }
+    fn add(&self, _: &Event<Self>, _: Flags) -> Result {
+        Err(ENODEV)
+    }
+    fn del(&self, _: &Event<Self>, _: Flags) {}
+    fn start(&self, _: &Event<Self>, _: Flags) {}
+    fn stop(&self, _: &Event<Self>, _: Flags) {}
+    fn read(&self, _: &Event<Self>) {}
+    fn setup_aux(&self, _: &Event<Self>, _: &[NonNull<c_void>], _: bool) -> Result<KBox<Buffer>> {
+        Err(ENODEV)
+    }
+}
+
+type Handle = crate::bindings::perf_output_handle;
+type RawEvent = crate::bindings::perf_event;
+
+/// What comes in the middle of a transition, as an NMI might: while perf hands out a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nmi {
+    None,
+    Stop,
+    Pause,
+}
+
+/// In perf's place: a buffer, and what is said of it. An event finds it where perf keeps its own.
+struct Ring {
+    buffer: Buffer,
+    /// What is handed out next.
+    head: Cell<u64>,
+    space: Cell<u64>,
+    mapped: Cell<bool>,
+    nmi: Cell<Nmi>,
+    slot: Cell<*const Slot<Fake>>,
+    /// Whether a session is open.
+    open: Cell<bool>,
+    /// How many sessions were begun, and ended.
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    /// What the last one was ended with.
+    bytes: Cell<u64>,
+    flags: Cell<u64>,
+}
+
+impl Perf for Ring {
+    unsafe fn begin(handle: *mut Handle, event: *mut RawEvent) -> *mut c_void {
+        // SAFETY: `Bench` has put a ring into the event.
+        let ring = unsafe { &*(*event).rb.cast::<Ring>() };
+        // SAFETY: The event is that of a bench.
+        let held = unsafe { Held::new(Event::<Fake>::from_raw(event)) };
+        // SAFETY: `Bench` has set the slot.
+        let slot = unsafe { &*ring.slot.get() };
+        match ring.nmi.replace(Nmi::None) {
+            Nmi::None => (),
+            Nmi::Stop => slot.stop(held),
+            Nmi::Pause => {
+                held.set_paused(true);
+                slot.pause(true);
+            }
+        }
+        if !ring.mapped.get() || ring.open.get() {
+            return null_mut();
+        }
+        // SAFETY: The handle may be written to.
+        unsafe { (*handle).rb = (*event).rb };
+        if ring.space.get() == 0 {
+            return null_mut();
+        }
+        // SAFETY: As above.
+        unsafe {
+            (*handle).event = event;
+            (*handle).__bindgen_anon_2.head = ring.head.get() as c_ulong;
+            (*handle).size = ring.space.get() as c_ulong;
+            (*handle).wakeup = ring.head.get().wrapping_add(1 << 30) as c_ulong;
+            *(*handle).__bindgen_anon_1.aux_flags = 0;
+        }
+        ring.open.set(true);
+        ring.begun.set(ring.begun.get() + 1);
+        (&raw const ring.buffer).cast_mut().cast()
+    }
+
+    unsafe fn skip(handle: *mut Handle, bytes: c_ulong) {
+        // SAFETY: In a session, `begin` has set the pointer.
+        let ring = unsafe { &*(*handle).rb.cast::<Ring>() };
+        ring.head.set(ring.head.get() + bytes as u64);
+        ring.space.set(ring.space.get() - bytes as u64);
+        // SAFETY: The handle may be written to.
+        unsafe {
+            (*handle).__bindgen_anon_2.head = ring.head.get() as c_ulong;
+            (*handle).size = ring.space.get() as c_ulong;
+        }
+    }
+
+    unsafe fn end(handle: *mut Handle, bytes: c_ulong) {
+        // SAFETY: As in `skip`.
+        let ring = unsafe { &*(*handle).rb.cast::<Ring>() };
+        ring.open.set(false);
+        ring.ended.set(ring.ended.get() + 1);
+        ring.bytes.set(bytes as u64);
+        // SAFETY: As in `begin`.
+        ring.flags.set(unsafe { *(*handle).__bindgen_anon_1.aux_flags });
+        ring.head.set(ring.head.get() + bytes as u64);
+        ring.space.set(ring.space.get() - bytes as u64);
+    }
+}
+
+/// A page of memory, where pages are.
+#[repr(align(4096))]
+struct Page([u8; PAGE_SIZE]);
+
+/// The buffer of a bench, in pages.
+const PAGES: usize = 4;
+const SIZE: u64 = (PAGES * PAGE_SIZE) as u64;
+
+/// A place for the state of the unit of CPU 0, two events, and a ring that they share.
+struct Bench {
+    slot: KBox<Slot<Fake>>,
+    events: [KBox<MaybeUninit<RawEvent>>; 2],
+    ring: KBox<Ring>,
+    image: Image,
+    memory: KVec<Page>,
+}
+
+/// What went wrong, in words.
+type Outcome = core::result::Result<(), &'static str>;
+
+/// Gives up with the condition, in words, if it does not hold.
+macro_rules! hold {
+    ($condition:expr) => {
+        if !$condition {
+            return Err(stringify!($condition));
+        }
+    };
+}
+
+/// Moves a bench to the CPU that it is run on.
+struct Moved<'a>(&'a Bench, fn(&Bench) -> Outcome);
+
+// SAFETY: Whoever sends it waits for the result and does nothing else meanwhile.
+unsafe impl Send for Moved<'_> {}
+
+impl Moved<'_> {
+    /// Makes the unit the bench's for as long as the case takes.
+    fn run(self) -> Outcome {
+        let Self(bench, case) = self;
+        bench.slot.online();
+        let outcome = case(bench);
+        bench.slot.offline();
+        outcome
+    }
+}
+
+impl Bench {
+    fn new(attr: &Attr, circular: bool) -> Result<Self> {
+        let mut memory = KVec::with_capacity(PAGES, GFP_KERNEL)?;
+        for _ in 0..PAGES {
+            memory.push_within_capacity(Page([0; PAGE_SIZE]))?;
+        }
+        let mut pages = [NonNull::dangling(); PAGES];
+        for (pointer, page) in pages.iter_mut().zip(&memory) {
+            *pointer = NonNull::from(page).cast();
+        }
+        let (align, sampling) = run_on(0, || {
+            let version = features::version(ID_AA64DFR0_EL1::read()).ok()?;
+            let align = features::alignment(PMBIDR_EL1::read()).ok()?;
+            Some((align, features::sampling(PMSIDR_EL1::read(), version).ok()?))
+        })?
+        .ok_or(ENODEV)?;
+        let ring = Ring {
+            buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
+            head: Cell::new(0),
+            space: Cell::new(SIZE - 1),
+            mapped: Cell::new(true),
+            nmi: Cell::new(Nmi::None),
+            slot: Cell::new(core::ptr::null()),
+            open: Cell::new(false),
+            begun: Cell::new(0),
+            ended: Cell::new(0),
+            bytes: Cell::new(0),
+            flags: Cell::new(0),
+        };
+        let image = Image::decode(attr, sampling.features, u64::MAX).map_err(|_| EINVAL)?;
+        let bench = Self {
+            slot: KBox::new(pin_init::zeroed(), GFP_KERNEL)?,
+            events: [
+                KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
+                KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
+            ],
+            ring: KBox::new(ring, GFP_KERNEL)?,
+            image,
+            memory,
+        };
+        bench.ring.slot.set(&*bench.slot);
+        for n in 0..2 {
+            // SAFETY: Nobody else uses the event. A ring is not what C thinks it is, but `Ring` is
+            // the only one who looks.
+            unsafe { (*bench.raw(n)).rb = (&raw const *bench.ring).cast_mut().cast() };
+            bench.event(n).set_sample_period(256);
+            bench.event(n).set_state(State::Stopped);
+        }
+        Ok(bench)
+    }
+
+    fn raw(&self, n: usize) -> *mut RawEvent {
+        self.events[n].as_ptr().cast_mut()
+    }
+
+    fn event(&self, n: usize) -> Held<Fake> {
+        // SAFETY: An event may be all zero as far as this driver looks at it. It lives as long as
+        // the bench, which outlives the unit's work.
+        unsafe { Held::new(Event::from_raw(self.raw(n))) }
+    }
+
+    fn start(&self, n: usize) -> bool {
+        self.slot.start(self.event(n), &self.image, true)
+    }
+
+    fn stop(&self, n: usize) {
+        self.slot.stop(self.event(n));
+    }
+
+    /// I1: what perf was told of an event, and what the unit does.
+    fn is_off(&self) -> bool {
+        self.event(0).state() == State::Stopped
+            && !PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
+            && PMSCR_EL1::read().bits() == 0
+            && !self.ring.open.get()
+    }
+
+    fn is_sampling(&self) -> bool {
+        self.event(0).state() == State::Running
+            && PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
+            && PMSCR_EL1::read() == self.image.pmscr
+            && self.ring.open.get() != self.image.discard
+    }
+}
+
+/// Runs `case` on CPU 0. Returns whether it held; if not, the log has the reason.
+fn run(case: fn(&Bench) -> Outcome) -> bool {
+    run_with(&kernel_only(), false, case)
+}
+
+/// As [`run`], for an event with other attributes or a circular buffer.
+fn run_with(attr: &Attr, circular: bool, case: fn(&Bench) -> Outcome) -> bool {
+    let outcome = Bench::new(attr, circular).and_then(|bench| {
+        let moved = Moved(&bench, case);
+        run_on(0, move || moved.run())
+    });
+    match outcome {
+        Ok(Ok(())) => true,
+        Ok(Err(what)) => {
+            pr_err!("    # does not hold: {}\n", what);
+            false
+        }
+        Err(error) => {
+            pr_err!("    # cannot run: {:?}\n", error);
+            false
+        }
+    }
+}
+
+fn kernel_only() -> Attr {
+    Attr {
+        exclude_user: true,
+        ..Attr::default()
+    }
+}
+
+/// A few operations for each of `times`.
+fn spin(times: u32) {
+    for n in 0..times {
+        core::hint::black_box(n);
+    }
+}
+
+/// Operations to sample, until `enough`; gives up after some time. Returns whether it was enough.
+fn work(enough: impl Fn() -> bool) -> bool {
+    for _ in 0..20_000 {
+        spin(100);
+        if enough() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Samples until the unit asks for service.
+fn work_until_service() -> bool {
+    work(|| {
+        drain();
+        isb();
+        PMBSR_EL1::read().has(PMBSR_EL1::S)
+    })
+}
+
+fn pointer() -> u64 {
+    drain();
+    isb();
+    PMBPTR_EL1::read().bits()
+}
+
+const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
+
+#[kunit_tests(arm_spe_state)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_between_start_and_stop() {
+        assert!(run(|bench| {
+            hold!(bench.is_off());
+            hold!(bench.start(0));
+            hold!(bench.is_sampling());
+            let start = pointer();
+            hold!(work(|| pointer() > start + 1024));
+            bench.stop(0);
+            hold!(bench.is_off());
+            hold!(bench.ring.bytes.get() >= 1024);
+            hold!(bench.ring.flags.get() == 0);
+            // All of it is records, and nothing was written after it.
+            let (first, last) = (&bench.memory[0], &bench.memory[PAGES - 1]);
+            hold!(first.0[0] != 0);
+            hold!(last.0.iter().all(|&byte| byte == 0));
+            Ok(())
+        }));
+    }
+
+    /// A period that is not over goes on when the event does.
+    #[test]
+    fn a_period_goes_on() {
+        assert!(run(|bench| {
+            bench.event(0).set_sample_period(1 << 20);
+            bench.event(0).set_period_left(1 << 20);
+            hold!(bench.start(0));
+            spin(10_000);
+            bench.stop(0);
+            let left = bench.event(0).period_left() & u64::from(u32::MAX);
+            hold!(left < 1 << 20);
+            hold!(bench.start(0));
+            bench.stop(0);
+            hold!(bench.event(0).period_left() & u64::from(u32::MAX) <= left);
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn a_full_buffer_is_handed_over() {
+        assert!(run(|bench| {
+            bench.ring.space.set(2 * PAGE_SIZE as u64);
+            hold!(bench.start(0));
+            hold!(work_until_service());
+            // More was read meanwhile.
+            bench.ring.space.set(SIZE - 1);
+            hold!(bench.slot.interrupt());
+            hold!(bench.is_sampling());
+            hold!(!PMBSR_EL1::read().has(PMBSR_EL1::S));
+            hold!(bench.ring.ended.get() == 1 && bench.ring.begun.get() == 2);
+            hold!(bench.ring.bytes.get() > PAGE_SIZE as u64);
+            hold!(bench.ring.flags.get() == 0);
+            let start = pointer();
+            hold!(work(|| pointer() > start));
+            bench.stop(0);
+            hold!(bench.is_off());
+            Ok(())
+        }));
+    }
+
+    /// The handler cannot begin again: off, and said so, when it returns.
+    #[test]
+    fn a_full_buffer_without_more() {
+        for mapped in [true, false] {
+            let case = if mapped {
+                |bench: &Bench| full_without_more(bench, true)
+            } else {
+                |bench: &Bench| full_without_more(bench, false)
+            };
+            assert!(run(case));
+        }
+    }
+
+    fn full_without_more(bench: &Bench, mapped: bool) -> Outcome {
+        bench.ring.space.set(PAGE_SIZE as u64);
+        hold!(bench.start(0));
+        hold!(work_until_service());
+        bench.ring.space.set(bench.ring.space.get());
+        bench.ring.mapped.set(mapped);
+        hold!(bench.slot.interrupt());
+        hold!(bench.is_off());
+        hold!(!PMBSR_EL1::read().has(PMBSR_EL1::S));
+        hold!(!bench.slot.interrupt());
+        Ok(())
+    }
+
+    /// The unit asks for service while the event is being stopped: that is for this event, and
+    /// nobody is asked again.
+    #[test]
+    fn stopped_before_the_interrupt() {
+        assert!(run(|bench| {
+            bench.ring.space.set(PAGE_SIZE as u64);
+            hold!(bench.start(0));
+            hold!(work_until_service());
+            bench.stop(0);
+            hold!(bench.is_off());
+            hold!(bench.ring.bytes.get() > 0);
+            hold!(!bench.slot.interrupt());
+            Ok(())
+        }));
+    }
+
+    /// No register is written when there is no room.
+    #[test]
+    fn no_room() {
+        for case in [
+            |bench: &Bench| start_fails(bench, 63, true),
+            |bench: &Bench| start_fails(bench, 0, true),
+            |bench: &Bench| start_fails(bench, SIZE - 1, false),
+        ] {
+            assert!(run(case));
+        }
+    }
+
+    fn start_fails(bench: &Bench, space: u64, mapped: bool) -> Outcome {
+        PMSFCR_EL1::default().with(PMSFCR_EL1::FL, 1).write();
+        PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, 77).write();
+        isb();
+        let before = (PMSFCR_EL1::read(), PMSIRR_EL1::read(), PMBPTR_EL1::read());
+        bench.ring.space.set(space);
+        bench.ring.mapped.set(mapped);
+        hold!(!bench.start(0));
+        isb();
+        hold!(bench.is_off());
+        hold!(before == (PMSFCR_EL1::read(), PMSIRR_EL1::read(), PMBPTR_EL1::read()));
+        hold!(bench.ring.begun.get() == bench.ring.ended.get());
+        hold!(bench.ring.begun.get() == 0 || bench.ring.flags.get() & TRUNCATED != 0);
+        Ok(())
+    }
+
+    /// The unit's write pointer is moved to where nothing is mapped: a fault, and a pointer that is
+    /// not believed.
+    #[test]
+    fn a_fault() {
+        assert!(run(|bench| {
+            hold!(bench.start(0));
+            // SAFETY: Nothing is mapped at the end of the address space, where error pointers are.
+            unsafe {
+                PMBPTR_EL1::from_bits(u64::MAX << 20).write();
+                PMBLIMITR_EL1::from_bits(u64::MAX << 19 | 1).write();
+            }
+            isb();
+            hold!(work_until_service());
+            hold!(bench.slot.interrupt());
+            hold!(bench.is_off());
+            hold!(bench.ring.bytes.get() == 0);
+            hold!(bench.ring.flags.get() & TRUNCATED != 0);
+            // It works again.
+            hold!(bench.start(0));
+            let start = pointer();
+            hold!(work(|| pointer() > start));
+            bench.stop(0);
+            hold!(bench.is_off() && bench.ring.bytes.get() > 0);
+            Ok(())
+        }));
+    }
+
+    /// A write pointer outside of the buffer is not believed, though nothing else is wrong.
+    #[test]
+    fn a_stray_pointer() {
+        assert!(run(|bench| {
+            hold!(bench.start(0));
+            bench.slot.pause(true);
+            let stray = PMBPTR_EL1::read().bits().wrapping_add(1 << 40);
+            // SAFETY: The unit samples nothing while it is paused.
+            unsafe { PMBPTR_EL1::from_bits(stray).write() };
+            isb();
+            bench.stop(0);
+            hold!(bench.is_off());
+            hold!(bench.ring.bytes.get() == 0);
+            hold!(bench.ring.flags.get() & TRUNCATED != 0);
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn one_event_at_a_time() {
+        assert!(run(|bench| {
+            hold!(bench.start(0));
+            hold!(!bench.start(1));
+            hold!(bench.event(1).state() == State::Stopped);
+            hold!(bench.is_sampling());
+            bench.stop(1);
+            hold!(bench.is_sampling());
+            // Once more is no other thing.
+            hold!(bench.start(0));
+            hold!(bench.is_sampling() && bench.ring.begun.get() == 1);
+            bench.stop(0);
+            bench.stop(0);
+            hold!(bench.is_off() && bench.ring.ended.get() == 1);
+            hold!(bench.start(1));
+            bench.stop(1);
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn pauses_and_resumes() {
+        assert!(run(|bench| {
+            let event = bench.event(0);
+            event.set_paused(true);
+            hold!(bench.start(0));
+            hold!(PMSCR_EL1::read().bits() == 0 && event.state() == State::Running);
+            event.set_paused(false);
+            bench.slot.pause(false);
+            hold!(bench.is_sampling());
+            event.set_paused(true);
+            bench.slot.pause(true);
+            let at = pointer();
+            hold!(!work(|| pointer() != at));
+            bench.stop(0);
+            hold!(bench.is_off());
+            // Neither has an effect on a unit that is off.
+            bench.slot.pause(false);
+            bench.slot.pause(true);
+            hold!(bench.is_off());
+            Ok(())
+        }));
+    }
+
+    /// Throttled and paused in the middle of a start, as by an NMI.
+    #[test]
+    fn interrupted_by_an_nmi() {
+        assert!(run(|bench| {
+            bench.ring.nmi.set(Nmi::Stop);
+            bench.start(0);
+            hold!(bench.is_off());
+            hold!(bench.ring.begun.get() == 1 && bench.ring.ended.get() == 1);
+
+            bench.ring.nmi.set(Nmi::Pause);
+            hold!(bench.start(0));
+            hold!(PMSCR_EL1::read().bits() == 0);
+            hold!(bench.event(0).state() == State::Running);
+            bench.event(0).set_paused(false);
+            bench.slot.pause(false);
+            hold!(bench.is_sampling());
+            bench.stop(0);
+            hold!(bench.is_off());
+            Ok(())
+        }));
+    }
+
+    /// As above, in the middle of the interrupt handler.
+    #[test]
+    fn handler_interrupted_by_an_nmi() {
+        assert!(run(|bench| {
+            for nmi in [Nmi::Stop, Nmi::Pause] {
+                bench.ring.head.set(0);
+                bench.ring.space.set(PAGE_SIZE as u64);
+                hold!(bench.start(0));
+                hold!(work_until_service());
+                bench.ring.space.set(SIZE / 2);
+                bench.ring.nmi.set(nmi);
+                hold!(bench.slot.interrupt());
+                match nmi {
+                    Nmi::Pause => {
+                        hold!(PMSCR_EL1::read().bits() == 0);
+                        hold!(bench.event(0).state() == State::Running);
+                    }
+                    _ => hold!(bench.is_off()),
+                }
+                bench.event(0).set_paused(false);
+                bench.slot.pause(false);
+                bench.stop(0);
+                hold!(bench.is_off());
+            }
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn discards() {
+        let mut attr = kernel_only();
+        attr.config |= 1 << 35;
+        assert!(run_with(&attr, false, |bench| {
+            hold!(bench.start(0));
+            hold!(bench.is_sampling());
+            hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::FM) == FM_DISCARD);
+            hold!(!work_until_service());
+            bench.stop(0);
+            hold!(bench.is_off() && bench.ring.begun.get() == 0);
+            Ok(())
+        }));
+    }
+
+    /// A buffer that is overwritten goes on for ever, by halves.
+    #[test]
+    fn goes_round() {
+        assert!(run_with(&kernel_only(), true, |bench| {
+            hold!(bench.start(0));
+            for _ in 0..4 {
+                hold!(work_until_service());
+                let limit = PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) << 12;
+                // perf goes by the head in the handle; the ring counts on its own.
+                bench.ring.space.set(SIZE);
+                bench.ring.head.set(bench.ring.head.get() % SIZE);
+                hold!(bench.slot.interrupt());
+                hold!(bench.is_sampling());
+                hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) << 12 != limit);
+            }
+            bench.stop(0);
+            hold!(bench.is_off() && bench.ring.flags.get() == 0);
+            Ok(())
+        }));
+    }
+
+    #[test]
+    fn the_cpu_goes_and_comes() {
+        assert!(run(|bench| {
+            hold!(bench.start(0));
+            bench.slot.offline();
+            hold!(bench.is_off() && bench.ring.ended.get() == 1);
+            hold!(!bench.start(0));
+            hold!(bench.is_off());
+            bench.stop(0);
+            bench.slot.online();
+            hold!(bench.start(0));
+            hold!(bench.is_sampling());
+            bench.stop(0);
+            Ok(())
+        }));
+    }
+}
