@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest: QEMU with the stock kernel, perf, both drivers and the test programs.
+"""A guest: QEMU with a kernel, perf, both drivers and the test programs.
 
 The harness talks to the guest's agent over one virtio port and takes files over another.
 Nothing here waits by the clock: the guest says when it is ready and when a script has ended.
@@ -14,12 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kernel import STOCK
+
 TOP = Path(__file__).resolve().parents[2]
 QEMU = Path(os.environ["ARM_SPE_QEMU"])
-STOCK = Path(os.environ["ARM_SPE_STOCK"])
-RELEASE = os.environ["ARM_SPE_RELEASE"]
 INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
-RUST_MODULE = TOP / "build" / RELEASE / "arm_spe_pmu.ko"
 PROGRAMS = TOP / "build" / "guest"
 
 sys.path.insert(0, str(QEMU / "python"))
@@ -56,32 +55,26 @@ def overlay(path, files):
         out.write(archive)
 
 
-def module_from_stock(name):
-    """A module of the stock kernel, uncompressed, as bytes."""
-    (found,) = STOCK.rglob(f"{name}.ko.xz")
-    return subprocess.run(["xz", "-dc", found], check=True, stdout=subprocess.PIPE).stdout
-
-
-def guest_files(scratch, rust=True):
+def guest_files(scratch, kernel=STOCK, rust=True):
     """What every guest gets: both drivers and the programs, which are built if need be."""
     subprocess.run(["make", "-s", "-C", TOP / "tests" / "guest"], check=True)
     c_module = Path(scratch, "arm_spe_pmu_c.ko")
-    c_module.write_bytes(module_from_stock("arm_spe_pmu"))
+    c_module.write_bytes(kernel.module("arm_spe_pmu"))
     files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
-    if rust:
-        files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = RUST_MODULE
+    if rust and kernel.rust_module:
+        files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = kernel.rust_module
     for program in sorted(PROGRAMS.iterdir()):
         if os.access(program, os.X_OK):
             files[f"usr/bin/{program.name}"] = program
     return files
 
 
-def qemu_arguments(initrd, cpu, smp, memory, append):
+def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
     """The machine that every guest is."""
     return [
         "-nodefaults", "-no-reboot",
         "-M", "virt,gic-version=3", "-cpu", cpu, "-smp", str(smp), "-m", memory,
-        "-kernel", str(STOCK / "vmlinuz"), "-initrd", str(initrd),
+        "-kernel", str(kernel.image), "-initrd", str(initrd),
         "-append", f"console=ttyAMA0 panic=-1 {append}".strip(),
     ]
 
@@ -93,8 +86,8 @@ class Guest:
     SPE = "spe=on"
 
     # pylint: disable=too-many-arguments
-    def __init__(self, directory, *, spe=None, smp=2, memory="2G", append="",
-                 files=None, qemu=None, arguments=(), boot_timeout=120, rust=True):
+    def __init__(self, directory, *, kernel=STOCK, spe=None, smp=2, memory="2G", append="",
+                 files=None, qemu=None, arguments=(), rust=True):
         """Boot, keeping the console log and the transcript in directory.
 
         spe: cpu properties of the profiling extension; "" for a machine without it.
@@ -108,12 +101,12 @@ class Guest:
         scratch = Path(self._scratch.name)
         spe = self.SPE if spe is None else spe
         initrd = scratch / "initrd"
-        overlay(initrd, {**guest_files(scratch, rust), **(files or {})})
+        overlay(initrd, {**guest_files(scratch, kernel, rust), **(files or {})})
 
         self._machine = QEMUMachine(
             str(qemu or QEMU / "qemu-system-aarch64"),
             args=[
-                *qemu_arguments(initrd, ",".join(filter(None, [self.CPU, spe])),
+                *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
                                 smp, memory, append),
                 "-chardev", f"file,id=console,path={self.console}",
                 "-serial", "chardev:console",
@@ -129,7 +122,7 @@ class Guest:
         self._control, self._files = self._listen_and_launch(scratch)
         self._pending = b""
         try:
-            if (word := self._until_nul(boot_timeout)) != "ready":
+            if (word := self._until_nul(kernel.boot_timeout)) != "ready":
                 raise GuestError(f"the guest's agent said {word!r}")
         except BaseException:
             self.close()

@@ -3,7 +3,7 @@
 
 import pytest
 
-from guest import module_from_stock
+from kernel import STOCK
 from traces import left_behind
 
 INSMOD = "insmod /usr/lib/drivers/{}/arm_spe_pmu.ko"
@@ -43,7 +43,7 @@ def renamed_stock_module():
 
     The signature goes: it would not hold, and an unsigned module is accepted.
     """
-    module = module_from_stock("arm_spe_pmu")
+    module = STOCK.module("arm_spe_pmu")
     magic = b"~Module signature appended~\n"
     if module.endswith(magic):
         length = int.from_bytes(module[-len(magic) - 4:-len(magic)], "big")

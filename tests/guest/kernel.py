@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The kernels that a guest can boot."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An arm64 kernel, and the drivers that were built for it."""
+
+    release: str
+    image: Path
+    #: Where its own modules are, the C driver among them.
+    modules: Path
+    #: This project's driver, if there is one for this kernel.
+    rust_module: Path | None = None
+    #: How long it may take to boot, in seconds.
+    boot_timeout: int = 120
+
+    def module(self, name):
+        """One of its own modules, uncompressed, as bytes."""
+        (found,) = self.modules.rglob(f"{name}.ko*")
+        if found.suffix == ".xz":
+            return subprocess.run(["xz", "-dc", found], check=True, stdout=subprocess.PIPE).stdout
+        return found.read_bytes()
+
+
+#: The distribution's.
+STOCK = Kernel(
+    release=os.environ["ARM_SPE_RELEASE"],
+    image=Path(os.environ["ARM_SPE_STOCK"], "vmlinuz"),
+    modules=Path(os.environ["ARM_SPE_STOCK"]),
+    rust_module=TOP / "build" / os.environ["ARM_SPE_RELEASE"] / "arm_spe_pmu.ko",
+)
