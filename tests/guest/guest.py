@@ -12,6 +12,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import namedtuple
+from contextlib import contextmanager
 from pathlib import Path
 
 from kernel import STOCK
@@ -30,6 +32,12 @@ COMPLAINTS = re.compile(
     r"|sleeping function called|blocked for more than).*$",
     re.MULTILINE,
 )
+
+
+#: An access of the guest to a register of the profiling unit; a value as it was written, before the
+#: unit ignores what it does not have.
+Access = namedtuple("Access", "cpu register value")
+ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", re.MULTILINE)
 
 
 class GuestError(Exception):
@@ -95,6 +103,7 @@ class Guest:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.console = self.directory / "console.log"
+        self._trace = self.directory / "trace.log"
         self._transcript = open(self.directory / "transcript.log", "w", encoding="utf-8")
         # Unix socket names have to be short.
         self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
@@ -110,6 +119,7 @@ class Guest:
                                 smp, memory, append),
                 "-chardev", f"file,id=console,path={self.console}",
                 "-serial", "chardev:console",
+                "-D", str(self._trace),
                 "-device", "virtio-serial-pci",
                 "-chardev", f"socket,id=control,path={scratch}/control",
                 "-device", "virtserialport,chardev=control,nr=1,name=control",
@@ -218,6 +228,27 @@ class Guest:
     def qmp(self, command, **arguments):
         """A QMP command; its answer. Errors are raised."""
         return self._machine.cmd(command, **arguments)
+
+    @contextmanager
+    def registers(self, *kinds):
+        """Every Access to the unit's registers while the context is open, in a list that is filled at its end.
+
+        kinds: "read" and "write"; none stands for "write" alone.
+        """
+        accesses = []
+        events = [f"arm_spe_{kind}" for kind in kinds or ("write",)]
+        before = self._trace.stat().st_size
+        for event in events:
+            self.qmp("trace-event-set-state", name=event, enable=True)
+        try:
+            yield accesses
+        finally:
+            for event in events:
+                self.qmp("trace-event-set-state", name=event, enable=False)
+        with open(self._trace, encoding="utf-8") as trace:
+            trace.seek(before)
+            accesses += [Access(int(cpu), register, int(value, 16))
+                         for cpu, register, value in ACCESS.findall(trace.read())]
 
     def close(self):
         """End QEMU and keep the console log and transcript."""

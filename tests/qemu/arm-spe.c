@@ -454,7 +454,7 @@ static int64_t spe_next_interval(CPUARMState *env)
     return MAX(interval, 1);
 }
 
-static uint64_t pmsicr_read(CPUARMState *env, const ARMCPRegInfo *ri)
+static uint64_t spe_counter(CPUARMState *env)
 {
     int64_t left = MAX(env->spe.count + 1, 0);
     int64_t lead = env->spe.lead;
@@ -470,8 +470,7 @@ static uint64_t pmsicr_read(CPUARMState *env, const ARMCPRegInfo *ri)
     return FIELD_DP64(ret, PMSICR, ECOUNT, left);
 }
 
-static void pmsicr_write(CPUARMState *env, const ARMCPRegInfo *ri,
-                         uint64_t value)
+static void spe_set_counter(CPUARMState *env, uint64_t value)
 {
     int64_t count = FIELD_EX64(value, PMSICR, COUNT);
     int64_t ecount = spe_ernd(env) ? FIELD_EX64(value, PMSICR, ECOUNT) : 0;
@@ -488,11 +487,6 @@ static void pmsicr_write(CPUARMState *env, const ARMCPRegInfo *ri,
         env->spe.count = 0;
         env->spe.reload = true;
     }
-}
-
-static void pmsicr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
-{
-    pmsicr_write(env, ri, 0);
 }
 
 /* --- Decoding ------------------------------------------------------------ */
@@ -1353,19 +1347,62 @@ static CPAccessResult access_pmb(CPUARMState *env, const ARMCPRegInfo *ri,
     return CP_ACCESS_OK;
 }
 
+/* Only the guest's own accesses are traced: migration uses raw ones. */
+static uint64_t spe_trace_read(CPUARMState *env, const ARMCPRegInfo *ri,
+                               uint64_t value)
+{
+    trace_arm_spe_read(env_cpu(env)->cpu_index, ri->name, value);
+    return value;
+}
+
+static uint64_t spe_read(CPUARMState *env, const ARMCPRegInfo *ri)
+{
+    return spe_trace_read(env, ri, raw_read(env, ri));
+}
+
+/* Bits outside the mask are RES0. */
+static void spe_write_masked(CPUARMState *env, const ARMCPRegInfo *ri,
+                             uint64_t value, uint64_t mask)
+{
+    trace_arm_spe_write(env_cpu(env)->cpu_index, ri->name, value);
+    raw_write(env, ri, value & mask);
+}
+
+static void spe_write(CPUARMState *env, const ARMCPRegInfo *ri,
+                      uint64_t value)
+{
+    spe_write_masked(env, ri, value, UINT64_MAX);
+}
+
 static uint64_t pmbidr_read(CPUARMState *env, const ARMCPRegInfo *ri)
 {
     uint64_t pmbidr = env_archcpu(env)->spe.pmbidr;
     int el = arm_current_el(env);
 
     if (env_archcpu(env)->spe.pmbidr_override != UINT64_MAX) {
-        return env_archcpu(env)->spe.pmbidr_override;
-    }
-    if ((el < 2 && spe_owner_el(env) == 2) ||
-        (el < 3 && !spe_owned_by_this_state(env))) {
+        pmbidr = env_archcpu(env)->spe.pmbidr_override;
+    } else if ((el < 2 && spe_owner_el(env) == 2) ||
+               (el < 3 && !spe_owned_by_this_state(env))) {
         pmbidr = FIELD_DP64(pmbidr, PMBIDR, P, 1);
     }
-    return pmbidr;
+    return spe_trace_read(env, ri, pmbidr);
+}
+
+static uint64_t pmsicr_read(CPUARMState *env, const ARMCPRegInfo *ri)
+{
+    return spe_trace_read(env, ri, spe_counter(env));
+}
+
+static void pmsicr_write(CPUARMState *env, const ARMCPRegInfo *ri,
+                         uint64_t value)
+{
+    trace_arm_spe_write(env_cpu(env)->cpu_index, ri->name, value);
+    spe_set_counter(env, value);
+}
+
+static void pmsicr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
+{
+    spe_set_counter(env, 0);
 }
 
 static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -1378,13 +1415,14 @@ static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     if (!cpu_isar_feature(aa64_ecv, env_archcpu(env))) {
         mask &= ~(2ull << R_PMSCR_PCT_SHIFT);
     }
-    raw_write(env, ri, value & mask);
+    spe_write_masked(env, ri, value, mask);
 }
 
 static void pmsirr_write(CPUARMState *env, const ARMCPRegInfo *ri,
                          uint64_t value)
 {
-    raw_write(env, ri, value & (R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK));
+    spe_write_masked(env, ri, value,
+                     R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);
 }
 
 static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -1413,13 +1451,13 @@ static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     if (FIELD_EX64(pmsidr, PMSIDR, EFT)) {
         mask |= R_PMSFCR_TYPES_MASK | R_PMSFCR_MASKS_MASK;
     }
-    raw_write(env, ri, value & mask);
+    spe_write_masked(env, ri, value, mask);
 }
 
 static void pmsevfr_write(CPUARMState *env, const ARMCPRegInfo *ri,
                           uint64_t value)
 {
-    raw_write(env, ri, value & env_archcpu(env)->spe.event_mask);
+    spe_write_masked(env, ri, value, env_archcpu(env)->spe.event_mask);
 }
 
 static void pmslatfr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -1428,7 +1466,7 @@ static void pmslatfr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     bool wide = FIELD_EX64(env_archcpu(env)->spe.pmsidr, PMSIDR,
                            COUNTSIZE) == 3;
 
-    raw_write(env, ri, extract64(value, 0, wide ? 16 : 12));
+    spe_write_masked(env, ri, value, MAKE_64BIT_MASK(0, wide ? 16 : 12));
 }
 
 static void pmblimitr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -1439,15 +1477,15 @@ static void pmblimitr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     if (env_archcpu(env)->spe.pmsver >= SPE_V1P2) {
         mask |= R_PMBLIMITR_FM_MASK;
     }
-    raw_write(env, ri, value & mask);
+    spe_write_masked(env, ri, value, mask);
 }
 
 static void pmbsr_write(CPUARMState *env, const ARMCPRegInfo *ri,
                         uint64_t value)
 {
-    raw_write(env, ri, value & (R_PMBSR_MSS_MASK | R_PMBSR_COLL_MASK |
-                                R_PMBSR_S_MASK | R_PMBSR_EA_MASK |
-                                R_PMBSR_DL_MASK | R_PMBSR_EC_MASK));
+    spe_write_masked(env, ri, value,
+                     R_PMBSR_MSS_MASK | R_PMBSR_COLL_MASK | R_PMBSR_S_MASK |
+                     R_PMBSR_EA_MASK | R_PMBSR_DL_MASK | R_PMBSR_EC_MASK);
     spe_update_irq(env);
 }
 
@@ -1461,43 +1499,40 @@ static void pmbsr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
     .name = NAME, .state = ARM_CP_STATE_AA64,                           \
     .opc0 = 3, .opc1 = OPC1, .crn = 9, .crm = CRM, .opc2 = OPC2
 
+#define SPE_STATE(FIELD)                                                \
+    .readfn = spe_read, .raw_readfn = raw_read, .raw_writefn = raw_write, \
+    .fieldoffset = offsetof(CPUARMState, spe.FIELD)
+
 static const ARMCPRegInfo spe_reginfo[] = {
     { SPE_REG("PMSCR_EL1", 0, 9, 0), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSCR_EL1,
-      .writefn = pmscr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmscr_el[1]) },
+      .writefn = pmscr_write, SPE_STATE(pmscr_el[1]) },
     { SPE_REG("PMSICR_EL1", 0, 9, 2), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSICR_EL1,
       .type = ARM_CP_NO_RAW, .resetfn = pmsicr_reset,
       .readfn = pmsicr_read, .writefn = pmsicr_write },
     { SPE_REG("PMSIRR_EL1", 0, 9, 3), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSIRR_EL1,
-      .writefn = pmsirr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmsirr) },
+      .writefn = pmsirr_write, SPE_STATE(pmsirr) },
     { SPE_REG("PMSFCR_EL1", 0, 9, 4), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSFCR_EL1,
-      .writefn = pmsfcr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmsfcr) },
+      .writefn = pmsfcr_write, SPE_STATE(pmsfcr) },
     { SPE_REG("PMSEVFR_EL1", 0, 9, 5), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSEVFR_EL1,
-      .writefn = pmsevfr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmsevfr) },
+      .writefn = pmsevfr_write, SPE_STATE(pmsevfr) },
     { SPE_REG("PMSLATFR_EL1", 0, 9, 6), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_PMSLATFR_EL1,
-      .writefn = pmslatfr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmslatfr) },
+      .writefn = pmslatfr_write, SPE_STATE(pmslatfr) },
     { SPE_REG("PMBLIMITR_EL1", 0, 10, 0), .access = PL1_RW,
       .accessfn = access_pmb, .fgt = FGT_PMBLIMITR_EL1,
-      .writefn = pmblimitr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmblimitr) },
+      .writefn = pmblimitr_write, SPE_STATE(pmblimitr) },
     { SPE_REG("PMBPTR_EL1", 0, 10, 1), .access = PL1_RW,
       .accessfn = access_pmb, .fgt = FGT_PMBPTR_EL1,
-      .fieldoffset = offsetof(CPUARMState, spe.pmbptr) },
+      .writefn = spe_write, SPE_STATE(pmbptr) },
     { SPE_REG("PMBSR_EL1", 0, 10, 3), .access = PL1_RW,
       .accessfn = access_pmb, .fgt = FGT_PMBSR_EL1, .type = ARM_CP_IO,
-      .writefn = pmbsr_write, .raw_writefn = raw_write,
-      .resetfn = pmbsr_reset,
-      .fieldoffset = offsetof(CPUARMState, spe.pmbsr) },
+      .writefn = pmbsr_write, .resetfn = pmbsr_reset,
+      SPE_STATE(pmbsr) },
     { SPE_REG("PMBIDR_EL1", 0, 10, 7), .access = PL1_R,
       .fgt = FGT_PMBIDR_EL1, .type = ARM_CP_NO_RAW,
       .readfn = pmbidr_read },
@@ -1506,21 +1541,19 @@ static const ARMCPRegInfo spe_reginfo[] = {
 static const ARMCPRegInfo spe_el2_reginfo[] = {
     { SPE_REG("PMSCR_EL2", 4, 9, 0), .access = PL2_RW,
       .accessfn = access_pms,
-      .writefn = pmscr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmscr_el[2]) },
+      .writefn = pmscr_write, SPE_STATE(pmscr_el[2]) },
 };
 
 static const ARMCPRegInfo spe_fne_reginfo[] = {
     { SPE_REG("PMSNEVFR_EL1", 0, 9, 1), .access = PL1_RW,
       .accessfn = access_pms, .fgt = FGT_NPMSNEVFR_EL1,
-      .writefn = pmsevfr_write, .raw_writefn = raw_write,
-      .fieldoffset = offsetof(CPUARMState, spe.pmsnevfr) },
+      .writefn = pmsevfr_write, SPE_STATE(pmsnevfr) },
 };
 
 static const ARMCPRegInfo spe_fds_reginfo[] = {
     { SPE_REG("PMSDSFR_EL1", 0, 10, 4), .access = PL1_RW,
       .accessfn = access_pms,
-      .fieldoffset = offsetof(CPUARMState, spe.pmsdsfr) },
+      .writefn = spe_write, SPE_STATE(pmsdsfr) },
 };
 
 void arm_spe_define_regs(ARMCPU *cpu)
