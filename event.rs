@@ -366,3 +366,293 @@ pub(crate) fn first_interval(asked: u64) -> u64 {
         Err(_) => period(asked),
     }
 }
+
+#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_event))]
+mod tests {
+    use super::*;
+
+    const ALL: Features = Features(0x3ff);
+
+    /// On a unit that can do everything.
+    fn decode(attr: Attr) -> Result<Image, Refusal> {
+        Image::decode(&attr, ALL, u64::MAX)
+    }
+
+    /// On a unit that can do everything but `lacking`.
+    fn without(lacking: Features, attr: Attr) -> Option<Refusal> {
+        Image::decode(&attr, Features(ALL.0 & !lacking.0), u64::MAX).err()
+    }
+
+    fn with_config(config: u64) -> Attr {
+        Attr {
+            config,
+            ..Attr::default()
+        }
+    }
+
+    /// One bit of `config` becomes one bit of a register, numbered as in the manual.
+    #[test]
+    fn bits_of_config() -> Result<(), Refusal> {
+        for (config, pmscr, pmsfcr, pmsirr) in [
+            (1 << 0, 1 << 5, 0, 0),            // ts_enable: TS
+            (1 << 1, 1 << 4, 0, 0),            // pa_enable: PA
+            (1 << 2, 1 << 6, 0, 0),            // pct_enable: PCT
+            (1 << 16, 0, 0, 1 << 0),           // jitter: RND
+            (1 << 32, 0, 1 << 16 | 1 << 1, 0), // branch_filter: B, FT
+            (1 << 33, 0, 1 << 17 | 1 << 1, 0), // load_filter: LD, FT
+            (1 << 34, 0, 1 << 18 | 1 << 1, 0), // store_filter: ST, FT
+            (1 << 35, 0, 0, 0),                // discard
+            (1 << 36, 0, 1 << 48 | 1 << 1, 0), // branch_filter_mask: Bm, FT
+            (1 << 37, 0, 1 << 49 | 1 << 1, 0), // load_filter_mask: LDm, FT
+            (1 << 38, 0, 1 << 50 | 1 << 1, 0), // store_filter_mask: STm, FT
+            (1 << 39, 0, 1 << 20 | 1 << 1, 0), // simd_filter: SIMD, FT
+            (1 << 40, 0, 1 << 52 | 1 << 1, 0), // simd_filter_mask: SIMDm, FT
+            (1 << 41, 0, 1 << 19 | 1 << 1, 0), // float_filter: FP, FT
+            (1 << 42, 0, 1 << 51 | 1 << 1, 0), // float_filter_mask: FPm, FT
+            (1 << 3, 0, 0, 0),                 // no field
+            (1 << 63, 0, 0, 0),
+        ] {
+            let image = decode(with_config(config))?;
+            // E0SPE and E1SPE, as nothing is excluded.
+            assert_eq!((config, image.pmscr.bits()), (config, 3 | pmscr));
+            assert_eq!((config, image.pmsfcr.bits()), (config, pmsfcr));
+            assert_eq!((config, image.pmsirr.bits()), (config, pmsirr));
+            assert_eq!((config, image.discard), (config, config == 1 << 35));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn words_beyond_config() -> Result<(), Refusal> {
+        let image = decode(Attr {
+            config1: 0x8000_0000_0000_0001,
+            config2: 0xffff,
+            config3: 2,
+            config4: 0xf0,
+            ..Attr::default()
+        })?;
+        assert_eq!(image.pmsevfr.bits(), 0x8000_0000_0000_0001);
+        assert_eq!(image.pmslatfr.bits(), 0xfff);
+        assert_eq!(image.pmsnevfr.map(Register::bits), Some(2));
+        assert_eq!(image.pmsdsfr.map(Register::bits), Some(!0xf0));
+
+        for (config1, config2, config3, config4, pmsfcr) in [
+            (1 << 63, 0, 0, 0, 1 << 0), // FE
+            (0, 1 << 11, 0, 0, 1 << 2), // FL
+            (0, 1 << 12, 0, 0, 0),      // no field
+            (0, 0, 1 << 63, 0, 1 << 3), // FnE
+            (0, 0, 0, 1 << 63, 1 << 4), // FDS
+        ] {
+            let attr = Attr {
+                config1,
+                config2,
+                config3,
+                config4,
+                ..Attr::default()
+            };
+            assert_eq!((attr, decode(attr)?.pmsfcr.bits()), (attr, pmsfcr));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn where_to_sample() -> Result<(), Refusal> {
+        for (exclude_user, exclude_kernel, pmscr) in [
+            (false, false, 3),
+            (true, false, 2),
+            (false, true, 1),
+            (true, true, 0),
+        ] {
+            let attr = Attr {
+                exclude_user,
+                exclude_kernel,
+                ..Attr::default()
+            };
+            assert_eq!((attr, decode(attr)?.pmscr.bits()), (attr, pmscr));
+        }
+        Ok(())
+    }
+
+    /// What each field needs, and what a unit without that says to it.
+    #[test]
+    fn features_are_needed() {
+        let refused = Some(Refusal::NotSupported);
+        for (config, extended) in [
+            (1 << 32, None),
+            (1 << 33, None),
+            (1 << 34, None),
+            (1 << 36, refused),
+            (1 << 37, refused),
+            (1 << 38, refused),
+            (1 << 39, refused),
+            (1 << 40, refused),
+            (1 << 41, refused),
+            (1 << 42, refused),
+        ] {
+            let attr = with_config(config);
+            let found = without(Features::TYPE_FILTER, attr);
+            assert_eq!((config, found), (config, refused));
+            let found = without(Features::EXTENDED_TYPE_FILTER, attr);
+            assert_eq!((config, found), (config, extended));
+        }
+        let none = Attr::default();
+        for (feature, attr) in [
+            (Features::DISCARD, with_config(1 << 35)),
+            (Features::EVENT_FILTER, Attr { config1: 1, ..none }),
+            (Features::LATENCY_FILTER, Attr { config2: 1, ..none }),
+            (Features::INVERTED_EVENT_FILTER, Attr { config3: 1, ..none }),
+            (Features::DATA_SOURCE_FILTER, Attr { config4: 1, ..none }),
+        ] {
+            assert_eq!((attr, without(feature, attr)), (attr, refused));
+            // And no other feature is needed.
+            let others = Features(ALL.0 & !feature.0);
+            assert_eq!((attr, without(others, attr)), (attr, None));
+        }
+        assert_eq!(without(ALL, none), None);
+    }
+
+    #[test]
+    fn registers_that_are_not_there_are_not_written() -> Result<(), Refusal> {
+        let image = Image::decode(&Attr::default(), Features::NONE, 0)?;
+        assert_eq!((image.pmsnevfr, image.pmsdsfr), (None, None));
+        Ok(())
+    }
+
+    #[test]
+    fn events_that_the_unit_does_not_know() {
+        let refused = Some(Refusal::NotSupported);
+        for (config1, config3, expected) in [
+            (0xa, 0, None),
+            (0xb, 0, refused),
+            (0, 0xa, None),
+            (0, 0x4, refused),
+            (0x8, 0x2, None),
+        ] {
+            let attr = Attr {
+                config1,
+                config3,
+                ..Attr::default()
+            };
+            let found = Image::decode(&attr, ALL, 0xa).err();
+            assert_eq!((attr, found), (attr, expected));
+        }
+    }
+
+    #[test]
+    fn what_no_unit_can_do() {
+        for (exclude_idle, freq, expected) in [
+            (false, true, Refusal::Invalid),
+            (true, false, Refusal::NotSupported),
+            // In the order in which a caller of the C driver would find out.
+            (true, true, Refusal::NotSupported),
+        ] {
+            let attr = Attr {
+                exclude_idle,
+                freq,
+                ..Attr::default()
+            };
+            assert_eq!((attr, decode(attr).err()), (attr, Some(expected)));
+        }
+    }
+
+    #[test]
+    fn who_may() -> Result<(), Refusal> {
+        for (config, privileged) in [
+            (1 << 0, false),
+            (1 << 1, true),
+            (1 << 2, true),
+            (1 << 16, false),
+        ] {
+            let image = decode(with_config(config))?;
+            assert_eq!((config, image.is_privileged()), (config, privileged));
+        }
+        let mut image = decode(Attr::default())?;
+        image.allow_context();
+        assert_eq!(image.pmscr.bits(), 3 | 1 << 3);
+        Ok(())
+    }
+
+    /// The user ABI as sysfs publishes it.
+    #[test]
+    fn format() {
+        let expected = [
+            (c"ts_enable", c"config", 0, 0, 0),
+            (c"pa_enable", c"config", 1, 1, 0),
+            (c"pct_enable", c"config", 2, 2, 0),
+            (c"jitter", c"config", 16, 16, 0),
+            (c"branch_filter", c"config", 32, 32, 0),
+            (c"branch_filter_mask", c"config", 36, 36, 1 << 8),
+            (c"load_filter", c"config", 33, 33, 0),
+            (c"load_filter_mask", c"config", 37, 37, 1 << 8),
+            (c"store_filter", c"config", 34, 34, 0),
+            (c"store_filter_mask", c"config", 38, 38, 1 << 8),
+            (c"simd_filter", c"config", 39, 39, 1 << 8),
+            (c"simd_filter_mask", c"config", 40, 40, 1 << 8),
+            (c"float_filter", c"config", 41, 41, 1 << 8),
+            (c"float_filter_mask", c"config", 42, 42, 1 << 8),
+            (c"event_filter", c"config1", 0, 63, 0),
+            (c"inv_event_filter", c"config3", 0, 63, 1 << 6),
+            (c"inv_data_src_filter", c"config4", 0, 63, 1 << 9),
+            (c"min_latency", c"config2", 0, 11, 0),
+            (c"discard", c"config", 35, 35, 1 << 7),
+        ];
+        assert_eq!(FORMAT.len(), expected.len());
+        for (field, expected) in FORMAT.iter().zip(expected) {
+            let found = (
+                field.name,
+                field.word.name(),
+                field.low,
+                field.high,
+                field.needs.0,
+            );
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn periods() {
+        for (asked, used) in [
+            (0, 256),
+            (1, 256),
+            (255, 256),
+            (256, 256),
+            (257, 256),
+            (511, 256),
+            (512, 512),
+            (1000, 768),
+            (0xffff_ffff, 0xffff_ff00),
+            (1 << 32, 0xffff_ff00),
+            (u64::MAX, 0xffff_ff00),
+        ] {
+            assert_eq!((asked, period(asked)), (asked, used));
+        }
+    }
+
+    #[test]
+    fn first_intervals() {
+        for (asked, used) in [
+            (0, 0),
+            (1, 1),
+            (1000, 1000),
+            (0xffff_ffff, 0xffff_ffff),
+            (1 << 32, 0xffff_ff00),
+            (u64::MAX, 0xffff_ff00),
+        ] {
+            assert_eq!((asked, first_interval(asked)), (asked, used));
+        }
+    }
+
+    #[test]
+    fn reloads() -> Result<(), Refusal> {
+        for (config, period, pmsirr) in [
+            (0, 1024, 0x400),
+            (1 << 16, 1024, 0x401),
+            (1 << 16, 0xffff_ff00, 0xffff_ff01),
+        ] {
+            let image = decode(with_config(config))?;
+            let found = interval(&image, period).bits();
+            assert_eq!((config, period, found), (config, period, pmsirr));
+        }
+        Ok(())
+    }
+}

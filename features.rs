@@ -181,3 +181,179 @@ fn count_size(code: u64) -> Reading {
     };
     Reading { value, reserved }
 }
+
+#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_features))]
+mod tests {
+    use super::*;
+
+    /// Of a `PMSIDR_EL1` that says nothing but `bits`, and that a record has up to 64 bytes.
+    fn read(bits: u64) -> Result<Sampling, Unusable> {
+        sampling(PMSIDR_EL1::from_bits(6 << 12 | bits), 0)
+    }
+
+    #[test]
+    fn versions() {
+        // The fields on either side are those of other extensions.
+        for (bits, expected) in [
+            (
+                0xf0_f000_0000,
+                Err(Unusable::code("ID_AA64DFR0_EL1.PMSVer", 0)),
+            ),
+            (0xf1_f000_0000, Ok(0)),
+            (0xf6_f000_0000, Ok(5)),
+            (0xff_f000_0000, Ok(14)),
+        ] {
+            let found = version(ID_AA64DFR0_EL1::from_bits(bits));
+            assert_eq!((bits, found), (bits, expected));
+        }
+    }
+
+    #[test]
+    fn alignments() {
+        for (bits, expected) in [
+            (0, Ok(1)),
+            (6, Ok(64)),
+            (11, Ok(2048)),
+            (12, Err(Unusable::code("PMBIDR.Align", 12))),
+            (15, Err(Unusable::code("PMBIDR.Align", 15))),
+            (1 << 5 | 6, Ok(64)), // a flag that does not matter here
+            // The owner is asked first: the other fields mean nothing then.
+            (1 << 4 | 6, Err(Unusable::Owned)),
+            (1 << 4 | 12, Err(Unusable::Owned)),
+        ] {
+            let found = alignment(PMBIDR_EL1::from_bits(bits));
+            assert_eq!((bits, found), (bits, expected));
+        }
+    }
+
+    /// Neoverse N1: `PMSIDR_EL1` as its technical reference manual gives it.
+    #[test]
+    fn neoverse_n1() {
+        let certain = |value| Reading {
+            value,
+            reserved: None,
+        };
+        let expected = Sampling {
+            features: Features(0x17),
+            min_interval: certain(1024),
+            count_size: certain(12),
+            max_record: 64,
+        };
+        let found = sampling(PMSIDR_EL1::from_bits(0x0002_6417), 0);
+        assert_eq!(found, Ok(expected));
+    }
+
+    /// Which bit of the register is which feature, and its bit in the log.
+    #[test]
+    fn features() {
+        for (bit, feature, logged) in [
+            (1 << 0, Features::EVENT_FILTER, 1 << 0),
+            (1 << 1, Features::TYPE_FILTER, 1 << 1),
+            (1 << 2, Features::LATENCY_FILTER, 1 << 2),
+            (1 << 3, Features::ARCH_INST, 1 << 3),
+            (1 << 4, Features::DATA_SOURCE, 1 << 4),
+            (1 << 5, Features::ERND, 1 << 5),
+            (1 << 6, Features::INVERTED_EVENT_FILTER, 1 << 6),
+            (1 << 26, Features::EXTENDED_TYPE_FILTER, 1 << 8),
+            (1 << 7, Features::DATA_SOURCE_FILTER, 1 << 9),
+        ] {
+            let found = read(bit).map(|sampling| sampling.features);
+            assert_eq!((bit, found), (bit, Ok(feature)));
+            assert_eq!((bit, feature.0), (bit, logged));
+        }
+        assert_eq!(
+            read(0).map(|sampling| sampling.features),
+            Ok(Features::NONE)
+        );
+    }
+
+    #[test]
+    fn discarding_came_with_the_version() {
+        for (version, expected) in [
+            (0, Features::NONE),
+            (1, Features::NONE),
+            (2, Features(1 << 7)),
+            (5, Features(1 << 7)),
+        ] {
+            let found = sampling(PMSIDR_EL1::from_bits(6 << 12), version);
+            let found = found.map(|sampling| sampling.features);
+            assert_eq!((version, found), (version, Ok(expected)));
+        }
+        assert_eq!(Features::DISCARD, Features(1 << 7));
+    }
+
+    #[test]
+    fn sets_of_features() {
+        let both = Features(Features::ERND.0 | Features::DISCARD.0);
+        for (set, other, expected) in [
+            (both, Features::ERND, true),
+            (both, both, true),
+            (both, Features::NONE, true),
+            (both, Features::ARCH_INST, false),
+            (Features::ERND, both, false), // all of them are asked for
+            (Features::NONE, Features::ERND, false),
+        ] {
+            let found = set.contain(other);
+            assert_eq!((set, other, found), (set, other, expected));
+        }
+    }
+
+    #[test]
+    fn records() {
+        for code in 0..16 {
+            let found = sampling(PMSIDR_EL1::from_bits(code << 12), 0);
+            let expected = match code {
+                4 => Ok(16),
+                5 => Ok(32),
+                6 => Ok(64),
+                7 => Ok(128),
+                8 => Ok(256),
+                9 => Ok(512),
+                10 => Ok(1024),
+                11 => Ok(2048),
+                _ => Err(Unusable::code("PMSIDR_EL1.MaxSize", code)),
+            };
+            assert_eq!(
+                (code, found.map(|found| found.max_record)),
+                (code, expected)
+            );
+        }
+    }
+
+    #[test]
+    fn intervals() {
+        for (code, value, known) in [
+            (0, 256, true),
+            (1, 4096, false),
+            (2, 512, true),
+            (3, 768, true),
+            (4, 1024, true),
+            (5, 1536, true),
+            (6, 2048, true),
+            (7, 3072, true),
+            (8, 4096, true),
+            (9, 4096, false),
+            (15, 4096, false),
+        ] {
+            let found = read(code << 8).map(|sampling| sampling.min_interval);
+            let reserved = (!known).then_some(code);
+            assert_eq!((code, found), (code, Ok(Reading { value, reserved })));
+        }
+    }
+
+    #[test]
+    fn counters() {
+        for (code, value, known) in [
+            (0, 12, false),
+            (1, 12, false),
+            (2, 12, true),
+            (3, 16, true),
+            (4, 12, false),
+            (15, 12, false),
+        ] {
+            let found = read(code << 16).map(|sampling| sampling.count_size);
+            let reserved = (!known).then_some(code);
+            assert_eq!((code, found), (code, Ok(Reading { value, reserved })));
+        }
+    }
+}

@@ -175,3 +175,166 @@ impl Geometry {
         }
     }
 }
+
+#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_offset))]
+mod tests {
+    use super::*;
+
+    /// Four pages of 4 KiB, for a unit that writes records of up to 256 bytes to multiples of 64.
+    fn geometry() -> Option<Geometry> {
+        Geometry::new(0x4000, 0x1000, 0x40, 0x100)
+    }
+
+    fn next_with_wakeup(head: u64, space: u64, wakeup: u64) -> Option<Next> {
+        let window = Window {
+            head,
+            space,
+            wakeup,
+        };
+        geometry().map(|geometry| geometry.next(window))
+    }
+
+    /// With a wakeup that is beyond every window.
+    fn next(head: u64, space: u64) -> Option<Next> {
+        next_with_wakeup(head, space, head.wrapping_add(0x8000))
+    }
+
+    /// The limit is the end of the round, or the boundary before unread data.
+    #[test]
+    fn limits() {
+        for (head, space, limit) in [
+            (0x0000, 0x3fff, 0x3000), // empty: the byte that is kept free is on the last page
+            (0x1000, 0x3fff, 0x4000), // empty: that byte is on the next round
+            (0x1000, 0x3001, 0x4000), // unread data begins after the start of the buffer
+            (0x1000, 0x3000, 0x4000), // at the start
+            (0x1000, 0x2fff, 0x3000), // before the end
+            (0x1000, 0x1000, 0x2000),
+            (0x1f00, 0x1000, 0x2000), // just room for a record
+            (0x3f00, 0x1000, 0x4000),
+        ] {
+            let expected = Some(Next::Write { limit });
+            assert_eq!((head, space, next(head, space)), (head, space, expected));
+        }
+    }
+
+    #[test]
+    fn padding() {
+        for (head, space, pad) in [
+            // To a multiple of the alignment.
+            (0x1001, 0x2000, 0x3f),
+            (0x103f, 0x2000, 0x01),
+            (0x1001, 0x0040, 0x3f),
+            (0x3fff, 0x0002, 0x01),
+            // To a boundary that is nearer than a record.
+            (0x1f40, 0x1000, 0xc0),
+            (0x1f40, 0x00c0, 0xc0),
+            (0x3f40, 0x1000, 0xc0),
+        ] {
+            let expected = Some(Next::Pad(pad));
+            assert_eq!((head, space, next(head, space)), (head, space, expected));
+        }
+    }
+
+    /// All that is left is padded. perf hands out no window without space, but padding may leave
+    /// one.
+    #[test]
+    fn no_room() {
+        for (head, space) in [
+            (0x1000, 0x0fff), // unread data on the page of the head
+            (0x1040, 0x0100),
+            (0x3000, 0x0001),
+            (0x1f40, 0x00bf),
+            (0x1001, 0x003f), // unread data before the next aligned byte
+            (0x3fff, 0x0001),
+            (0x1000, 0x0000),
+        ] {
+            let expected = Some(Next::NoRoom { pad: space });
+            assert_eq!((head, space, next(head, space)), (head, space, expected));
+        }
+    }
+
+    #[test]
+    fn wakeups() {
+        for (head, space, wakeup, limit) in [
+            (0x0040, 0x3f00, 0x0041, 0x1000),
+            (0x0040, 0x3f00, 0x1000, 0x1000), // on a boundary
+            (0x0040, 0x3f00, 0x1001, 0x2000), // just after it
+            (0x0040, 0x3f00, 0x3001, 0x3000), // unread data is nearer
+            (0x0040, 0x3f00, 0x3f40, 0x3000), // where unread data begins
+            (0x0040, 0x3f00, 0x5000, 0x3000), // beyond
+            (0x1040, 0x2000, 0x1000, 0x3000), // past
+            (0x1000, 0x2000, 0x1000, 0x3000), // due
+            (0x3000, 0x3000, 0x4800, 0x4000), // on the next round
+        ] {
+            let case = (head, space, wakeup);
+            let found = next_with_wakeup(head, space, wakeup);
+            assert_eq!((case, found), (case, Some(Next::Write { limit })));
+        }
+        // A boundary that is nearer than a record.
+        assert_eq!(
+            next_with_wakeup(0x0f40, 0x2000, 0x0f80),
+            Some(Next::Pad(0xc0))
+        );
+    }
+
+    /// Indices run freely, and over the end of 64 bits.
+    #[test]
+    fn indices() {
+        for head in [0x1_d000, 0_u64.wrapping_sub(0x3000)] {
+            assert_eq!(next(head, 0x2fff), Some(Next::Write { limit: 0x3000 }));
+            assert_eq!(next(head, 0x3fff), Some(Next::Write { limit: 0x4000 }));
+            assert_eq!(
+                next_with_wakeup(head, 0x3fff, head.wrapping_add(0x0fff)),
+                Some(Next::Write { limit: 0x2000 })
+            );
+            assert_eq!(
+                next_with_wakeup(head, 0x3fff, head.wrapping_add(0x3800)),
+                Some(Next::Write { limit: 0x4000 })
+            );
+        }
+    }
+
+    #[test]
+    fn circles() {
+        for (at, pad, head, limit) in [
+            (0x0000, 0x00, 0x0000, 0x2000),
+            (0x0001, 0x3f, 0x0040, 0x2000),
+            (0x1f00, 0x00, 0x1f00, 0x2000), // just room for a record
+            (0x1f01, 0xff, 0x2000, 0x4000), // room for one until it is aligned
+            (0x1f40, 0xc0, 0x2000, 0x4000),
+            (0x1fff, 0x01, 0x2000, 0x4000),
+            (0x2000, 0x00, 0x2000, 0x4000),
+            (0x3f00, 0x00, 0x3f00, 0x4000),
+            (0x3f40, 0xc0, 0x0000, 0x2000),
+            (0x4000, 0x00, 0x0000, 0x2000), // the end is the start
+        ] {
+            let expected = Some(Circle { pad, head, limit });
+            let found = geometry().map(|geometry| geometry.circle(at));
+            assert_eq!((at, found), (at, expected));
+        }
+    }
+
+    #[test]
+    fn geometries() {
+        // Size, page, alignment, record.
+        for (size, page, align, record, good) in [
+            (0x2000, 0x1000, 0x001, 0x010, true),
+            (0x2000, 0x1000, 0x800, 0x800, true),
+            (0x2000, 0x1000, 0x800, 0x010, true),
+            (0x1000, 0x1000, 0x001, 0x040, false), // a single page
+            (0x3000, 0x1000, 0x001, 0x040, false), // no power of two
+            (0x2000, 0x0c00, 0x001, 0x040, false),
+            (0x2000, 0x1000, 0x003, 0x040, false),
+            (0x2000, 0x1000, 0x001, 0x030, false),
+            (0x0000, 0x1000, 0x001, 0x040, false), // nothing
+            (0x2000, 0x1000, 0x000, 0x040, false),
+            (0x1000, 0x0800, 0x001, 0x800, false), // a record of a page
+            (0x1000, 0x0800, 0x800, 0x040, false), // an alignment of a page
+            (0x4000, 0x2000, 0x001, 0x1000, false), // a record that no unit writes
+        ] {
+            let case = (size, page, align, record);
+            let found = Geometry::new(size, page, align, record).is_some();
+            assert_eq!((case, found), (case, good));
+        }
+    }
+}

@@ -150,7 +150,8 @@ impl Perf for Ring {
         ring.ended.set(ring.ended.get() + 1);
         ring.bytes.set(bytes as u64);
         // SAFETY: As in `begin`.
-        ring.flags.set(unsafe { *(*handle).__bindgen_anon_1.aux_flags });
+        ring.flags
+            .set(unsafe { *(*handle).__bindgen_anon_1.aux_flags });
         ring.head.set(ring.head.get() + bytes as u64);
         ring.space.set(ring.space.get() - bytes as u64);
     }

@@ -82,3 +82,68 @@ pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
         collision: pmbsr.has(PMBSR_EL1::COLL),
     })
 }
+
+#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_syndrome))]
+mod tests {
+    use super::*;
+
+    /// What `S` and `bits` come to.
+    fn requested(bits: u64) -> Option<Syndrome> {
+        decode(PMBSR_EL1::from_bits(1 << 17 | bits))
+    }
+
+    #[test]
+    fn nothing_is_asked_for() {
+        for bits in [0, 1, 0x24 << 26, !(1 << 17)] {
+            let found = decode(PMBSR_EL1::from_bits(bits));
+            assert_eq!((bits, found), (bits, None));
+        }
+    }
+
+    /// `EC` is at bit 26, `EA` is bit 18, `BSC` is at bit 0.
+    #[test]
+    fn reasons() {
+        for (bits, expected) in [
+            (0x01, Reason::Full),
+            (0x00, Reason::UnknownStatus),
+            (0x02, Reason::UnknownStatus),
+            (0x21, Reason::UnknownStatus),
+            (0x24 << 26, Reason::FaultStage1),
+            (0x24 << 26 | 0x01, Reason::FaultStage1), // a fault status, and not a full buffer
+            (0x25 << 26 | 0x21, Reason::FaultStage2),
+            (0x1e << 26 | 0x01, Reason::UnknownClass), // granule protection
+            (0x1f << 26 | 0x01, Reason::UnknownClass),
+            (0x23 << 26 | 0x01, Reason::UnknownClass),
+            (0x26 << 26 | 0x01, Reason::UnknownClass),
+            (0x3f << 26 | 0x01, Reason::UnknownClass),
+            // With an external abort.
+            (1 << 18 | 0x01, Reason::ExternalAbort),
+            (1 << 18, Reason::UnknownStatus),
+            (0x24 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
+        ] {
+            let found = requested(bits).map(|syndrome| syndrome.reason);
+            assert_eq!((bits, found), (bits, Some(expected)));
+        }
+    }
+
+    /// They go with any reason.
+    #[test]
+    fn loss_and_collision() {
+        for (bits, data_lost, collision) in [
+            (0, false, false),
+            (1 << 19, true, false),
+            (1 << 16, false, true),
+            (1 << 19 | 1 << 16, true, true),
+        ] {
+            for (cause, reason) in [(0x01, Reason::Full), (0x24 << 26, Reason::FaultStage1)] {
+                let expected = Syndrome {
+                    reason,
+                    data_lost,
+                    collision,
+                };
+                let found = requested(cause | bits);
+                assert_eq!((cause | bits, found), (cause | bits, Some(expected)));
+            }
+        }
+    }
+}

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The rooms of the driver that know nothing of the kernel, compiled for the build machine, and
-//! tests of them.
+//! The rooms of the driver that know nothing of the kernel, compiled for the build machine.
+//!
+//! Each brings its tables of cases with it; a kernel with KUnit runs the same ones when it loads the
+//! module. Here are the tests that only a build machine can run: of properties that hold whatever
+//! comes in.
 
 #![cfg(test)]
 // Not everything that the driver uses is used by a test.

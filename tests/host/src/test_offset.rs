@@ -190,31 +190,3 @@ fn small_buffers_exhaustively() {
         }
     }
 }
-
-/// The failure that the driver exists for: perf hands out space, and the reader's tail is on the
-/// page of the head.
-#[test]
-fn head_and_tail_on_one_page() {
-    let geometry = Geometry::new(16 * 4096, 4096, 1, 64).unwrap();
-    let window = Window {
-        head: 0x3000,
-        space: 63,
-        wakeup: 0x4000,
-    };
-    assert_eq!(geometry.next(window), Next::NoRoom { pad: 63 });
-}
-
-#[test]
-fn shapes_that_cannot_be() {
-    // Size, page, alignment, record.
-    for (size, page, align, record) in [
-        (4096, 4096, 1, 64),     // a single page
-        (3 * 4096, 4096, 1, 64), // no power of two
-        (0, 4096, 1, 64),        // nothing
-        (8192, 4096, 1, 4096),   // a record of a page
-        (8192, 4096, 4096, 64),  // an alignment of a page
-        (8192, 4096, 3, 64),     // no power of two
-    ] {
-        assert_eq!(Geometry::new(size, page, align, record), None);
-    }
-}
