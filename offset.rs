@@ -132,9 +132,8 @@ impl Geometry {
         // A wakeup within the window and on this round: stop at the page boundary after it, if that
         // is nearer. (A wakeup at the head is due already.)
         let wakeup_at = self.offset(wakeup);
-        let stop = self.page_after(wakeup_at);
-        if wakeup.wrapping_sub(index) < space && head <= wakeup_at && head < stop {
-            limit = limit.min(stop);
+        if wakeup.wrapping_sub(index) < space && head < wakeup_at {
+            limit = limit.min(self.page_after(wakeup_at));
         }
 
         match limit.checked_sub(head) {
@@ -264,6 +263,7 @@ mod tests {
             (0x0040, 0x3f00, 0x5000, 0x3000), // beyond
             (0x1040, 0x2000, 0x1000, 0x3000), // past
             (0x1000, 0x2000, 0x1000, 0x3000), // due
+            (0x1040, 0x2000, 0x1040, 0x3000),
             (0x3000, 0x3000, 0x4800, 0x4000), // on the next round
         ] {
             let case = (head, space, wakeup);
