@@ -35,7 +35,7 @@ ifdef KDIR
 	@echo "built: build/module/arm_spe_pmu.ko"
 else
 	$(WITH) kernel $(BUILD_MODULE) modules
-	@echo "built: $$(ls build/[0-9]*/arm_spe_pmu.ko)"
+	@echo "built: $$(ls -t build/[0-9]*/arm_spe_pmu.ko | head -n 1)"
 endif
 
 # As root, on the machine with the hardware. The module goes to updates/, which modprobe prefers to
@@ -55,13 +55,16 @@ endef
 
 ifeq ($(DRIVER),c)
 test demo shell: module =
+test: debug_module =
 else
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
+test: debug_module = ARM_SPE_DEBUG=1 $(WITH) kernel $(BUILD_MODULE) -s modules
 endif
 
 test:
 	$(check_driver)
 	$(module)
+	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
 	$(WITH) kernel,qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run

@@ -67,7 +67,8 @@ counters! {
     Bytes = "bytes",
     /// Interrupts because the buffer, as much of it as was free, was full: the usual ones.
     Full = "full",
-    /// Sessions that perf was told have data missing (`PERF_AUX_FLAG_TRUNCATED`).
+    /// How often perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`), by a session or by
+    /// a start that failed because there was no room.
     Truncated = "truncated",
     /// Sessions whose last record is not complete (`PERF_AUX_FLAG_PARTIAL`, `PMBSR_EL1.DL`).
     Partial = "partial",

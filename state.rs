@@ -392,6 +392,9 @@ fn begin<T: SpePmu>(
                 NoSession::NoRoom => Counter::StartNoRoom,
             };
             cpu.counters.count(counter);
+            if why == NoSession::NoRoom {
+                cpu.counters.count(Counter::Truncated);
+            }
             Err(handle)
         }
     }

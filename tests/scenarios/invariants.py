@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the types say, what perf was told and what the registers say is the same, over a million transitions.
+
+The debug build of the driver (`make DEBUG=1`) looks at the return of every callback and of the interrupt
+handler. Two tasks on each CPU walk at random, each walk with a seed of its own, through what a user can
+do to an event.
+"""
+
+import pytest
+
+TRANSITIONS = 1_000_000
+STEPS = 40_000
+#: What the walks have to have met.
+MET = ["sessions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_room"]
+
+
+def counters(guest):
+    """The counters of the driver, summed over the CPUs."""
+    total = {}
+    for line in guest.sh("cat /sys/kernel/debug/arm_spe_0/cpu*").splitlines():
+        name, value = line.split()
+        total[name] = total.get(name, 0) + int(value)
+    return total
+
+
+@pytest.mark.timeout(900)
+def test_a_million_transitions(boot, driver, capsys):
+    if driver == "c":
+        pytest.skip("the C driver does not check itself")
+    guest = boot()
+    guest.load("debug")
+    seed = 0
+    while (seen := counters(guest)).get("transitions", 0) < TRANSITIONS:
+        seed += 2
+        guest.sh(f"transitions {seed} {STEPS} 0 & transitions {seed + 1} {STEPS} 1; a=$?; wait $! && exit $a",
+                 timeout=300)
+        assert counters(guest)["mismatches"] == 0, f"seed {seed}: {guest.sh('dmesg | grep Mismatch')}"
+    with capsys.disabled():
+        print(f"\n    {seen['transitions']} transitions, {seen['mismatches']} mismatches;"
+              f" seeds 2 to {seed + 1}; {seen}")
+    assert seen["mismatches"] == 0
+    assert all(seen[name] for name in MET), seen
