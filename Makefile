@@ -83,7 +83,7 @@ shell:
 	$(WITH) kernel,qemu,guest tests/guest/shell
 
 # The crate roots; rustfmt goes on to their modules.
-crates := arm_spe_pmu.rs tests/host/src/lib.rs
+crates := arm_spe_pmu.rs tests/host/src/lib.rs $(wildcard tests/misuse/*.rs)
 
 fmt:
 	$(WITH) root rustfmt $(crates)

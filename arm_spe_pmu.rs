@@ -23,6 +23,9 @@
 //!
 //! This file finds the devices.
 
+// A state of the unit that is dropped can never be left.
+#![deny(unused_must_use)]
+
 mod aux_buffer;
 mod bindings;
 mod counters;

@@ -49,7 +49,7 @@ def test_pyflakes():
 
 
 def test_rustfmt():
-    check("rustfmt", "--check", "arm_spe_pmu.rs", "tests/host/src/lib.rs")
+    check("rustfmt", "--check", "arm_spe_pmu.rs", "tests/host/src/lib.rs", *(TOP / "tests/misuse").glob("*.rs"))
 
 
 def test_clippy():
