@@ -95,11 +95,15 @@ const NAME: &CStr = c"arm_spe_pmu";
 /// turned off, then the interrupt is freed.
 #[pin_data]
 struct SpeDevice {
+    /// What perf opens events of.
     #[pin]
     pmu: Registration<Spe>,
+    /// Turns the units on and off, with their CPUs and at the end.
     #[pin]
     ready: hotplug::Instance<Spe>,
+    /// The interrupt.
     handler: Handler<Spe>,
+    /// The counters, in debugfs.
     #[pin]
     files: counters::Files<Spe>,
 }
@@ -216,7 +220,8 @@ fn read_ids() -> Result<Traits, Unusable> {
     })
 }
 
-/// Says what the driver takes a reserved code for.
+/// Says in the log that `field` of `PMSIDR_EL1` holds a reserved code, if it does. `assumed` is the
+/// code that it is taken for.
 #[cold]
 fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     if let Some(code) = reading.reserved {
@@ -284,6 +289,7 @@ static PLATFORM_TABLE: PlatformTable = PlatformTable([
     unsafe { core::mem::zeroed() },
 ]);
 
+/// What `platform_driver.id_table` points to: an empty entry is the last.
 #[repr(transparent)]
 struct PlatformTable([c::platform_device_id; 2]);
 
@@ -294,6 +300,7 @@ unsafe impl Sync for PlatformTable {}
 /// platform device.
 struct Adapter;
 
+/// The platform adapter of the kernel crate.
 type Platform = platform::Adapter<SpeDevice>;
 
 // SAFETY: All is that of the kernel crate's adapter.
@@ -331,8 +338,10 @@ unsafe impl driver::RegistrationOps for Adapter {
 /// The module. The fields are dropped in their order: the devices go before the hotplug callbacks.
 #[pin_data]
 struct SpeModule {
+    /// Finds the devices.
     #[pin]
     driver: driver::Registration<Adapter>,
+    /// Tells of CPUs that come and go.
     hotplug: hotplug::Callbacks<Spe>,
 }
 

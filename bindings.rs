@@ -6,6 +6,7 @@
 #![allow(
     clippy::all,
     clippy::cast_lossless,
+    clippy::missing_docs_in_private_items,
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr,
     clippy::undocumented_unsafe_blocks,

@@ -6,11 +6,53 @@
 //! Pure. An event is judged once, when it is opened; what comes out is the image of the registers,
 //! which the start of sampling only writes.
 //!
-//! | field of `perf_event_attr` | register field |
+//! # Who sets which register field
+//!
+//! Every field of every register that the driver writes, and the user's knob for it: a field of
+//! [`FORMAT`] (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field of
+//! `perf_event_attr`, or what else a user of perf decides on.
+//!
+//! | register field | knob |
 //! | --- | --- |
-//! | [`FORMAT`], published in sysfs under `format/` | see there |
-//! | `exclude_user`, `exclude_kernel` | `PMSCR_EL1.E0SPE`, `E1SPE`, inverted |
-//! | `sample_period` | `PMSIRR_EL1.INTERVAL`, see [`period`] |
+//! | [`PMSCR_EL1::E0SPE`] | `exclude_user`, inverted; 0 while the event is paused or stopped |
+//! | [`PMSCR_EL1::E1SPE`] | `exclude_kernel`, inverted; 0 while the event is paused or stopped |
+//! | [`PMSCR_EL1::CX`] | none: who opens the event, see [`Image::allow_context`] |
+//! | [`PMSCR_EL1::PA`] | `pa_enable` |
+//! | [`PMSCR_EL1::TS`] | `ts_enable` |
+//! | [`PMSCR_EL1::PCT`] | `pct_enable`: its lower bit; the upper one is 0 |
+//! | [`PMSFCR_EL1::FE`] | `event_filter` is not 0 |
+//! | [`PMSFCR_EL1::FT`] | one of the ten fields that filter by type is not 0 |
+//! | [`PMSFCR_EL1::FL`] | `min_latency` is not 0 |
+//! | [`PMSFCR_EL1::FnE`] | `inv_event_filter` is not 0 |
+//! | [`PMSFCR_EL1::FDS`] | `inv_data_src_filter` is not 0 |
+//! | [`PMSFCR_EL1::B`], [`PMSFCR_EL1::Bm`] | `branch_filter`, `branch_filter_mask` |
+//! | [`PMSFCR_EL1::LD`], [`PMSFCR_EL1::LDm`] | `load_filter`, `load_filter_mask` |
+//! | [`PMSFCR_EL1::ST`], [`PMSFCR_EL1::STm`] | `store_filter`, `store_filter_mask` |
+//! | [`PMSFCR_EL1::FP`], [`PMSFCR_EL1::FPm`] | `float_filter`, `float_filter_mask` |
+//! | [`PMSFCR_EL1::SIMD`], [`PMSFCR_EL1::SIMDm`] | `simd_filter`, `simd_filter_mask` |
+//! | [`PMSEVFR_EL1`] | `event_filter` |
+//! | [`PMSNEVFR_EL1`] | `inv_event_filter` |
+//! | [`PMSDSFR_EL1`] | `inv_data_src_filter`, inverted |
+//! | [`PMSLATFR_EL1::MINLAT`] | `min_latency`: its lower 12 bits; the upper ones are 0 |
+//! | [`PMSIRR_EL1::INTERVAL`] | `sample_period`, see [`period`]; `PERF_EVENT_IOC_PERIOD` |
+//! | [`PMSIRR_EL1::RND`] | `jitter` |
+//! | [`PMSICR_EL1`] | `sample_period`, see [`first_interval`]; later what a stop left of it |
+//! | [`PMBPTR_EL1`] | the AUX buffer (`perf record -m ,SIZE`), and how far it is written |
+//! | [`PMBLIMITR_EL1::LIMIT`] | how far it is read; `aux_watermark`; `perf record --snapshot` |
+//! | [`PMBLIMITR_EL1::FM`] | `discard` |
+//! | [`PMBLIMITR_EL1::E`] | the start of the event, and its stop |
+//! | [`PMBSR_EL1`] | none: 0 tells the unit that its request was served |
+//!
+//! An event is paused by others or by itself: `aux_pause`, `aux_resume`, `aux_start_paused`
+//! (`perf record -e arm_spe/aux-action=start-paused/`). `exclude_idle` and `freq` have no register:
+//! events with either are refused.
+//!
+//! [`PMBLIMITR_EL1::E`]: crate::sysreg::PMBLIMITR_EL1::E
+//! [`PMBLIMITR_EL1::FM`]: crate::sysreg::PMBLIMITR_EL1::FM
+//! [`PMBLIMITR_EL1::LIMIT`]: crate::sysreg::PMBLIMITR_EL1::LIMIT
+//! [`PMBPTR_EL1`]: crate::sysreg::PMBPTR_EL1
+//! [`PMBSR_EL1`]: crate::sysreg::PMBSR_EL1
+//! [`PMSICR_EL1`]: crate::sysreg::PMSICR_EL1
 
 use crate::{
     features::Features,
@@ -32,10 +74,15 @@ use core::ffi::CStr;
 /// A word of `perf_event_attr` that the fields of the user ABI live in.
 #[derive(Clone, Copy)]
 pub(crate) enum Word {
+    /// `config`.
     Config,
+    /// `config1`.
     Config1,
+    /// `config2`.
     Config2,
+    /// `config3`.
     Config3,
+    /// `config4`.
     Config4,
 }
 
@@ -68,10 +115,13 @@ pub(crate) struct Field {
     pub(crate) high: u32,
     /// What the hardware must have for the field to be published.
     pub(crate) needs: Features,
+    /// The largest value.
     max: u64,
 }
 
 impl Field {
+    /// The field in `bits`, the lowest and the highest, of `word`. Only used in constants, where a
+    /// wrong pair fails the build.
     const fn new(name: &'static CStr, word: Word, bits: (u32, u32), needs: Features) -> Self {
         let (low, high) = bits;
         assert!(low <= high && high < 64);
@@ -124,7 +174,7 @@ format! {
     PCT_ENABLE = c"pct_enable", Config: 2 - 2, NONE;
     /// Random intervals: `PMSIRR_EL1.RND`.
     JITTER = c"jitter", Config: 16 - 16, NONE;
-    /// Keep branches: `PMSFCR_EL1.B`, with `FT` as for all filters by type.
+    /// Keep branches: `PMSFCR_EL1.B`, and `FT` unless zero, as for all filters by type.
     BRANCH_FILTER = c"branch_filter", Config: 32 - 32, NONE;
     /// `PMSFCR_EL1.Bm`.
     BRANCH_FILTER_MASK = c"branch_filter_mask", Config: 36 - 36, EXTENDED_TYPE_FILTER;
@@ -201,19 +251,23 @@ static TYPE_FILTERS: [(Field, Bits<PMSFCR_EL1>, Features); 10] = [
 /// What is read of an event's `perf_event_attr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attr {
-    /// The words of the fields in [`FORMAT`]. Bits that no field covers are ignored.
+    /// A word of the fields in [`FORMAT`]. Bits that no field covers are ignored, as in all words.
     pub(crate) config: u64,
+    /// Another word.
     pub(crate) config1: u64,
+    /// Another word.
     pub(crate) config2: u64,
+    /// Another word.
     pub(crate) config3: u64,
+    /// Another word.
     pub(crate) config4: u64,
-    /// Do not sample at EL0.
+    /// Do not sample at EL0: [`PMSCR_EL1::E0SPE`], inverted.
     pub(crate) exclude_user: bool,
-    /// Do not sample in the kernel.
+    /// Do not sample in the kernel: [`PMSCR_EL1::E1SPE`], inverted.
     pub(crate) exclude_kernel: bool,
-    /// Do not sample in the idle task.
+    /// Do not sample in the idle task, which no register can express: refused.
     pub(crate) exclude_idle: bool,
-    /// `sample_freq` was given instead of `sample_period`.
+    /// `sample_freq` was given instead of `sample_period`: refused.
     pub(crate) freq: bool,
 }
 
@@ -328,7 +382,8 @@ impl Image {
         self.pmscr.has(PMSCR_EL1::PA) || self.pmscr.has(PMSCR_EL1::PCT)
     }
 
-    /// Puts the context ID into the records.
+    /// Puts the context ID into the records: for an opener who may profile the kernel, where the
+    /// kernel keeps the PID there (`CONFIG_PID_IN_CONTEXTIDR`).
     pub(crate) fn allow_context(&mut self) {
         self.pmscr = self.pmscr.with(PMSCR_EL1::CX, 1);
     }

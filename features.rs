@@ -50,6 +50,7 @@ impl Features {
         self.0 & other.0 == other.0
     }
 
+    /// Adds `other` if it is `present`.
     fn add(&mut self, other: Self, present: bool) {
         if present {
             self.0 |= other.0;
@@ -72,6 +73,7 @@ pub(crate) enum Unusable {
 }
 
 impl Unusable {
+    /// `field` holds the code `code`.
     pub(crate) fn code(field: &'static str, code: u64) -> Self {
         Self::Code { field, code }
     }

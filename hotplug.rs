@@ -76,11 +76,14 @@ impl<T: SpePmu> Drop for Callbacks<T> {
     }
 }
 
+/// [`STATE`], as C wants it.
 fn state() -> bindings::cpuhp_state {
     STATE.load(Ordering::Relaxed) as bindings::cpuhp_state
 }
 
+/// A callback of a state without instances: it gets the CPU.
 type SingleCallback = unsafe extern "C" fn(c_uint) -> c_int;
+/// A callback of a state with instances: it gets the CPU and the instance.
 type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> c_int;
 
 /// The units of one device are ready on all of its CPUs that are online. Dropping this turns them
@@ -92,8 +95,11 @@ type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> 
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Instance<T: SpePmu> {
+    /// What the hotplug machine knows the instance by. It is the first field: callbacks find the
+    /// others through it.
     #[pin]
     node: Opaque<bindings::hlist_node>,
+    /// The units that are made ready.
     units: Arc<Units<T>>,
 }
 

@@ -14,19 +14,25 @@
 /// All are powers of two; `align <= record <= 2048 < page`, `2 * page <= size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
+    /// The buffer.
     size: u64,
+    /// A page, to a boundary of which the hardware's limit is set.
     page: u64,
+    /// What the write pointer has to be a multiple of.
     align: u64,
+    /// The space that the largest record takes.
     record: u64,
 }
 
-/// What perf hands out: `head` is where to write, `space` how many bytes may be written before
-/// unread data, `wakeup` the index after which the reader wants to be woken. `head` and `wakeup`
-/// run freely.
+/// What perf hands out. `head` and `wakeup` count bytes and run freely: a power of two further on,
+/// the size of the buffer, is the same place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
+    /// Where to write.
     pub(crate) head: u64,
+    /// How many bytes may be written before unread data.
     pub(crate) space: u64,
+    /// The index after which the reader wants to be woken.
     pub(crate) wakeup: u64,
 }
 

@@ -27,6 +27,7 @@ use kernel::{
 ///
 /// `base` is the cookie of a per-CPU allocation that holds a valid `T` for each possible CPU.
 pub(crate) struct PerCpu<T: 'static> {
+    /// The cookie: no address, until the offset of a CPU is added.
     base: NonNull<T>,
 }
 
@@ -127,11 +128,14 @@ pub(crate) fn contains(mask: &Cpumask, id: u32) -> bool {
 
 /// A function to run elsewhere, and room for what it returns.
 struct Call<F, R> {
+    /// The function, until it is run.
     function: ManuallyDrop<F>,
+    /// What it has returned; `None` until it has.
     result: Option<R>,
 }
 
 impl<F: FnOnce() -> R, R> Call<F, R> {
+    /// A call that is still to be made.
     fn new(function: F) -> Self {
         Self {
             function: ManuallyDrop::new(function),

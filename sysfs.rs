@@ -45,7 +45,9 @@ const fn char_ptr(text: &'static CStr) -> *const c_char {
 /// A file that everybody may read, and what it is about.
 #[repr(C)]
 struct File<A> {
+    /// What sysfs knows of it. It is the first field: [`Self::about`] finds the other through it.
     attribute: device_attribute,
+    /// What [`Show`] needs to know.
     about: A,
 }
 
@@ -57,6 +59,7 @@ unsafe impl<A: Sync> Sync for File<A> {}
 type Show = unsafe extern "C" fn(*mut device, *mut device_attribute, *mut c_char) -> isize;
 
 impl<A> File<A> {
+    /// The file `name`, whose contents `show` writes.
     const fn new(name: &'static CStr, show: Show, about: A) -> Self {
         // SAFETY: All of the structure may be zero.
         let mut attribute: device_attribute = unsafe { core::mem::zeroed() };
@@ -66,6 +69,8 @@ impl<A> File<A> {
         Self { attribute, about }
     }
 
+    /// What the file of `attribute` is about.
+    ///
     /// # Safety
     ///
     /// `attribute` must be that of a `File<A>` that lives for ever.
@@ -87,13 +92,18 @@ unsafe fn spe<'a>(dev: *mut device) -> &'a Spe {
 
 /// A file of `caps/`.
 struct Cap {
+    /// Where its value comes from.
     value: fn(&Spe) -> u64,
+    /// [`DECIMAL`] or [`HEX`].
     format: &'static CStr,
 }
 
+/// The format of a number.
 const DECIMAL: &CStr = c"%llu\n";
+/// The format of a set of bits.
 const HEX: &CStr = c"0x%llx\n";
 
+/// The files of `caps/`: what the hardware can do, whatever an event asks for.
 static CAPS: [File<Cap>; 5] = {
     const fn cap(name: &'static CStr, format: &'static CStr, value: fn(&Spe) -> u64) -> File<Cap> {
         File::new(name, show_cap, Cap { value, format })
@@ -124,6 +134,8 @@ static CAPS: [File<Cap>; 5] = {
     ]
 };
 
+/// Shows a [`Cap`].
+///
 /// # Safety
 ///
 /// To be called by sysfs, for a file of our PMU that was made with this function.
@@ -139,6 +151,7 @@ unsafe extern "C" fn show_cap(
     len as isize
 }
 
+/// The files of `format/`, one for each entry of [`FORMAT`].
 static FORMATS: [File<&'static Field>; FORMAT.len()] = {
     let mut files = [const { File::new(c"", show_format, &FORMAT[0]) }; FORMAT.len()];
     let mut n = 0;
@@ -149,6 +162,8 @@ static FORMATS: [File<&'static Field>; FORMAT.len()] = {
     files
 };
 
+/// Shows where in `perf_event_attr` a field is: `config:0`, `config2:0-11`.
+///
 /// # Safety
 ///
 /// As [`show_cap`].
@@ -196,8 +211,11 @@ unsafe extern "C" fn format_is_visible(
     }
 }
 
+/// The file that says which CPUs have a unit.
 static CPUMASK: [File<()>; 1] = [File::new(c"cpumask", show_cpumask, ())];
 
+/// Shows the CPUs that have a unit as a list: `0-3,6`.
+///
 /// # Safety
 ///
 /// As [`show_cap`].
@@ -254,13 +272,19 @@ const fn list<A, const N: usize>(files: &'static [File<A>]) -> Shared<[*mut attr
     Shared(list)
 }
 
+/// The attribute of [`CPUMASK`].
 static CPUMASK_LIST: Shared<[*mut attribute; CPUMASK.len() + 1]> = list(&CPUMASK);
+/// The group without a name: `cpumask` is beside the directories.
 static CPUMASK_GROUP: Shared<attribute_group> = Shared(group(ptr::null(), &CPUMASK_LIST));
 
+/// The attributes of [`CAPS`].
 static CAPS_LIST: Shared<[*mut attribute; CAPS.len() + 1]> = list(&CAPS);
+/// The directory `caps/`.
 static CAPS_GROUP: Shared<attribute_group> = Shared(group(char_ptr(c"caps"), &CAPS_LIST));
 
+/// The attributes of [`FORMATS`].
 static FORMATS_LIST: Shared<[*mut attribute; FORMATS.len() + 1]> = list(&FORMATS);
+/// The directory `format/`, without the fields that [`format_is_visible`] hides.
 static FORMATS_GROUP: Shared<attribute_group> = Shared({
     let mut group = group(char_ptr(c"format"), &FORMATS_LIST);
     group.__bindgen_anon_1 = attribute_group__bindgen_ty_1 {
@@ -269,6 +293,7 @@ static FORMATS_GROUP: Shared<attribute_group> = Shared({
     group
 });
 
+/// The groups, ended by a null pointer.
 static GROUP_LIST: Shared<[*const attribute_group; 4]> = Shared([
     &raw const CPUMASK_GROUP.0,
     &raw const CAPS_GROUP.0,

@@ -49,8 +49,11 @@ pub(crate) trait Register: Copy {
 /// `max` is the largest value that fits the field, all ones, and `low` the position of its lowest
 /// bit; both together do not reach beyond bit 63.
 pub(crate) struct Field<R> {
+    /// The position of the lowest bit.
     low: u32,
+    /// The largest value, which is the mask of the field when it is shifted down to bit 0.
     max: u64,
+    /// The register, in the type alone.
     register: PhantomData<R>,
 }
 
@@ -301,7 +304,7 @@ registers! {
 
     /// Profiling Buffer Limit Address Register.
     PMBLIMITR_EL1("S3_0_C9_C10_0", write unsafe) {
-        /// Bits [63:12] of the address at which the buffer ends.
+        /// Bits 63 to 12 of the address at which the buffer ends.
         LIMIT: 63, 12;
         /// What to do with records: 0 write them until the buffer is full, 2 discard them
         /// (SPEv1p2).
