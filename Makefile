@@ -94,6 +94,9 @@ fmt-check:
 clippy:
 	$(WITH) kernel tests/env/clippy
 
+doc:
+	$(WITH) kernel tests/env/doc
+
 update:
 	$(WITH) update
 
@@ -112,6 +115,7 @@ help:
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
+	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'
 	@echo 'make clean         remove what was built in this checkout'
 	@echo 'make distclean     remove the cache as well'
@@ -119,4 +123,4 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test test-host demo shell fmt fmt-check clippy update clean distclean help
+.PHONY: all modules install modules_install test test-host demo shell fmt fmt-check clippy doc update clean distclean help
