@@ -41,8 +41,11 @@ use kernel::{
 /// From `base` on, as many bytes as `geometry` says are mapped and writable, and nothing but the
 /// unit, this driver's padding and readers in user space access them.
 pub(crate) struct Buffer {
+    /// The address of the first byte.
     base: NonNull<u8>,
+    /// Its sizes.
     geometry: Geometry,
+    /// Nobody drains it: it is overwritten.
     circular: bool,
 }
 
@@ -146,6 +149,7 @@ pub(crate) struct Span {
 /// it, and nothing that was derived from the buffer is left to be named.
 #[must_use]
 pub(crate) struct Session<T: Pmu<Aux = Buffer>> {
+    /// The session, as perf sees it.
     aux: AuxSession<T>,
     /// The offset of the first byte that the unit writes.
     start: u64,

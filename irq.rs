@@ -37,8 +37,11 @@ use kernel::{
 
 /// The units of one device.
 pub(crate) struct Units<T: SpePmu> {
+    /// The CPUs that have a unit.
     cpus: CpumaskVar,
+    /// The number of the interrupt, which is the same on each of them.
     irq: c_uint,
+    /// The state of each unit; unused for other CPUs.
     slots: PerCpu<Slot<T>>,
 }
 

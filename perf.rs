@@ -106,6 +106,7 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// The flags that perf passes to a callback.
     #[inline]
     fn from_raw(flags: c_int) -> Self {
         Self(flags as u32)
@@ -133,6 +134,8 @@ pub(crate) enum State {
 pub(crate) struct Event<T: Pmu>(Opaque<bindings::perf_event>, PhantomData<T>);
 
 impl<T: Pmu> Event<T> {
+    /// The event that C calls `ptr`.
+    ///
     /// # Safety
     ///
     /// `ptr` must keep the invariants of [`Event`] during `'a`.
@@ -143,6 +146,7 @@ impl<T: Pmu> Event<T> {
         unsafe { &*ptr.cast() }
     }
 
+    /// What C calls this event.
     #[inline]
     fn as_raw(&self) -> *mut bindings::perf_event {
         self.0.get()
@@ -206,6 +210,7 @@ impl<T: Pmu> Event<T> {
         unsafe { (*self.as_raw()).hw.sample_period = period };
     }
 
+    /// Where perf has `hw.period_left`, which is in a union.
     #[inline]
     fn period_left_ptr(&self) -> *mut u64 {
         // SAFETY: The event is valid. The member of the union is the one for events that sample.
@@ -232,6 +237,7 @@ impl<T: Pmu> Event<T> {
         unsafe { self.period_left_ptr().write_volatile(left) };
     }
 
+    /// Where perf has `hw.aux_paused`, which is in a union.
     #[inline]
     fn paused_ptr(&self) -> *mut u32 {
         // SAFETY: The event is valid. In AUX events this member of the union is used.
@@ -256,6 +262,7 @@ impl<T: Pmu> Event<T> {
         unsafe { self.paused_ptr().write_volatile(paused.into()) };
     }
 
+    /// Where perf has `hw.state`.
     #[inline]
     fn state_ptr(&self) -> *mut c_int {
         // SAFETY: The event is valid.
@@ -462,16 +469,20 @@ impl<T: Pmu> AuxHandle<T> {
 /// `T`.
 #[must_use]
 pub(crate) struct AuxSession<T: Pmu> {
+    /// The handle that is in the session.
     handle: AuxHandle<T>,
+    /// What the driver keeps with the buffer.
     aux: NonNull<T::Aux>,
 }
 
 impl<T: Pmu> AuxSession<T> {
+    /// What C calls the handle.
     #[inline]
     fn as_raw(&self) -> *mut bindings::perf_output_handle {
         self.handle.0.as_ptr()
     }
 
+    /// What perf has filled in.
     #[inline]
     fn handle(&self) -> &bindings::perf_output_handle {
         // SAFETY: The pointer is valid and nobody else uses it; perf writes to it only in calls that
@@ -546,9 +557,12 @@ impl<T: Pmu> AuxSession<T> {
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: Pmu> {
+    /// What perf keeps a pointer to. It is the first field: callbacks find the others through it.
     #[pin]
     pmu: Opaque<bindings::pmu>,
+    /// The driver, which the callbacks call.
     driver: T,
+    /// The name of the PMU, which perf does not copy.
     name: CString,
 }
 

@@ -45,7 +45,9 @@ pub(crate) struct Traits {
 
 /// The PMU of the units of one device.
 pub(crate) struct Spe {
+    /// The units.
     pub(crate) units: Arc<Units<Spe>>,
+    /// What they can do.
     pub(crate) traits: Traits,
 }
 

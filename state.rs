@@ -158,6 +158,7 @@ impl Cpu {
 /// value or session for each CPU, because the handle is the only one.
 #[must_use]
 pub(crate) struct Off<T: SpePmu> {
+    /// What a session can be begun with.
     handle: AuxHandle<T>,
 }
 
@@ -169,7 +170,9 @@ pub(crate) struct Off<T: SpePmu> {
 /// the span of the session, or discard records if there is none.
 #[must_use]
 pub(crate) struct Armed<T: SpePmu> {
+    /// The event that the unit is to sample for.
     event: Held<T>,
+    /// Where records will go.
     output: Output<T>,
 }
 
@@ -182,8 +185,11 @@ pub(crate) struct Armed<T: SpePmu> {
 /// session. All that only as long as the hardware has not stopped by itself (`PMBSR_EL1.S`).
 #[must_use]
 pub(crate) struct Sampling<T: SpePmu> {
+    /// The event that the unit samples for.
     event: Held<T>,
+    /// Where records go.
     output: Output<T>,
+    /// Where to sample and what to record, while the event is not paused.
     pmscr: PMSCR_EL1,
 }
 
@@ -498,8 +504,11 @@ pub(crate) enum Unit<T: SpePmu> {
 /// perf, an interrupt handler, and a function called by way of `smp_call_function_single()` have in
 /// common. [`Self::pause`] and [`Self::stop`] may come in an NMI.
 pub(crate) struct Slot<T: SpePmu> {
+    /// The unit's state.
     unit: Cell<Unit<T>>,
+    /// The place of the one handle of this CPU, which the state has.
     handle: AuxPlace,
+    /// What belongs to the CPU.
     pub(crate) cpu: Cpu,
 }
 
