@@ -115,9 +115,10 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    /// Stops sampling, waits until all records are written, and disables the buffer.
+    /// Stops sampling, waits until all records are written, disables the buffer, and ends a request
+    /// for service. Returns what the unit had to say until then.
     #[inline]
-    fn turn_off(&self) {
+    fn turn_off(&self) -> PMBSR_EL1 {
         self.resume_with.store(0, Ordering::Relaxed);
         // An NMI that resumes comes before this point, or leaves the register alone.
         compiler_fence(Ordering::SeqCst);
@@ -126,8 +127,14 @@ impl Cpu {
         drain();
         // SAFETY: Disables the buffer.
         unsafe { PMBLIMITR_EL1::default().write() };
-        // The caller may read what the unit has last written to its registers.
+        // What the unit has last written to its registers can be read after this.
         isb();
+        let pmbsr = PMBSR_EL1::read();
+        if pmbsr.bits() != 0 {
+            // SAFETY: The buffer is disabled.
+            unsafe { PMBSR_EL1::default().write() };
+        }
+        pmbsr
     }
 
     /// Lets the unit sample with `resume_with`, or not while `event` is paused. What is wanted may
@@ -169,10 +176,11 @@ pub(crate) struct Off<T: SpePmu> {
 /// On this CPU `PMSCR_EL1` enables no exception level. `PMBPTR_EL1` and `PMBLIMITR_EL1` describe
 /// the span of the session, or discard records if there is none.
 #[must_use]
-pub(crate) struct Armed<T: SpePmu> {
+pub(crate) struct Armed<'a, T: SpePmu> {
     /// The event that the unit is to sample for.
     event: Held<T>,
     /// Where records will go.
+    image: &'a Image,
     output: Output<T>,
 }
 
@@ -220,7 +228,6 @@ impl<T: SpePmu> Off<T> {
         cpu.turn_off();
         // SAFETY: The buffer is disabled.
         unsafe { PMBPTR_EL1::default().write() };
-        PMBSR_EL1::default().write();
         isb();
         // INVARIANT: just done.
         Self { handle }
@@ -230,7 +237,12 @@ impl<T: SpePmu> Off<T> {
     ///
     /// If there is no session the unit stays as it is: no register has been written.
     #[inline]
-    pub(crate) fn arm(self, event: Held<T>, image: &Image, cpu: &Cpu) -> Result<Armed<T>, Self> {
+    pub(crate) fn arm<'a>(
+        self,
+        event: Held<T>,
+        image: &'a Image,
+        cpu: &Cpu,
+    ) -> Result<Armed<'a, T>, Self> {
         if image.discard {
             let limit = PMBLIMITR_EL1::default()
                 .with(PMBLIMITR_EL1::FM, FM_DISCARD)
@@ -239,11 +251,16 @@ impl<T: SpePmu> Off<T> {
             unsafe { limit.write() };
             let output = Output::Discard(self.handle);
             // INVARIANT: just done.
-            return Ok(Armed { event, output });
+            return Ok(Armed {
+                event,
+                image,
+                output,
+            });
         }
         match begin(self.handle, event, cpu) {
             Ok(session) => Ok(Armed {
                 event,
+                image,
                 // INVARIANT: `begin` has told the unit.
                 output: Output::Session(session),
             }),
@@ -253,20 +270,17 @@ impl<T: SpePmu> Off<T> {
 
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
-    pub(crate) fn interrupt(&self) -> bool {
-        let ours = PMBSR_EL1::read().has(PMBSR_EL1::S);
-        if ours {
-            PMBSR_EL1::default().write();
-        }
-        ours
+    fn interrupt(&self, cpu: &Cpu) -> bool {
+        cpu.turn_off().has(PMBSR_EL1::S)
     }
 }
 
-impl<T: SpePmu> Armed<T> {
+impl<T: SpePmu> Armed<'_, T> {
     /// Programs what is to be sampled. `reload`: begin a new interval of the event's period;
     /// otherwise the old one goes on.
     #[inline]
-    pub(crate) fn sample(self, image: &Image, reload: bool) -> Sampling<T> {
+    pub(crate) fn sample(self, reload: bool) -> Sampling<T> {
+        let image = self.image;
         image.pmsfcr.write();
         image.pmsevfr.write();
         if let Some(pmsnevfr) = image.pmsnevfr {
@@ -310,16 +324,14 @@ impl<T: SpePmu> Sampling<T> {
     /// meantime, that ends with this session: on a context switch it must not fall to the next
     /// event.
     pub(crate) fn stop(self, cpu: &Cpu) -> Off<T> {
-        cpu.turn_off();
-        let pmbsr = PMBSR_EL1::read();
+        let pmbsr = cpu.turn_off();
         let syndrome = syndrome::decode(pmbsr);
         if let Some(syndrome) = &syndrome {
             report(syndrome, pmbsr);
-            PMBSR_EL1::default().write();
         }
         keep_counter(self.event);
         let handle = match self.output {
-            Output::Session(session) => end(session, syndrome.as_ref(), cpu).0,
+            Output::Session(session) => end(session, pmbsr, syndrome.as_ref(), cpu).0,
             Output::Discard(handle) => handle,
         };
         // INVARIANT: turned off above.
@@ -345,14 +357,15 @@ impl<T: SpePmu> Sampling<T> {
         let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
         let handle = match self.output {
-            Output::Session(session) => match end(session, Some(&syndrome), cpu) {
+            Output::Session(session) => match end(session, pmbsr, Some(&syndrome), cpu) {
                 (handle, true) if full => match begin(handle, self.event, cpu) {
                     Ok(session) => {
                         // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
                         self.output = Output::Session(session);
                         // The new span must be in place before the unit goes on.
                         isb();
-                        PMBSR_EL1::default().write();
+                        // SAFETY: The unit goes on with the span of the new session.
+                        unsafe { PMBSR_EL1::default().write() };
                         return Interrupted::Resumed(self);
                     }
                     Err(handle) => handle,
@@ -363,7 +376,6 @@ impl<T: SpePmu> Sampling<T> {
         };
         keep_counter(self.event);
         cpu.turn_off();
-        PMBSR_EL1::default().write();
         // INVARIANT: just done.
         Interrupted::Stopped(Off { handle })
     }
@@ -406,10 +418,11 @@ fn begin<T: SpePmu>(
     }
 }
 
-/// Ends `session` of a unit that does not write any more, with what `syndrome` says of the data.
-/// Returns whether the event may go on.
+/// Ends `session` of a unit that does not write any more, with what `pmbsr`, decoded if there was a
+/// request for service, says of the data. Returns whether the event may go on.
 fn end<T: SpePmu>(
     mut session: Session<T>,
+    pmbsr: PMBSR_EL1,
     syndrome: Option<&Syndrome>,
     cpu: &Cpu,
 ) -> (AuxHandle<T>, bool) {
@@ -432,10 +445,11 @@ fn end<T: SpePmu>(
             session.flag(AuxFlags::PARTIAL);
             counters.count(Counter::Partial);
         }
-        if syndrome.collision {
-            session.flag(AuxFlags::COLLISION);
-            counters.count(Counter::Collision);
-        }
+    }
+    // Not a reason to ask for service: it may be there without one.
+    if pmbsr.has(PMBSR_EL1::COLL) {
+        session.flag(AuxFlags::COLLISION);
+        counters.count(Counter::Collision);
     }
     let pointer = PMBPTR_EL1::read();
     match session.end(pointer.bits()) {
@@ -617,7 +631,7 @@ impl<T: SpePmu> Slot<T> {
         let counters = &self.cpu.counters;
         let unit = match self.take() {
             Unit::Off(off) => match off.arm(event, image, &self.cpu) {
-                Ok(armed) => Unit::Sampling(armed.sample(image, reload)),
+                Ok(armed) => Unit::Sampling(armed.sample(reload)),
                 Err(off) => Unit::Off(off),
             },
             Unit::Busy => return false,
@@ -680,7 +694,7 @@ impl<T: SpePmu> Slot<T> {
                 (unit, Some(event), ours)
             }
             Unit::Off(off) => {
-                let ours = off.interrupt();
+                let ours = off.interrupt(&self.cpu);
                 (Unit::Off(off), None, ours)
             }
             other => (other, None, false),

@@ -352,6 +352,7 @@ fn pointer() -> u64 {
     PMBPTR_EL1::read().bits()
 }
 
+const COLLISION: u64 = crate::bindings::PERF_AUX_FLAG_COLLISION as u64;
 const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
 
 #[kunit_tests(arm_spe_state)]
@@ -624,6 +625,24 @@ mod tests {
                 bench.stop(0);
                 hold!(bench.is_off());
             }
+            Ok(())
+        }));
+    }
+
+    /// Samples collided, without a request for service: this event's reader is told, and no other's.
+    #[test]
+    fn a_collision() {
+        assert!(run(|bench| {
+            hold!(bench.start(0));
+            // SAFETY: Nothing that was turned off is turned on.
+            unsafe { PMBSR_EL1::default().with(PMBSR_EL1::COLL, 1).write() };
+            isb();
+            bench.stop(0);
+            hold!(bench.is_off());
+            hold!(bench.ring.flags.get() == COLLISION);
+            hold!(bench.start(0));
+            bench.stop(0);
+            hold!(bench.ring.flags.get() == 0);
             Ok(())
         }));
     }

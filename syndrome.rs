@@ -16,8 +16,6 @@ pub(crate) struct Syndrome {
     pub(crate) reason: Reason,
     /// The last record is not complete, and others may be lost.
     pub(crate) data_lost: bool,
-    /// Samples were dropped because an earlier one was in flight: a longer period is asked for.
-    pub(crate) collision: bool,
 }
 
 /// The reason of a request for service.
@@ -79,7 +77,6 @@ pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
     Some(Syndrome {
         reason,
         data_lost: pmbsr.has(PMBSR_EL1::DL),
-        collision: pmbsr.has(PMBSR_EL1::COLL),
     })
 }
 
@@ -126,21 +123,12 @@ mod tests {
         }
     }
 
-    /// They go with any reason.
+    /// It goes with any reason.
     #[test]
-    fn loss_and_collision() {
-        for (bits, data_lost, collision) in [
-            (0, false, false),
-            (1 << 19, true, false),
-            (1 << 16, false, true),
-            (1 << 19 | 1 << 16, true, true),
-        ] {
+    fn loss() {
+        for (bits, data_lost) in [(0, false), (1 << 19, true), (1 << 16, false)] {
             for (cause, reason) in [(0x01, Reason::Full), (0x24 << 26, Reason::FaultStage1)] {
-                let expected = Syndrome {
-                    reason,
-                    data_lost,
-                    collision,
-                };
+                let expected = Syndrome { reason, data_lost };
                 let found = requested(cause | bits);
                 assert_eq!((cause | bits, found), (cause | bits, Some(expected)));
             }

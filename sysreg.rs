@@ -173,9 +173,9 @@ macro_rules! registers {
         /// # Safety
         ///
         /// The unit writes records to the memory from `PMBPTR_EL1` up to `PMBLIMITR_EL1.LIMIT`
-        /// while `PMBLIMITR_EL1.E` is set and `FM` does not discard them. Whatever part of that the
-        /// caller turns on must stay mapped and belong to the hardware until the unit was turned
-        /// off and drained.
+        /// while `PMBLIMITR_EL1.E` is set, `FM` does not discard them and `PMBSR_EL1.S` is not set.
+        /// Whatever part of that the caller turns on must stay mapped and belong to the hardware
+        /// until the unit was turned off and drained.
         #[inline]
         pub(crate) unsafe fn write(self) {
             // SAFETY: The caller answers for the memory; apart from that the same holds as for the
@@ -317,7 +317,7 @@ registers! {
     PMBPTR_EL1("S3_0_C9_C10_1", write unsafe) {}
 
     /// Profiling Buffer Status Register: why the unit asks for service.
-    PMBSR_EL1("S3_0_C9_C10_3", write) {
+    PMBSR_EL1("S3_0_C9_C10_3", write unsafe) {
         /// Event class: 0 buffer management, 0x24 and 0x25 stage 1 and 2 faults, and more.
         EC: 31, 26;
         /// Data lost: the last record is not complete.

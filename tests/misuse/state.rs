@@ -24,7 +24,7 @@ use crate::{
 
 fn correct(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) -> Off<Spe> {
     let sampling = match off.arm(event, image, cpu) {
-        Ok(armed) => armed.sample(image, true),
+        Ok(armed) => armed.sample(true),
         Err(off) => return off,
     };
     match sampling.interrupt(cpu) {
@@ -36,7 +36,7 @@ fn correct(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) -> Off<Spe
 /// Sampling without a session, or room to write to.
 #[cfg(misuse = "sample_unarmed")]
 fn misuse(off: Off<Spe>, image: &Image) -> Sampling<Spe> {
-    off.sample(image, true) //~ E0599 no method named `sample` found
+    off.sample(true) //~ E0599 no method named `sample` found
 }
 
 /// A second session while one is open.
@@ -68,8 +68,8 @@ fn misuse(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) -> bool {
 /// One session sampled into twice.
 #[cfg(misuse = "sample_twice")]
 fn misuse(armed: Armed<Spe>, image: &Image) {
-    let _first = armed.sample(image, true);
-    let _second = armed.sample(image, true); //~ E0382 use of moved value: `armed`
+    let _first = armed.sample(true);
+    let _second = armed.sample(true); //~ E0382 use of moved value: `armed`
 }
 
 /// A session ended twice.
@@ -105,7 +105,7 @@ fn misuse(sampling: Sampling<Spe>, cpu: &Cpu) -> Sampling<Spe> {
 /// The unit taken to be armed when there was no session.
 #[cfg(misuse = "arm_never_fails")]
 fn misuse(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) -> Sampling<Spe> {
-    off.arm(event, image, cpu).sample(image, true) //~ E0599 no method named `sample` found
+    off.arm(event, image, cpu).sample(true) //~ E0599 no method named `sample` found
 }
 
 /// What a start has come to, lost: nobody could use the unit any more.
@@ -117,7 +117,7 @@ fn misuse(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) {
 /// Nobody could stop the unit any more.
 #[cfg(misuse = "drop_sampling")]
 fn misuse(armed: Armed<Spe>, image: &Image) {
-    armed.sample(image, true); //~ unused_must_use Sampling` that must be used
+    armed.sample(true); //~ unused_must_use Sampling` that must be used
 }
 
 /// As above.
@@ -212,7 +212,7 @@ fn misuse(off: Off<Spe>, id: u32) {
 /// As above.
 #[cfg(misuse = "armed_elsewhere")]
 fn misuse(armed: Armed<Spe>, image: &Image, id: u32) {
-    let _nothing = run_on(id, move || drop(armed.sample(image, true))); //~ E0277 cannot be sent between threads safely
+    let _nothing = run_on(id, move || drop(armed.sample(true))); //~ E0277 cannot be sent between threads safely
 }
 
 /// As above.
