@@ -55,16 +55,16 @@ endef
 
 ifeq ($(DRIVER),c)
 test demo shell: module =
-test: debug_module =
+test: checked_module =
 else
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
-test: debug_module = ARM_SPE_DEBUG=1 $(WITH) kernel $(BUILD_MODULE) -s modules
+test: checked_module = ARM_SPE_DEBUG=1 $(WITH) kernel $(BUILD_MODULE) -s modules
 endif
 
 test:
 	$(check_driver)
 	$(module)
-	$(debug_module)
+	$(checked_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
 	$(WITH) kernel,qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run

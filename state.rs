@@ -179,8 +179,9 @@ pub(crate) struct Off<T: SpePmu> {
 pub(crate) struct Armed<'a, T: SpePmu> {
     /// The event that the unit is to sample for.
     event: Held<T>,
-    /// Where records will go.
+    /// What it asks for.
     image: &'a Image,
+    /// Where records will go.
     output: Output<T>,
 }
 

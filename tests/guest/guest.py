@@ -71,8 +71,8 @@ def guest_files(scratch, kernel=STOCK, rust=True):
     files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
     if rust and kernel.rust_module:
         files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = kernel.rust_module
-    if rust and kernel.debug_module and kernel.debug_module.exists():
-        files["usr/lib/drivers/debug/arm_spe_pmu.ko"] = kernel.debug_module
+    if rust and kernel.checked_module and kernel.checked_module.exists():
+        files["usr/lib/drivers/checked/arm_spe_pmu.ko"] = kernel.checked_module
     for program in sorted(PROGRAMS.iterdir()):
         if os.access(program, os.X_OK):
             files[f"usr/bin/{program.name}"] = program
@@ -216,7 +216,7 @@ class Guest:
         return target
 
     def load(self, driver):
-        """Load a driver, "rust", "debug" (the same with its checks) or "c"; the kernel log shows that it is the one."""
+        """Load a driver, "rust", "checked" (the same, which checks itself: DEBUG=1) or "c"; the kernel log shows that it is the one."""
         self.sh(f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko")
         log = self.sh("dmesg")
         is_rust = bool(re.search(r"arm_spe_pmu:.*Rust", log))

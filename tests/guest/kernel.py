@@ -20,7 +20,7 @@ class Kernel:
     #: This project's driver, if there is one for this kernel.
     rust_module: Path | None = None
     #: The same with its checks (`make DEBUG=1`), if there is one.
-    debug_module: Path | None = None
+    checked_module: Path | None = None
     #: How long it may take to boot, in seconds.
     boot_timeout: int = 120
 
@@ -38,5 +38,5 @@ STOCK = Kernel(
     image=Path(os.environ["ARM_SPE_STOCK"], "vmlinuz"),
     modules=Path(os.environ["ARM_SPE_STOCK"]),
     rust_module=TOP / "build" / os.environ["ARM_SPE_RELEASE"] / "arm_spe_pmu.ko",
-    debug_module=TOP / "build" / (os.environ["ARM_SPE_RELEASE"] + "-debug") / "arm_spe_pmu.ko",
+    checked_module=TOP / "build" / (os.environ["ARM_SPE_RELEASE"] + "-checked") / "arm_spe_pmu.ko",
 )

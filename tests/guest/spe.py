@@ -106,3 +106,12 @@ def check_decodes(trace, at_least):
         raise AssertionError(f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}")
     if len(trace.records) < at_least:
         raise AssertionError(f"{len(trace.records)} records, wanted at least {at_least}")
+
+
+def counters(guest):
+    """What the driver has counted (debugfs), summed over the CPUs."""
+    total = {}
+    for line in guest.sh("cat /sys/kernel/debug/arm_spe_0/cpu*").splitlines():
+        name, value = line.split()
+        total[name] = total.get(name, 0) + int(value)
+    return total

@@ -8,19 +8,12 @@ do to an event.
 
 import pytest
 
+from spe import counters
+
 TRANSITIONS = 1_000_000
 STEPS = 40_000
 #: What the walks have to have met.
 MET = ["sessions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_room"]
-
-
-def counters(guest):
-    """The counters of the driver, summed over the CPUs."""
-    total = {}
-    for line in guest.sh("cat /sys/kernel/debug/arm_spe_0/cpu*").splitlines():
-        name, value = line.split()
-        total[name] = total.get(name, 0) + int(value)
-    return total
 
 
 @pytest.mark.timeout(900)
@@ -28,7 +21,7 @@ def test_a_million_transitions(boot, driver, capsys):
     if driver == "c":
         pytest.skip("the C driver does not check itself")
     guest = boot()
-    guest.load("debug")
+    guest.load("checked")
     seed = 0
     while (seen := counters(guest)).get("transitions", 0) < TRANSITIONS:
         seed += 2
