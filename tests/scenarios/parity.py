@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What an event asks for has the same effect with both drivers: the same error, or the same registers.
+
+A long table of events, made from the format/ directory, is opened with one driver and then with the
+other, on hardware with all features and with features taken away. For each the error has to be the
+same, and the values that the registers of the unit have at the moment when sampling begins. Where
+this project's driver means to do otherwise, DEVIATIONS says so and why.
+"""
+
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from spe import PMU
+
+#: The first one has everything; of the others each lacks something beside what it has.
+HARDWARE = {
+    "everything": "spe-version=1.5",
+    "v1p0": "spe-version=1.0,spe-max-record-size=2048,spe-align=2048",
+    "v1p2": "spe-version=1.2,spe-count-size=16,spe-ernd=off,spe-align=1,spe-max-record-size=16",
+    "v1p5_few": "spe-version=1.5,spe-filter-event=off,spe-filter-data-source=off,spe-filter-ext-type=off",
+    "v1p4_others": "spe-version=1.4,spe-filter-type=off,spe-filter-latency=off,spe-filter-inv-event=off",
+}
+
+WORDS = ("config", "config1", "config2", "config3", "config4")
+ALL = (1 << 64) - 1
+
+LISTING = rf"""
+cd -P {PMU}/ && find . -printf '%p %M %l\n' | sort
+find . -type f -perm -u+r | sort | while read -r file; do
+    echo "== $file"; cat "$file" 2>&1
+done
+"""
+
+
+def published(guest):
+    """The fields of format/: name, word, lowest bit, width."""
+    fields = []
+    for line in guest.sh(f"cd {PMU}/format && grep . *").splitlines():
+        name, word, low, high = re.fullmatch(r"(\w+):(\w+):(\d+)(?:-(\d+))?", line).groups()
+        fields.append((name, word, int(low), int(high or low) - int(low) + 1))
+    return fields
+
+
+def of_the_format(fields):
+    """Events that use the fields: dictionaries of what progs/attrs.c reads."""
+    # Each field by itself: with little, with all, with one more, and with every other bit of it.
+    for _, word, low, width in fields:
+        most = (1 << width) - 1
+        for value in sorted({0, 1, most, most + 1, ALL // 3 & most, ALL // 3 * 2 & most}):
+            yield {word: value << low & ALL}
+    # Each bit, whether or not it is of a field.
+    for word in WORDS:
+        yield {word: ALL}
+        for bit in range(64):
+            yield {word: 1 << bit}
+    # Fields together.
+    chance = random.Random(1)
+    for _ in range(200):
+        event = Counter()
+        for _, word, low, width in chance.sample(fields, 4):
+            event[word] |= chance.choice([1, chance.getrandbits(width), (1 << width) - 1]) << low
+        yield dict(event, exclude=chance.choice([0, 1, 2]), period=chance.randrange(1 << 20))
+
+
+def of_the_period(fields):
+    """Events with periods in and out of range, with and without jitter."""
+    jitter = next(1 << low for name, _, low, _ in fields if name == "jitter")
+    for period in (0, 1, 255, 256, 257, 511, 512, 1024, 1025, 65535, 65536, (1 << 24) - 1, 1 << 24,
+                   (1 << 32) - 257, (1 << 32) - 256, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 3 << 55,
+                   (1 << 63) - 1, 1 << 63, ALL):
+        yield {"period": period}
+        yield {"period": period, "config": jitter}
+        # Changed while the event runs.
+        yield {"period2": period, "config": jitter}
+    for period in (1, 1000, 1 << 40):
+        yield {"freq": 1, "period": period}
+
+
+def of_the_buffer():
+    """Events with buffers of all kinds."""
+    for pages in (0, 1, 2, 3, 4, 16, 64):
+        for watermark in (0, 1, 4095, 4096, 4097, 8192, 40000, 1 << 31):
+            yield {"pages": pages, "watermark": watermark}
+        yield {"pages": pages, "overwrite": 1}
+
+
+def of_everything_else():
+    """Events in other circumstances, to which the hardware makes no difference."""
+    for exclude in range(1 << 6):
+        yield {"exclude": exclude}
+    for more in ({"inherit": 1}, {"pinned": 1}, {"precise": 1}, {"precise": 3}, {"filter": 1},
+                 {"second": 1}, {"second": 1, "pid": 0, "cpu": -1}, *({"action": n} for n in range(1, 9))):
+        yield more
+    for cpu in (-2, -1, 0, 1, 2, 1 << 20):
+        for pid in (-1, 0, 99999):
+            yield {"cpu": cpu, "pid": pid}
+    # Time, physical addresses and physical time, for users who may and who may not.
+    for paranoid in range(-1, 4):
+        for perfmon in (0, 1):
+            for exclude in (0, 2):
+                for config in range(8):
+                    for where in ({}, {"pid": 0, "cpu": -1}):
+                        yield {"user": 1, "paranoid": paranoid, "perfmon": perfmon, "exclude": exclude,
+                               "config": config, **where}
+
+
+def open_all(guest, events):
+    """Open the events; for each, what the program says and the registers at each begin of sampling."""
+    lines = "".join(f"{number} {' '.join(f'{name}={value}' for name, value in event.items())}\n"
+                    for number, event in enumerate(events))
+    guest.sh(f"cat >/tmp/events <<'END'\n{lines}END\n")
+    with guest.registers() as accesses:
+        said = guest.sh("attrs </tmp/events", timeout=200)
+    begun = begins(accesses)
+    results = []
+    for number, line in enumerate(said.splitlines()):
+        first, *words = line.split()
+        assert int(first) == number
+        results.append((words, begun[number]))
+    assert len(results) == len(events)
+    return results
+
+
+def begins(accesses):
+    """The registers whenever sampling began, by the number of the event: see progs/attrs.c for the mark."""
+    begun = {}
+    cpus = {}
+    for cpu, register, value in accesses:
+        registers = cpus.setdefault(cpu, {})
+        registers[register] = value
+        # Every begin writes PMSFCR_EL1, and PMSCR_EL1 last.
+        if register == "PMSCR_EL1" and registers.pop("began", False):
+            if registers["PMSIRR_EL1"] >> 24 == 0xab:
+                number = registers["PMSIRR_EL1"] >> 8 & 0xffff
+                begun[number] = []
+            else:
+                begun[number].append(snapshot(registers))
+        elif register == "PMSFCR_EL1":
+            registers["began"] = True
+    return begun
+
+
+def snapshot(registers):
+    """What counts of the registers: of the addresses, only how much room there is."""
+    kept = dict(registers)
+    limit, pointer = kept.pop("PMBLIMITR_EL1"), kept.pop("PMBPTR_EL1", 0)
+    kept.pop("PMBSR_EL1", None)
+    kept["PMBLIMITR_EL1 flags"] = limit & 0xfff
+    kept["room"] = (limit & ~0xfff) - pointer if limit >> 12 else None
+    return kept
+
+
+def counter_holds(event, words, begun):
+    """A period that the counter cannot hold must not reach ECOUNT, which is above it in PMSICR_EL1."""
+    if not 1 << 32 <= event["period"] < 1 << 63 or "freq" in event:
+        return words, begun
+    return words, [{**begun[0], "PMSICR_EL1": 0xffffff00}, *begun[1:]]
+
+
+def can_pause(event, words, begun):
+    """An event may start paused. One that also pauses or resumes others is refused by perf, later."""
+    if not event.get("action", 0) & 1:
+        return words, begun
+    if event["action"] != 1:
+        return ["EINVAL", *words[1:]], begun
+    return ["0", "0", "-", "ran"], [{"PMSCR_EL1": 0}]
+
+
+#: Where this project's driver means to do otherwise: what it does, from what the C driver does.
+DEVIATIONS = [counter_holds, can_pause]
+
+
+def alike(event, begun):
+    """The registers that have to be the same, at each begin."""
+    if event.get("action") == 1:
+        return [{"PMSCR_EL1": registers["PMSCR_EL1"]} for registers in begun]
+    # Later begins: what the first one has sampled depends on the time.
+    later = [{**registers, "room": None} for registers in begun[1:]]
+    if event["cpu"] == -1:
+        # A task may lose its CPU. When it is back the interval goes on. That is all that may change.
+        first = {**begun[0], "room": None, "PMSICR_EL1": None} if begun else None
+        later = [registers for registers in later if {**registers, "PMSICR_EL1": None} != first]
+    return begun[:1] + later
+
+
+def compare(events, theirs, ours):
+    """Complaints about events with which ours does not do what theirs does."""
+    for event, their_result, (words, begun) in zip(events, theirs, ours):
+        wanted = their_result
+        for deviation in DEVIATIONS:
+            wanted = deviation(event, *wanted)
+        wanted_words, wanted_begun = wanted
+        for what, want, found in (("result", wanted_words, words),
+                                  ("registers", alike(event, wanted_begun), alike(event, begun))):
+            if want != found:
+                yield f"{event}: {what}: wanted {want}, found {found}"
+
+
+def check_results(events, results):
+    """Whatever ran is seen in the registers, and nothing else is."""
+    for event, (words, begun) in zip(events, results):
+        assert bool(begun) == (words[-1] == "ran"), f"{event}: {words} but {begun}"
+    ran = [begun[0] for words, begun in results if begun]
+    assert len(ran) > 200 and len(results) - len(ran) > 100
+
+
+def check_table(results):
+    """On hardware that has everything, the table has every result and every register with several values."""
+    assert {"0", "EOPNOTSUPP", "EINVAL", "EACCES", "EBUSY"} <= {words[0] for words, _ in results} | {
+        words[2] for words, _ in results}
+    ran = [begun[0] for _, begun in results if begun]
+    for register in ran[0]:
+        assert len({registers[register] for registers in ran}) > 1, f"{register} never changes"
+
+
+@pytest.mark.parametrize("hardware", HARDWARE)
+def test_like_the_c_driver(boot, driver, hardware):
+    if driver == "c":
+        pytest.skip("the C driver against itself")
+    guest = boot(spe=f"spe=on,{HARDWARE[hardware]}")
+    listings, said, results = {}, {}, {}
+    for which in ("c", "rust"):
+        guest.sh("dmesg -C")
+        guest.load(which)
+        listings[which] = guest.sh(LISTING).splitlines()
+        fields = published(guest)
+        events = [*of_the_format(fields), *of_the_period(fields), *of_the_buffer()]
+        if hardware == "everything":
+            events += of_everything_else()
+        events = [{"period": 4096, "pages": 2, "cpu": 0, **event} for event in events]
+        results[which] = open_all(guest, events)
+        check_results(events, results[which])
+        guest.sh("rmmod arm_spe_pmu")
+        said[which] = [line.partition("spe-pmu: ")[2]
+                       for line in guest.sh("dmesg").splitlines() if "spe-pmu: " in line]
+    assert listings["rust"] == listings["c"] and len(listings["c"]) > 40
+    assert said["rust"] == said["c"] and len(said["c"]) == 1
+    if hardware == "everything":
+        check_table(results["c"])
+    complaints = list(compare(events, results["c"], results["rust"]))
+    assert not complaints, f"{len(complaints)} of {len(events)}:\n" + "\n".join(complaints[:40])
