@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).resolve().parents[2]
-#: Made elsewhere, or built.
+#: Made elsewhere, or built; .git is a file in a worktree.
 NOT_OURS = {".git", "build", "out", "target", "__pycache__"}
 
 
