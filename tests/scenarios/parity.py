@@ -13,7 +13,8 @@ from collections import Counter
 
 import pytest
 
-from spe import PMU
+from device_tree import edited, one_unit_per_cpu
+from spe import PMU, check_decodes, record
 
 #: The first one has everything; of the others each lacks something beside what it has.
 HARDWARE = {
@@ -27,10 +28,13 @@ HARDWARE = {
 WORDS = ("config", "config1", "config2", "config3", "config4")
 ALL = (1 << 64) - 1
 
-LISTING = rf"""
-cd -P {PMU}/ && find . -printf '%p %M %l\n' | sort
-find . -type f -perm -u+r | sort | while read -r file; do
-    echo "== $file"; cat "$file" 2>&1
+LISTING = f"""
+cd $(dirname {PMU}) && for pmu in arm_spe_*; do
+    cd -P $pmu && find . -printf "$pmu %p %M %l\\n" | sort
+    find . -type f -perm -u+r | sort | while read -r file; do
+        echo "== $file"; cat "$file" 2>&1
+    done
+    cd - >/dev/null
 done
 """
 
@@ -73,8 +77,8 @@ def of_the_period(fields):
                    (1 << 63) - 1, 1 << 63, ALL):
         yield {"period": period}
         yield {"period": period, "config": jitter}
-        # Changed while the event runs.
-        yield {"period2": period, "config": jitter}
+        # Changed while the event runs: in user space alone, so that the buffer does not fill before.
+        yield {"period2": period, "config": jitter, "exclude": 2}
     for period in (1, 1000, 1 << 40):
         yield {"freq": 1, "period": period}
 
@@ -203,8 +207,8 @@ def check_results(events, results):
     """Whatever ran is seen in the registers, and nothing else is."""
     for event, (words, begun) in zip(events, results):
         assert bool(begun) == (words[-1] == "ran"), f"{event}: {words} but {begun}"
-    ran = [begun[0] for words, begun in results if begun]
-    assert len(ran) > 200 and len(results) - len(ran) > 100
+    ran = [words for words, begun in results if begun]
+    assert 0 < len(ran) < len(results)
 
 
 def check_table(results):
@@ -216,29 +220,65 @@ def check_table(results):
         assert len({registers[register] for registers in ran}) > 1, f"{register} never changes"
 
 
-@pytest.mark.parametrize("hardware", HARDWARE)
-def test_like_the_c_driver(boot, driver, hardware):
-    if driver == "c":
-        pytest.skip("the C driver against itself")
-    guest = boot(spe=f"spe=on,{HARDWARE[hardware]}")
+def with_both(guest, events_of):
+    """Load one driver and then the other: the same sysfs tree, the same messages; then all events.
+
+    events_of: the events, given the fields of format/. Returns them, and the results of the C driver.
+    """
     listings, said, results = {}, {}, {}
     for which in ("c", "rust"):
         guest.sh("dmesg -C")
         guest.load(which)
         listings[which] = guest.sh(LISTING).splitlines()
-        fields = published(guest)
-        events = [*of_the_format(fields), *of_the_period(fields), *of_the_buffer()]
-        if hardware == "everything":
-            events += of_everything_else()
-        events = [{"period": 4096, "pages": 2, "cpu": 0, **event} for event in events]
+        events = [{"period": 4096, "pages": 2, "cpu": 0, **event} for event in events_of(published(guest))]
         results[which] = open_all(guest, events)
         check_results(events, results[which])
         guest.sh("rmmod arm_spe_pmu")
-        said[which] = [line.partition("spe-pmu: ")[2]
-                       for line in guest.sh("dmesg").splitlines() if "spe-pmu: " in line]
+        said[which] = re.findall(r"spe-pmu\S*: .*", guest.sh("dmesg"))
     assert listings["rust"] == listings["c"] and len(listings["c"]) > 40
-    assert said["rust"] == said["c"] and len(said["c"]) == 1
-    if hardware == "everything":
-        check_table(results["c"])
+    assert said["rust"] == said["c"] and said["c"]
     complaints = list(compare(events, results["c"], results["rust"]))
     assert not complaints, f"{len(complaints)} of {len(events)}:\n" + "\n".join(complaints[:40])
+    return events, results["c"]
+
+
+@pytest.fixture(autouse=True)
+def two_drivers(driver):
+    """With DRIVER=c there is one driver to compare."""
+    if driver == "c":
+        pytest.skip("the C driver against itself")
+
+
+@pytest.mark.parametrize("hardware", HARDWARE)
+def test_like_the_c_driver(boot, hardware):
+    def events_of(fields):
+        yield from of_the_format(fields)
+        yield from of_the_period(fields)
+        yield from of_the_buffer()
+        if hardware == "everything":
+            yield from of_everything_else()
+
+    _, results = with_both(boot(spe=f"spe=on,{HARDWARE[hardware]}"), events_of)
+    if hardware == "everything":
+        check_table(results)
+
+
+def test_units_of_single_cpus(boot, artefacts):
+    """Two devices, each of one CPU: an event of one is refused on the other's CPU, or does not run there."""
+    def events_of(_):
+        for on in (0, 1):
+            for cpu in (-1, 0, 1):
+                for pid in (-1, 0):
+                    yield {"cpu": cpu, "pid": pid, "on": on}
+
+    guest = boot(arguments=edited(artefacts, one_unit_per_cpu))
+    events, results = with_both(guest, events_of)
+    ends = {(event["cpu"], event["pid"], event["on"]): (words[0], words[-1])
+            for event, (words, _) in zip(events, results)}
+    assert ends[1, -1, 1] == ("ENOENT", "-")
+    assert ends[-1, 0, 0] == ("0", "ran")
+    assert ends[-1, 0, 1] == ("0", "idle")
+    guest.load("rust")
+    for cpu in (0, 1):
+        trace = record(guest, f"arm_spe_{cpu}/period=1024/u", f"taskset -c {cpu} workload 5", f"-C {cpu}")
+        check_decodes(trace, 100)

@@ -3,7 +3,7 @@
  * Opens SPE events as lines on the standard input ask for, and samples a little with those that open.
  *
  * A line is a number and fields, "NAME=VALUE", see the table below; what is not given is 0, but cpu is
- * 0 and pid -1: the event of a CPU, on which this program runs. For each line, in order:
+ * 0 and pid -1: the event of CPU 0, on which this program runs. For each line, in order:
  *
  * - Before it, an event whose period is MARK plus 256 times the number starts and stops: who looks at
  *   the registers finds by it what belongs to which line.
@@ -48,6 +48,7 @@ struct line {
 	uint64_t exclude;	/* bits: user, kernel, hv, idle, host, guest */
 	uint64_t inherit, pinned, precise, watermark, action;
 	int64_t cpu, pid;
+	uint64_t on;		/* the CPU that the program runs on meanwhile */
 	uint64_t pages;		/* of the AUX area */
 	uint64_t overwrite;	/* the AUX area is not drained */
 	uint64_t period2;	/* set while the event runs, unless 0 */
@@ -65,7 +66,7 @@ static const struct {
 #define FIELD(name) { #name, offsetof(struct line, name) }
 	FIELD(config), FIELD(config1), FIELD(config2), FIELD(config3), FIELD(config4),
 	FIELD(period), FIELD(freq), FIELD(exclude), FIELD(inherit), FIELD(pinned), FIELD(precise),
-	FIELD(watermark), FIELD(action), FIELD(cpu), FIELD(pid), FIELD(pages), FIELD(overwrite),
+	FIELD(watermark), FIELD(action), FIELD(cpu), FIELD(pid), FIELD(on), FIELD(pages), FIELD(overwrite),
 	FIELD(period2), FIELD(filter), FIELD(second), FIELD(user), FIELD(perfmon), FIELD(paranoid),
 };
 
@@ -89,6 +90,16 @@ static void fail(const char *what)
 static const char *error(long result)
 {
 	return result < 0 ? strerrorname_np(errno) : "0";
+}
+
+static void run_on(unsigned int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
 }
 
 static int open_event(const struct line *line)
@@ -288,23 +299,20 @@ int main(void)
 {
 	FILE *file = fopen(PMU "type", "r");
 	char text[1000];
-	cpu_set_t cpus;
 
 	page_size = sysconf(_SC_PAGESIZE);
 	if (!file || fscanf(file, "%u", &pmu_type) != 1)
 		fail(PMU "type");
 	fclose(file);
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fail("sched_setaffinity");
 
 	while (fgets(text, sizeof(text), stdin)) {
 		unsigned long number;
 		struct line line = parse(text, &number);
 
+		run_on(0);
 		mark(number);
 		printf("%lu", number);
+		run_on(line.on);
 		if (line.user)
 			attempt_as_user(&line);
 		else

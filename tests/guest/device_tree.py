@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Other device trees than the machine's own, made from it by editing its source."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from guest import QEMU, Guest, qemu_arguments
+from kernel import STOCK
+
+DTC = Path(os.environ["ARM_SPE_KERNEL"], "scripts", "dtc", "dtc")
+
+#: The interrupt of the unit: PPI 5, level.
+PPI = "<0x01 0x05 0x04>"
+
+
+def edited(directory, edit, smp=2, memory="2G"):
+    """The QEMU arguments for the machine with a device tree whose source went through edit()."""
+    blob = Path(directory, "machine.dtb")
+    machine = qemu_arguments(STOCK, "none", f"{Guest.CPU},{Guest.SPE}", smp, memory, "")
+    machine[machine.index("-M") + 1] += f",dumpdtb={blob}"
+    subprocess.run([QEMU / "qemu-system-aarch64", *machine[:machine.index("-kernel")]], check=True)
+    source = subprocess.run([DTC, "-q", "-I", "dtb", "-O", "dts", blob],
+                            check=True, stdout=subprocess.PIPE, text=True).stdout
+    changed = edit(source)
+    assert changed != source
+    subprocess.run([DTC, "-q", "-I", "dts", "-O", "dtb", "-o", blob], check=True, input=changed, text=True)
+    return "-dtb", str(blob)
+
+
+def replace(old, new):
+    """An edit of one place."""
+    def edit(source):
+        assert source.count(old) == 1, f"{source.count(old)} times {old}"
+        return source.replace(old, new)
+    return edit
+
+
+def _with_fourth_cell(cells, size, match):
+    """The property with a zero after each group of so many cells."""
+    values = match[cells].split()
+    assert len(values) % size == 0
+    groups = (values[at:at + size] for at in range(0, len(values), size))
+    return f"{match[1]}<{' '.join(' '.join([*group, '0']) for group in groups)}>"
+
+
+def one_unit_per_cpu(source):
+    """Two devices, each of one CPU: the interrupt is partitioned, as where CPUs are not alike."""
+    source = re.sub(r"(\binterrupts = )<([^>]*)>", lambda match: _with_fourth_cell(2, 3, match), source)
+    source = re.sub(r"(\binterrupt-map = )<([^>]*)>", lambda match: _with_fourth_cell(2, 10, match), source)
+    source = replace("#interrupt-cells = <0x03>;", """#interrupt-cells = <0x04>;
+        ppi-partitions {
+            part0: interrupt-partition-0 { affinity = <&{/cpus/cpu@0}>; };
+            part1: interrupt-partition-1 { affinity = <&{/cpus/cpu@1}>; };
+        };""")(source)
+    (unit,) = re.findall(r"\bspe-pmu \{.*?\};", source, re.DOTALL)
+    both = "\n".join(re.sub(r"<.*>", f"<1 5 4 &part{cpu}>", unit).replace("spe-pmu {", f"spe-pmu-{cpu} {{")
+                     for cpu in (0, 1))
+    return source.replace(unit, both)
