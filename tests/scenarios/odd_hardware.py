@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""ID registers with values that no driver expects: refused or worked around, in the C driver's words."""
+"""Hardware, firmware and kernels that no driver expects: refused or worked around, in the C driver's words."""
 
 import re
 
 import pytest
+
+from device_tree import PPI, edited, replace
 
 #: PMSIDR_EL1 of a unit like the default one, whose fields are replaced one by one.
 PMSIDR = 0x000264FF
@@ -15,13 +17,18 @@ def with_field(low, width, value):
     return f"x-spe-pmsidr={PMSIDR & ~mask | value << low:#x}"
 
 
-HARDWARE = {
+ID_REGISTERS = {
     "owned_by_firmware": "x-spe-pmbidr=0x10",
     "reserved_alignment": "x-spe-pmbidr=0x0c",
     "reserved_record_size": with_field(12, 4, 12),
     "tiny_records": with_field(12, 4, 3),
     "reserved_interval": with_field(8, 4, 15),
     "reserved_counter_size": with_field(16, 4, 15),
+}
+
+DEVICE_TREES = {
+    "not_a_ppi": replace(f"interrupts = {PPI}", "interrupts = <0x00 0x40 0x04>"),
+    "no_interrupt": replace(f"interrupts = {PPI};", ""),
 }
 
 
@@ -36,11 +43,31 @@ def story(guest, driver):
     return [re.sub(r"on CPU \d+", "on CPU N", line) for line in lines], "arm_spe_0" in pmus
 
 
-@pytest.mark.parametrize("hardware", HARDWARE)
-def test_like_the_c_driver(boot, driver, hardware):
+def check_same_story(guest, driver):
+    """The driver does and says what the C driver does and says; whether there is a PMU."""
     if driver == "c":
         pytest.skip("the C driver against itself")
-    guest = boot(spe=f"spe=on,{HARDWARE[hardware]}")
     ours, theirs = story(guest, "rust"), story(guest, "c")
     assert ours == theirs
-    assert ours[0], "nothing was said"
+    return ours
+
+
+@pytest.mark.parametrize("registers", ID_REGISTERS)
+def test_id_registers(boot, driver, registers):
+    said, _ = check_same_story(boot(spe=f"spe=on,{ID_REGISTERS[registers]}"), driver)
+    assert said, "nothing was said"
+
+
+@pytest.mark.parametrize("tree", DEVICE_TREES)
+def test_device_tree(boot, driver, artefacts, tree):
+    guest = boot(arguments=edited(artefacts, DEVICE_TREES[tree]))
+    said, has_pmu = check_same_story(guest, driver)
+    assert not has_pmu
+    if tree == "not_a_ppi":
+        assert "expected PPI" in said[0]
+
+
+def test_kernel_unmapped_at_el0(boot, driver):
+    """With page table isolation the buffer would not be mapped while user space is sampled."""
+    said, has_pmu = check_same_story(boot(append="kpti=on"), driver)
+    assert not has_pmu and "kpti=off" in said[0]
