@@ -28,6 +28,8 @@ class Record:
     source: int = -1
     cpu: int = -1
     tid: int = -1
+    #: The index in Trace.buffers of what it came in.
+    buffer: int = -1
 
     def add(self, packet):
         """Take in one packet as perf prints it."""
@@ -77,6 +79,7 @@ def parse(dump):
                     record.add(packet)
                 if packet == "END" or packet.startswith("TS "):
                     record.cpu, record.tid = cpu, tid
+                    record.buffer = len(trace.buffers) - 1
                     trace.records.append(record)
                     record = Record()
         elif match := AUXTRACE.search(line):

@@ -1,27 +1,53 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf record -S takes a snapshot of the trace whenever it gets SIGUSR2."""
+"""perf record -S takes a snapshot of the trace whenever it gets SIGUSR2.
+
+The workload is perf's child and sends the signals itself, between its own rounds. perf answers each by
+a new file position of its output, which the workload waits for.
+"""
 
 from spe import check_decodes, trace_of
 
 
-def test_two_snapshots(guest):
-    # The workload is perf's child and sends the signals itself, between its own rounds. perf answers
-    # each by a new file position of its output, which the workload waits for.
-    guest.sh(r"""
-snapshot() {
-    cat >/tmp/child <<'END'
+CHILD = """
 grown() { [ "$(stat -c %s /tmp/perf.data)" -gt "$1" ]; }
-for snapshot in 1 2; do
+for snapshot in $(seq SNAPSHOTS); do
     workload 10 >/dev/null
     size=$(stat -c %s /tmp/perf.data)
     kill -USR2 $PPID
     until grown $size; do workload 1 >/dev/null; done
 done
-END
-    perf record -o /tmp/perf.data -S -e arm_spe/period=4096/u -- bash /tmp/child
-}
-snapshot
-""")
-    trace = trace_of(guest)
+"""
+
+PAGE = 4096
+RECORD = 64
+
+
+def snapshots(guest, count, event, options):
+    """Record so many snapshots; the Trace."""
+    guest.sh(f"cat >/tmp/child <<'END'{CHILD.replace('SNAPSHOTS', str(count))}END\n"
+             f"perf record -o /tmp/perf.data -S -e {event} {options} -- taskset -c 1 bash /tmp/child")
+    return trace_of(guest)
+
+
+def test_two_snapshots(guest):
+    trace = snapshots(guest, 2, "arm_spe/period=4096/u", "")
     assert len([size for size, _, _ in trace.buffers if size]) >= 2
     check_decodes(trace, 100)
+
+
+def test_wrapped(guest):
+    """The buffer goes round many times before each snapshot, which holds the end of it, in order."""
+    pages = 8
+    trace = snapshots(guest, 4, "arm_spe/period=256,ts_enable=1/u", f"-C 1 -m ,{pages}")
+    taken = {}
+    for sample in trace.records:
+        taken.setdefault(sample.buffer, []).append(sample.timestamp)
+    assert not trace.undecodable
+    # The last one is taken when perf ends, of what came since.
+    assert len(taken) >= 4
+    written = sum(size for _, size, _ in trace.aux)
+    assert written > 20 * pages * PAGE, "the buffer has hardly gone round"
+    for stamps in list(taken.values())[:4]:
+        assert len(stamps) >= pages * PAGE // RECORD // 2, f"{len(stamps)} records"
+    stamps = [stamp for buffer in sorted(taken) for stamp in taken[buffer]]
+    assert stamps == sorted(stamps)
