@@ -38,3 +38,18 @@ def test_kernel_only(guest):
     trace = record(guest, "arm_spe/period=1024/k", "dd if=/dev/zero of=/dev/null count=2000")
     check_decodes(trace, 10)
     assert {sample.el for sample in trace.records} == {1}
+
+
+CHILDREN = "for n in 1 2 3 4 5 6; do workload 2 >/dev/null & echo $! >>/tmp/pids; wait; done"
+
+
+def test_inherited(guest):
+    """With inheritance each child is sampled, without it none; by CONTEXTIDR_EL1, the process id."""
+    for inherit, option in (True, ""), (False, "--no-inherit"):
+        guest.sh("rm -f /tmp/pids")
+        trace = record(guest, "arm_spe/period=1024/u", f"bash -c '{CHILDREN}'", option)
+        children = {int(pid) for pid in guest.sh("cat /tmp/pids").split()}
+        sampled = {sample.context for sample in trace.records}
+        check_decodes(trace, 10)
+        assert len(children) == 6
+        assert children & sampled == (children if inherit else set()), (children, sampled)
