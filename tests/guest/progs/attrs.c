@@ -8,8 +8,8 @@
  * - Before it, an event whose period is MARK plus 256 times the number starts and stops: who looks at
  *   the registers finds by it what belongs to which line.
  * - The event is opened, as the user that is asked for; gets a buffer; is enabled and disabled.
- * - One line is printed: the number, the errors of perf_event_open(2), of mmap(2) of the AUX area and
- *   of ioctl(2), by name, 0 or -, and whether the event ran.
+ * - One line is printed: the number; the errors, by name, 0 or -, of perf_event_open(2), of mmap(2) of
+ *   the AUX area, and of what else was asked for (period2, filter, second); whether the event ran.
  */
 #define _GNU_SOURCE
 #include <errno.h>
