@@ -147,15 +147,12 @@ pub(crate) struct Span {
 ///
 /// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
 /// it, and nothing that was derived from the buffer is left to be named.
+///
+/// # Invariants
+///
+/// The noted span of the session ([`AuxSession::span`]) is within the buffer.
 #[must_use]
-pub(crate) struct Session<T: Pmu<Aux = Buffer>> {
-    /// The session, as perf sees it.
-    aux: AuxSession<T>,
-    /// The offset of the first byte that the unit writes.
-    start: u64,
-    /// The offset after the last byte that the unit may write.
-    limit: u64,
-}
+pub(crate) struct Session<T: Pmu<Aux = Buffer>>(AuxSession<T>);
 
 /// Why no session was begun. In each case the session, if there was one, is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,11 +183,9 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
                 aux.aux().clear(from, pad);
             }
             aux.set_head(head);
-            return Ok(Self {
-                aux,
-                start: head,
-                limit,
-            });
+            aux.set_span(head, limit);
+            // INVARIANT: So says the geometry.
+            return Ok(Self(aux));
         }
 
         loop {
@@ -201,7 +196,11 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
             };
             let start = aux.aux().geometry.offset(window.head);
             match aux.aux().geometry.next(window) {
-                Next::Write { limit } => return Ok(Self { aux, start, limit }),
+                Next::Write { limit } => {
+                    aux.set_span(start, limit);
+                    // INVARIANT: So says the geometry.
+                    return Ok(Self(aux));
+                }
                 Next::Pad(pad) => Self::pad(&mut aux, start, pad),
                 Next::NoRoom { pad } => {
                     Self::pad(&mut aux, start, pad);
@@ -227,17 +226,18 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
     /// Where the unit may write.
     #[inline]
     pub(crate) fn span(&self) -> Span {
-        let buffer = self.aux.aux();
+        let buffer = self.0.aux();
+        let (start, limit) = self.0.span();
         Span {
-            start: buffer.address(self.start),
-            limit: buffer.address(self.limit),
+            start: buffer.address(start),
+            limit: buffer.address(limit),
         }
     }
 
     /// Marks the data.
     #[inline]
     pub(crate) fn flag(&mut self, flags: AuxFlags) {
-        self.aux.flag(flags);
+        self.0.flag(flags);
     }
 
     /// Ends the session after the unit has written up to the address `pointer`. Returns how many
@@ -251,11 +251,11 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
         let sane = (start..=limit).contains(&pointer);
         let written = if sane { pointer.wrapping_sub(start) } else { 0 };
         if !sane {
-            self.aux.flag(AuxFlags::TRUNCATED);
+            self.0.flag(AuxFlags::TRUNCATED);
         }
-        if self.aux.aux().circular {
-            self.aux.set_head(self.start.wrapping_add(written));
+        if self.0.aux().circular {
+            self.0.set_head(self.0.span().0.wrapping_add(written));
         }
-        (self.aux.end(written), sane.then_some(written))
+        (self.0.end(written), sane.then_some(written))
     }
 }

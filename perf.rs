@@ -11,7 +11,10 @@
 
 use crate::bindings;
 use core::{
-    cell::UnsafeCell,
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
     marker::PhantomData,
     ptr::NonNull, //
 };
@@ -406,9 +409,16 @@ impl Output for Perf {
     }
 }
 
-/// Room for a handle; all of it may be zero. perf keeps no pointer to it, but the driver uses it in
-/// place.
-pub(crate) struct AuxPlace(UnsafeCell<bindings::perf_output_handle>);
+/// Room for a handle, and for what belongs to its session; all of it may be zero. perf keeps no
+/// pointer to it, but the driver uses it in place: what is passed around is a pointer to it.
+pub(crate) struct AuxPlace {
+    /// What perf fills in.
+    handle: UnsafeCell<bindings::perf_output_handle>,
+    /// What the driver keeps with the buffer.
+    aux: Cell<*mut c_void>,
+    /// See [`AuxSession::span`].
+    span: Cell<(u64, u64)>,
+}
 
 /// A handle that is in no session.
 ///
@@ -416,7 +426,7 @@ pub(crate) struct AuxPlace(UnsafeCell<bindings::perf_output_handle>);
 ///
 /// The pointer is to an [`AuxPlace`] that nobody else uses.
 #[must_use]
-pub(crate) struct AuxHandle<T: Pmu>(NonNull<bindings::perf_output_handle>, PhantomData<T>);
+pub(crate) struct AuxHandle<T: Pmu>(NonNull<AuxPlace>, PhantomData<T>);
 
 /// Why perf did not hand out a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -434,13 +444,20 @@ impl<T: Pmu> AuxHandle<T> {
     /// handle or session of the same place.
     pub(crate) unsafe fn new(place: &AuxPlace) -> Self {
         // INVARIANT: By the requirements of this function.
-        Self(NonNull::from(&place.0).cast(), PhantomData)
+        Self(NonNull::from(place), PhantomData)
+    }
+
+    /// The place of the handle.
+    #[inline]
+    fn place(&self) -> &AuxPlace {
+        // SAFETY: By the invariants the pointer is valid.
+        unsafe { self.0.as_ref() }
     }
 
     /// Asks perf for room to write to.
     #[inline]
     pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<T>, (Self, NoBuffer)> {
-        let handle = self.0.as_ptr();
+        let handle = self.place().handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
         let (aux, found) = unsafe {
@@ -448,12 +465,17 @@ impl<T: Pmu> AuxHandle<T> {
             let aux = T::Output::begin(handle, event.as_raw());
             (aux, !(*handle).rb.is_null())
         };
-        match NonNull::new(aux.cast()) {
-            // INVARIANT: perf returned what `setup_aux` made.
-            Some(aux) => Ok(AuxSession { handle: self, aux }),
-            None if found => Err((self, NoBuffer::Full)),
-            None => Err((self, NoBuffer::NotMapped)),
+        if aux.is_null() {
+            let why = if found {
+                NoBuffer::Full
+            } else {
+                NoBuffer::NotMapped
+            };
+            return Err((self, why));
         }
+        self.place().aux.set(aux);
+        // INVARIANT: perf returned what `setup_aux` made.
+        Ok(AuxSession(self))
     }
 }
 
@@ -465,21 +487,16 @@ impl<T: Pmu> AuxHandle<T> {
 ///
 /// # Invariants
 ///
-/// The handle is in a session. The AUX buffer behind it, `aux`, was made by [`Pmu::setup_aux`] of
-/// `T`.
+/// The handle is in a session. The AUX buffer behind it was made by [`Pmu::setup_aux`] of `T`, and
+/// `aux` of the place points to it.
 #[must_use]
-pub(crate) struct AuxSession<T: Pmu> {
-    /// The handle that is in the session.
-    handle: AuxHandle<T>,
-    /// What the driver keeps with the buffer.
-    aux: NonNull<T::Aux>,
-}
+pub(crate) struct AuxSession<T: Pmu>(AuxHandle<T>);
 
 impl<T: Pmu> AuxSession<T> {
     /// What C calls the handle.
     #[inline]
     fn as_raw(&self) -> *mut bindings::perf_output_handle {
-        self.handle.0.as_ptr()
+        self.0.place().handle.get()
     }
 
     /// What perf has filled in.
@@ -487,14 +504,27 @@ impl<T: Pmu> AuxSession<T> {
     fn handle(&self) -> &bindings::perf_output_handle {
         // SAFETY: The pointer is valid and nobody else uses it; perf writes to it only in calls that
         // the session makes through `&mut self`.
-        unsafe { self.handle.0.as_ref() }
+        unsafe { &*self.as_raw() }
     }
 
     /// What the driver keeps with the buffer.
     #[inline]
     pub(crate) fn aux(&self) -> &T::Aux {
         // SAFETY: By the invariants the session holds a reference to the buffer.
-        unsafe { self.aux.as_ref() }
+        unsafe { &*self.0.place().aux.get().cast() }
+    }
+
+    /// The part of the buffer that the hardware may write to, from one offset to the other, as the
+    /// driver has noted it for this session.
+    #[inline]
+    pub(crate) fn span(&self) -> (u64, u64) {
+        self.0.place().span.get()
+    }
+
+    /// Notes the part of the buffer that the hardware may write to.
+    #[inline]
+    pub(crate) fn set_span(&mut self, start: u64, limit: u64) {
+        self.0.place().span.set((start, limit));
     }
 
     /// The index to write at, running freely. In a buffer that is overwritten: what was last set.
@@ -545,7 +575,7 @@ impl<T: Pmu> AuxSession<T> {
     pub(crate) fn end(self, bytes: u64) -> AuxHandle<T> {
         // SAFETY: By the invariants the handle is in a session. It is not any more after this.
         unsafe { T::Output::end(self.as_raw(), bytes as c_ulong) };
-        self.handle
+        self.0
     }
 }
 

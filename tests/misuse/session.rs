@@ -69,7 +69,7 @@ fn misuse(session: Session<Spe>) {
 /// As above, by ending what it wraps.
 #[cfg(misuse = "end_inside")]
 fn misuse(session: Session<Spe>) {
-    let _handle = session.aux.end(0); //~ E0616 field `aux` of struct
+    let _handle = session.0.end(0); //~ E0616 field `0` of struct
 }
 
 /// Nobody could begin another session on this CPU any more.
@@ -99,17 +99,13 @@ fn misuse(handle: AuxHandle<Spe>, event: &Event<Spe>) {
 /// A session that perf knows nothing of.
 #[cfg(misuse = "forge_session")]
 fn misuse(aux: AuxSession<Spe>) -> Session<Spe> {
-    Session {
-        aux,          //~ E0451 field `aux` of struct
-        start: 0,     //~ E0451 field `start` of struct
-        limit: !0xff, //~ E0451 field `limit` of struct
-    }
+    Session(aux) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
 /// The room of a session made larger.
 #[cfg(misuse = "move_limit")]
 fn misuse(session: &mut Session<Spe>) {
-    session.limit = u64::MAX; //~ E0616 field `limit` of struct
+    session.0.set_span(0, u64::MAX); //~ E0616 field `0` of struct
 }
 
 /// Two owners of one session.
@@ -179,11 +175,8 @@ fn misuse(session: &AuxSession<Spe>) -> *mut crate::bindings::perf_output_handle
 
 /// A session that was never begun.
 #[cfg(misuse = "forge_session_in_perf")]
-fn misuse(handle: AuxHandle<Spe>, aux: core::ptr::NonNull<Buffer>) -> AuxSession<Spe> {
-    AuxSession {
-        handle, //~ E0451 field `handle` of struct
-        aux,    //~ E0451 field `aux` of struct
-    }
+fn misuse(handle: AuxHandle<Spe>) -> AuxSession<Spe> {
+    AuxSession(handle) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
 /// Two sessions with one handle.
@@ -207,7 +200,7 @@ fn misuse(handle: &AuxHandle<Spe>) -> AuxHandle<Spe> {
 
 /// As above.
 #[cfg(misuse = "forge_handle")]
-fn misuse(place: core::ptr::NonNull<crate::bindings::perf_output_handle>) -> AuxHandle<Spe> {
+fn misuse(place: core::ptr::NonNull<AuxPlace>) -> AuxHandle<Spe> {
     AuxHandle(place, core::marker::PhantomData) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 

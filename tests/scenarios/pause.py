@@ -4,7 +4,9 @@
 The C driver refuses such events.
 """
 
-from spe import check_decodes, trace_of
+import pytest
+
+from spe import check_decodes, counters, trace_of
 
 EVENTS = ("arm_spe/aux-action=start-paused,period=1024/,"
           "syscalls:sys_enter_getdents64/aux-action=resume/,"
@@ -35,3 +37,21 @@ def test_started_paused_and_never_resumed(guest, driver):
     assert status == 0, output
     trace = trace_of(guest)
     assert not trace.records
+
+
+def test_from_an_nmi(boot, driver):
+    """The counter that pauses and resumes interrupts as an NMI, in the middle of whatever the driver does."""
+    if driver == "c":
+        pytest.skip("the C driver refuses to pause")
+    guest = boot(append="irqchip.gicv3_pseudo_nmi=1")
+    guest.load("checked")
+    assert "Pseudo-NMIs enabled" in guest.sh("dmesg | grep -i pseudo-nmi")
+    guest.sh("perf record -o /tmp/perf.data -a -m ,64"
+             " -e '{arm_spe/aux-action=start-paused,period=1024/,"
+             "cycles/aux-action=resume,period=100003/,cycles/aux-action=pause,period=70001/}'"
+             " -- bash -c 'for i in 1 2 3; do taskset -c 0 workload 30 & taskset -c 1 workload 30; wait; done'")
+    check_decodes(trace_of(guest), 100)
+    seen = counters(guest)
+    assert seen["transitions"] > 100 and seen["mismatches"] == 0, seen
+    # The counters did interrupt, and as NMIs.
+    assert int(guest.sh("grep -c arm-pmu /proc/interrupts")) == 1
