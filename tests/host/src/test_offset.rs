@@ -1,84 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The offsets against a model that knows nothing of how they are computed: it looks at every byte
-//! of a window and at every page boundary.
+//! The decisions of `offset.rs`, each against what the rules say.
 
-use crate::offset::{Circle, Geometry, Next, Window};
+use crate::offset::{Circle, Next, Window};
+use crate::rules::{any_shape, place, real_shapes, small_shapes, Place, Shape};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
-/// What a buffer and a unit look like, for tests.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    size: u64,
-    page: u64,
-    align: u64,
-    record: u64,
-}
-
-impl Shape {
-    fn geometry(self) -> Geometry {
-        Geometry::new(self.size, self.page, self.align, self.record).expect("a valid shape")
-    }
-
-    /// The room that a record takes, alignment included.
-    fn slot(self) -> u64 {
-        self.record.max(self.align)
-    }
-}
-
-fn shapes() -> impl Strategy<Value = Shape> {
-    (1_u32..8, 0_u32..3, 0_u32..=11, 4_u32..=11).prop_map(|(pages, page, align, record)| {
-        let page = 4096 << (2 * page);
-        Shape {
-            size: page << pages,
-            page,
-            align: 1 << align,
-            record: 1 << record,
-        }
-    })
-}
-
-/// Windows as perf hands them out: one byte of the buffer is always kept free, and the wakeup is
-/// wherever the reader's watermark puts it.
-fn windows() -> impl Strategy<Value = (Shape, Window)> {
-    shapes().prop_flat_map(|shape| {
-        let heads = prop_oneof![0..4 * shape.size, (u64::MAX - 2 * shape.size)..=u64::MAX];
-        (Just(shape), heads, 1..shape.size, 0..2 * shape.size).prop_map(
-            |(shape, head, space, ahead)| {
-                let window = Window {
-                    head,
-                    space,
-                    wakeup: head.wrapping_add(ahead),
-                };
-                (shape, window)
-            },
-        )
-    })
-}
-
-/// The limits that the rules allow: page boundaries after the head, on this round, with nothing
-/// unread before them.
-fn allowed_limits(shape: Shape, window: Window) -> Vec<u64> {
-    let head = window.head % shape.size;
-    (1..=shape.size / shape.page)
-        .map(|page| page * shape.page)
-        .filter(|&limit| limit > head && limit - head <= window.space)
-        .collect()
-}
-
-/// Follows the decisions on a window to their end, checking each; `None` if there is no room, else
-/// the window that was left and the limit.
-fn follow(shape: Shape, mut window: Window) -> Option<(Window, u64)> {
-    for _ in 0..4 {
-        match shape.geometry().next(window) {
-            Next::Write { limit } => return Some((window, limit)),
+/// Follows the decisions on a window to their end, as a session does.
+fn follow(shape: Shape, window: Window) -> Option<Place> {
+    let mut left = window;
+    for _ in 0..3 {
+        match shape.geometry().next(left) {
+            Next::Write { limit } => {
+                let from = left.head % shape.size;
+                let room = limit.checked_sub(from).expect("a limit after the head");
+                assert!(limit <= shape.size, "inside the buffer");
+                assert!(room <= left.space, "before unread data");
+                assert_eq!(limit % shape.page, 0, "at a boundary");
+                assert_eq!(from % shape.align, 0, "from an aligned byte");
+                let pad = window.space - left.space;
+                return Some(Place { pad, room });
+            }
             Next::Pad(pad) => {
-                assert!(0 < pad && pad <= window.space);
-                window.head = window.head.wrapping_add(pad);
-                window.space -= pad;
+                assert!(0 < pad && pad <= left.space, "some progress");
+                left.head = left.head.wrapping_add(pad);
+                left.space -= pad;
             }
             Next::NoRoom { pad } => {
-                assert!(pad <= window.space);
+                assert_eq!(pad, left.space, "all is used up");
                 return None;
             }
         }
@@ -86,107 +36,124 @@ fn follow(shape: Shape, mut window: Window) -> Option<(Window, u64)> {
     panic!("no end to padding");
 }
 
-fn check_window(shape: Shape, window: Window) {
-    let Some((left, limit)) = follow(shape, window) else {
-        // Honest: with all padding done, no boundary was in reach that leaves room for a record.
-        let head = window.head.next_multiple_of_or_max(shape.align);
-        let lost = head.wrapping_sub(window.head);
-        if lost < window.space {
-            let rest = Window {
-                head,
-                space: window.space - lost,
-                ..window
-            };
-            let reach = allowed_limits(shape, rest);
-            let offset = head % shape.size;
-            assert!(
-                reach.iter().all(|limit| limit - offset < shape.slot()),
-                "{window:?} of {shape:?}: there was room up to {reach:?}"
-            );
-        }
-        return;
-    };
-    let head = left.head % shape.size;
-    assert_eq!(head % shape.align, 0, "the pointer is aligned");
-    assert!(limit - head >= shape.slot(), "a record fits");
-    assert!(
-        allowed_limits(shape, left).contains(&limit),
-        "limit {limit} from {head} with {} bytes of space",
-        left.space
+fn check(shape: Shape, window: Window) {
+    assert_eq!(
+        follow(shape, window),
+        place(shape, window),
+        "{window:?} of {shape:?}"
     );
 }
 
-trait NextMultiple {
-    fn next_multiple_of_or_max(self, of: Self) -> Self;
+/// Everything: each head, each amount of space, and each wakeup from a round before the head to two
+/// rounds after it; with indices that begin at 0 and ones that overflow.
+#[test]
+fn every_window_of_small_buffers() {
+    let mut windows = 0_u64;
+    for shape in small_shapes() {
+        let size = shape.size;
+        for head in (0..size).chain((1..=size).map(u64::wrapping_neg)) {
+            for space in 0..size {
+                for ahead in 0..=3 * size {
+                    let wakeup = head.wrapping_sub(size).wrapping_add(ahead);
+                    let window = Window {
+                        head,
+                        space,
+                        wakeup,
+                    };
+                    check(shape, window);
+                    windows += 1;
+                }
+            }
+        }
+    }
+    println!("{windows} windows of small buffers, which is all");
 }
 
-impl NextMultiple for u64 {
-    /// As `next_multiple_of`, on indices that wrap.
-    fn next_multiple_of_or_max(self, of: Self) -> Self {
-        self.wrapping_add(self.wrapping_neg() % of)
+/// In buffers of 2 and of 4 pages of each size that there is: each combination of the places where
+/// something changes, for the head, for unread data and for the wakeup.
+#[test]
+fn windows_where_something_changes() {
+    let mut windows = 0_u64;
+    for shape in real_shapes(2).chain(real_shapes(4)) {
+        // Around each boundary; what lies between behaves alike.
+        let slot = shape.slot();
+        let mut places = BTreeSet::new();
+        for boundary in (0..shape.size).step_by(shape.page as usize) {
+            for distance in [0, 1, shape.align, slot - 1, slot, slot + 1] {
+                places.insert((boundary + distance) % shape.size);
+                places.insert(boundary.wrapping_sub(distance) % shape.size);
+            }
+        }
+
+        for &head in &places {
+            for &unread in &places {
+                let space = unread.wrapping_sub(head) % shape.size;
+                for wakeup in places.iter().flat_map(|&at| [at, at + shape.size]) {
+                    let window = Window {
+                        head,
+                        space,
+                        wakeup,
+                    };
+                    check(shape, window);
+                    windows += 1;
+                }
+            }
+        }
     }
+    println!("{windows} windows of real buffers, where something changes");
+}
+
+/// At random.
+fn any_window() -> impl Strategy<Value = (Shape, Window)> {
+    any_shape().prop_flat_map(|shape| {
+        let head = prop_oneof![0..4 * shape.size, (u64::MAX - 2 * shape.size)..=u64::MAX];
+        let window = (head, 1..shape.size, 0..2 * shape.size);
+        let window = window.prop_map(|(head, space, ahead)| Window {
+            head,
+            space,
+            wakeup: head.wrapping_add(ahead),
+        });
+        (Just(shape), window)
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn a_window_is_used_as_the_rules_say((shape, window) in windows()) {
-        check_window(shape, window);
-    }
-
-    #[test]
-    fn a_wakeup_is_not_missed((shape, window) in windows()) {
-        if let Some((left, limit)) = follow(shape, window) {
-            let head = left.head % shape.size;
-            let ahead = left.wakeup.wrapping_sub(left.head);
-            // On this round, within the window: the unit stops at most a page after it.
-            if ahead < left.space && head + ahead < shape.size {
-                prop_assert!(limit <= (head + ahead).next_multiple_of(shape.page).max(head + shape.page));
-            }
-        }
-    }
-
-    #[test]
-    fn a_circle_is_written_by_halves((shape, head) in shapes().prop_flat_map(
-        |shape| (Just(shape), 0..=shape.size)))
-    {
-        let Circle { pad, head: from, limit } = shape.geometry().circle(head);
-        let head = head % shape.size;
-        prop_assert_eq!((head + pad) % shape.size, from);
-        prop_assert!(pad < shape.slot() + shape.align, "no more is lost than a record's room");
-        prop_assert_eq!(from % shape.align, 0);
-        prop_assert!(limit == shape.size / 2 || limit == shape.size);
-        prop_assert!(limit > from && limit - from >= shape.slot());
-        prop_assert!(limit - from <= shape.size / 2);
-        prop_assert_eq!(from / (shape.size / 2), (limit - 1) / (shape.size / 2), "within one half");
+    fn any_window_of_any_buffer((shape, window) in any_window()) {
+        check(shape, window);
     }
 }
 
-/// Every head, every amount of space and several wakeups of a small buffer, in steps that keep all
-/// the remainders that matter.
-#[test]
-fn small_buffers_exhaustively() {
-    let shape = Shape {
-        size: 2 * 4096,
-        page: 4096,
-        align: 256,
-        record: 1024,
+/// A circle by the rules: the unit stops half way and at the end, begins at a multiple of the
+/// alignment, and skips the rest of a half that has no room for a record.
+fn check_circle(shape: Shape, at: u64) {
+    let half = shape.size / 2;
+    let found = shape.geometry().circle(at);
+    let at = at % shape.size;
+    let stop = (at + 1).next_multiple_of(half);
+    let mut from = at.next_multiple_of(shape.align);
+    if from + shape.slot() > stop {
+        from = stop;
+    }
+    let expected = Circle {
+        pad: from - at,
+        head: from % shape.size,
+        limit: (from + 1).next_multiple_of(half) - from + from % shape.size,
     };
-    let interesting =
-        |step: u64| (0..shape.size / step).flat_map(move |n| [n * step, n * step + 1]);
-    for head in interesting(128) {
-        for space in interesting(128).filter(|&space| space > 0) {
-            for ahead in [1, 255, 4096, 8192, 12288] {
-                check_window(
-                    shape,
-                    Window {
-                        head,
-                        space,
-                        wakeup: head + ahead,
-                    },
-                );
-            }
+    assert_eq!(found, expected, "{at} of {shape:?}");
+}
+
+/// Each head of small buffers, and of those of 2 pages of each size that there is.
+#[test]
+fn every_circle() {
+    let mut circles = 0_u64;
+    for shape in small_shapes().chain(real_shapes(2)) {
+        for at in 0..=shape.size {
+            check_circle(shape, at);
+            circles += 1;
         }
     }
+    println!("{circles} circles, which is all");
 }
