@@ -568,8 +568,19 @@ mod tests {
 
     #[test]
     fn registers_that_are_not_there_are_not_written() -> Result<(), Refusal> {
-        let image = Image::decode(&Attr::default(), Features::NONE, 0)?;
-        assert_eq!((image.pmsnevfr, image.pmsdsfr), (None, None));
+        let others =
+            Features(ALL.0 & !Features::INVERTED_EVENT_FILTER.0 & !Features::DATA_SOURCE_FILTER.0);
+        for (features, pmsnevfr, pmsdsfr) in [
+            (others, None, None),
+            (Features::INVERTED_EVENT_FILTER, Some(0), None),
+            (Features::DATA_SOURCE_FILTER, None, Some(u64::MAX)),
+        ] {
+            let image = Image::decode(&Attr::default(), features, 0)?;
+            let found = image.pmsnevfr.map(Register::bits);
+            assert_eq!((features, found), (features, pmsnevfr));
+            let found = image.pmsdsfr.map(Register::bits);
+            assert_eq!((features, found), (features, pmsdsfr));
+        }
         Ok(())
     }
 

@@ -117,6 +117,8 @@ mod tests {
             (1 << 18 | 0x01, Reason::ExternalAbort),
             (1 << 18, Reason::UnknownStatus),
             (0x24 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
+            (0x25 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
+            (0x1e << 26 | 1 << 18, Reason::UnknownClass),
         ] {
             let found = requested(bits).map(|syndrome| syndrome.reason);
             assert_eq!((bits, found), (bits, Some(expected)));
@@ -132,6 +134,21 @@ mod tests {
                 let found = requested(cause | bits);
                 assert_eq!((cause | bits, found), (cause | bits, Some(expected)));
             }
+        }
+    }
+
+    /// What scripts may know from the C driver's line in the log.
+    #[test]
+    fn texts() {
+        for (reason, text) in [
+            (Reason::Full, "Buffer full"),
+            (Reason::FaultStage1, "Unexpected buffer fault"),
+            (Reason::FaultStage2, "Unexpected buffer fault"),
+            (Reason::ExternalAbort, "Unexpected buffer fault"),
+            (Reason::UnknownStatus, "Unknown buffer status code"),
+            (Reason::UnknownClass, "Unknown error code"),
+        ] {
+            assert_eq!((reason, reason.text()), (reason, text));
         }
     }
 }
