@@ -271,7 +271,7 @@ impl<T: SpePmu> Off<T> {
 
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
-    fn interrupt(&self, cpu: &Cpu) -> bool {
+    pub(crate) fn interrupt(&self, cpu: &Cpu) -> bool {
         cpu.turn_off().has(PMBSR_EL1::S)
     }
 }

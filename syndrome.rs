@@ -64,8 +64,8 @@ pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
         return None;
     }
     let reason = match (pmbsr.get(PMBSR_EL1::EC), pmbsr.get(PMBSR_EL1::BSC)) {
-        // An external abort is not a full buffer, whatever else is said of it.
-        (EC_FAULT_S1 | EC_FAULT_S2, _) | (EC_BUF, BSC_FULL) if pmbsr.has(PMBSR_EL1::EA) => {
+        // Whatever else is said of it.
+        (EC_BUF | EC_FAULT_S1 | EC_FAULT_S2, _) if pmbsr.has(PMBSR_EL1::EA) => {
             Reason::ExternalAbort
         }
         (EC_BUF, BSC_FULL) => Reason::Full,
@@ -115,7 +115,7 @@ mod tests {
             (0x3f << 26 | 0x01, Reason::UnknownClass),
             // With an external abort.
             (1 << 18 | 0x01, Reason::ExternalAbort),
-            (1 << 18, Reason::UnknownStatus),
+            (1 << 18, Reason::ExternalAbort),
             (0x24 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
             (0x25 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
             (0x1e << 26 | 1 << 18, Reason::UnknownClass),

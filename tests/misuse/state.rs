@@ -58,16 +58,22 @@ fn misuse(sampling: Sampling<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) {
     let _second = sampling.arm(event, image, cpu); //~ E0599 no method named `arm` found
 }
 
+/// An event's registers set for another one.
+#[cfg(misuse = "sample_other_image")]
+fn misuse(armed: Armed<Spe>, image: &Image) -> Sampling<Spe> {
+    armed.sample(image, true) //~ E0061 this method takes 1 argument but 2 arguments were supplied
+}
+
 /// The unit taken for off when it is armed.
 #[cfg(misuse = "off_after_arm")]
 fn misuse(off: Off<Spe>, event: Held<Spe>, image: &Image, cpu: &Cpu) -> bool {
     let _armed = off.arm(event, image, cpu);
-    off.interrupt() //~ E0382 borrow of moved value: `off`
+    off.interrupt(cpu) //~ E0382 borrow of moved value: `off`
 }
 
 /// One session sampled into twice.
 #[cfg(misuse = "sample_twice")]
-fn misuse(armed: Armed<Spe>, image: &Image) {
+fn misuse(armed: Armed<Spe>) {
     let _first = armed.sample(true);
     let _second = armed.sample(true); //~ E0382 use of moved value: `armed`
 }
@@ -161,7 +167,7 @@ fn misuse(cpu: &Cpu, event: Held<Spe>) {
 fn misuse(armed: Armed<Spe>, event: Held<Spe>) -> Armed<Spe> {
     Armed {
         event,   //~ E0451 field `event` of struct
-        ..armed  //~ E0451 field `output` of struct
+        ..armed  //~ E0451 of struct
     }
 }
 
@@ -176,12 +182,12 @@ fn misuse(sampling: Sampling<Spe>, image: &Image) -> Sampling<Spe> {
 
 /// The session of one PMU's event for the event of another.
 #[cfg(misuse = "event_of_another_pmu")]
-fn misuse<T: SpePmu, U: SpePmu>(
+fn misuse<'a, T: SpePmu, U: SpePmu>(
     off: Off<T>,
     event: Held<U>,
-    image: &Image,
+    image: &'a Image,
     cpu: &Cpu,
-) -> Result<Armed<T>, Off<T>> {
+) -> Result<Armed<'a, T>, Off<T>> {
     off.arm(event, image, cpu) //~ E0308 mismatched types
 }
 
@@ -193,7 +199,7 @@ fn misuse(off: &Off<Spe>) -> Off<Spe> {
 
 /// Two owners of one session.
 #[cfg(misuse = "clone_armed")]
-fn misuse(armed: &Armed<Spe>) -> Armed<Spe> {
+fn misuse<'a>(armed: &Armed<'a, Spe>) -> Armed<'a, Spe> {
     armed.clone() //~ E0308 mismatched types
 }
 
@@ -205,13 +211,13 @@ fn misuse(sampling: &Sampling<Spe>) -> Sampling<Spe> {
 
 /// The state of this CPU's unit taken for that of another.
 #[cfg(misuse = "off_elsewhere")]
-fn misuse(off: Off<Spe>, id: u32) {
-    let _ours = run_on(id, move || off.interrupt()); //~ E0277 cannot be sent between threads safely
+fn misuse(off: Off<Spe>, cpu: &Cpu, id: u32) {
+    let _ours = run_on(id, move || off.interrupt(cpu)); //~ E0277 cannot be sent between threads safely
 }
 
 /// As above.
 #[cfg(misuse = "armed_elsewhere")]
-fn misuse(armed: Armed<Spe>, image: &Image, id: u32) {
+fn misuse(armed: Armed<Spe>, id: u32) {
     let _nothing = run_on(id, move || drop(armed.sample(true))); //~ E0277 cannot be sent between threads safely
 }
 
