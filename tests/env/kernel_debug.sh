@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# A debug kernel from the source package of the stock kernel: KUnit, KASAN, lockdep, kmemleak and fault
+# injection, and nothing that the tests do not need (debug.config). Kept are its image, the C driver as
+# a module, and what building other modules takes.
+
+build_kernel_debug() {
+	local out=$1 source=$2
+	fetch_alone arm64 "$source"
+	alone arm64 "$source" | unpack "$out/packages"
+	echo "unpacking the kernel source"
+	WORKDIR=$out enter_root "$ROOT" bash -c 'tar --no-same-owner -xf packages/usr/src/linux-source-*.tar.xz'
+	mv "$out"/linux-source-* "$out/source"
+	rm -rf "$out/packages"
+	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/env/build-debug-kernel"
+	rm -rf "$out/source"
+}
+
+want_kernel_debug() {
+	want_root
+	kernel_resolve
+	local source=${kernel_packages[-1]}
+	step kernel-debug build_kernel_debug "$source" \
+		-- "$(alone arm64 "$source")" "$(files_hash tests/env/{build-debug-kernel,debug.config})" \
+		"$(root_versions '(rustc|rust-src|bindgen|libclang1-19|clang-19|lld-19|llvm-19)')"
+	export ARM_SPE_DEBUG_KERNEL=$result
+}
