@@ -21,8 +21,8 @@ endif
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(CURDIR)/build/module $(cross)
 endif
 
-# DEBUG=1 checks the state machine at every return of a callback.
-export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
+# DEBUG=1: the module checks its state machine at every return of a callback.
+modules: export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
 
 all: modules
 
@@ -34,7 +34,7 @@ ifdef KDIR
 	$(kbuild) modules
 	@echo "built: build/module/arm_spe_pmu.ko"
 else
-	$(WITH) kernel $(BUILD_MODULE) modules
+	$(WITH) kernel $(BUILD_MODULE) $(if $(ARM_SPE_DEBUG),checked) modules
 	@echo "built: $$(ls -t build/[0-9]*/arm_spe_pmu.ko | head -n 1)"
 endif
 
@@ -53,21 +53,26 @@ define check_driver
 	echo "error: DRIVER=$(DRIVER): give rust (this project's, the default) or c (the stock kernel's)" >&2; exit 1;; esac
 endef
 
-ifeq ($(DRIVER),c)
-test demo shell: module =
-test: checked_module =
-else
+# The debug kernel takes a while to build: it has to be there if a scenario that boots it is to run.
+debug = $(if $(T),$(filter kunit debug_kernel pause,$(T)),all)
+
+ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
-test: checked_module = ARM_SPE_DEBUG=1 $(WITH) kernel $(BUILD_MODULE) -s modules
+test: checked_module = $(WITH) kernel $(BUILD_MODULE) checked -s modules
+test: debug_module = $(if $(debug),$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules)
 endif
 
 test:
 	$(check_driver)
 	$(module)
 	$(checked_module)
+	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
+	$(WITH) kernel,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
+
+kunit:
+	@$(MAKE) --no-print-directory test T=kunit
 
 test-host:
 	$(WITH) root tests/host/run
@@ -113,6 +118,7 @@ help:
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
+	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
@@ -123,4 +129,4 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test test-host demo shell fmt fmt-check clippy doc update clean distclean help
+.PHONY: all modules install modules_install test kunit test-host demo shell fmt fmt-check clippy doc update clean distclean help

@@ -29,7 +29,9 @@ from qemu.machine import QEMUMachine  # noqa: E402
 #: What no scenario may leave in the kernel log.
 COMPLAINTS = re.compile(
     r"^.*(?:WARNING:|BUG:|Oops|Internal error|Kernel panic|rcu:.*stall|possible recursive"
-    r"|sleeping function called|blocked for more than).*$",
+    r"|sleeping function called|blocked for more than|UBSAN:|ODEBUG:|DEBUG_LOCKS_WARN_ON"
+    r"|INFO: trying to register non-static key|list_(?:add|del) corruption|panicked at"
+    r"|arm_spe_pmu: Mismatch).*$",
     re.MULTILINE,
 )
 

@@ -40,3 +40,15 @@ STOCK = Kernel(
     rust_module=TOP / "build" / os.environ["ARM_SPE_RELEASE"] / "arm_spe_pmu.ko",
     checked_module=TOP / "build" / (os.environ["ARM_SPE_RELEASE"] + "-checked") / "arm_spe_pmu.ko",
 )
+
+
+def debug():
+    """The debug kernel (tests/env/debug.config)."""
+    directory = Path(os.environ["ARM_SPE_DEBUG_KERNEL"])
+    return Kernel(
+        release=(directory / "tree/include/config/kernel.release").read_text().strip(),
+        image=directory / "Image",
+        modules=directory / "modules",
+        rust_module=TOP / "build" / "debug" / "arm_spe_pmu.ko",
+        boot_timeout=600,
+    )

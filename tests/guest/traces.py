@@ -12,3 +12,17 @@ cut -d' ' -f1 /proc/modules
 def left_behind(guest):
     """Everything that a loaded driver can be seen by: devices, interrupts, hotplug states, modules."""
     return guest.sh(SCRIPT).splitlines()
+
+
+KMEMLEAK = "/sys/kernel/debug/kmemleak"
+
+
+def unload_without_loss(guest):
+    """Unload the driver from a debug kernel: lockdep has watched to the end, and no memory is lost.
+
+    Any loss counts: what perf allocates for the driver may not have the driver in its backtrace.
+    """
+    guest.sh("rmmod arm_spe_pmu && grep -q 'debug_locks: *1$' /proc/lockdep_stats")
+    # kmemleak reports what two scans found unreferenced and what is older than five seconds.
+    lost = guest.sh(f"echo scan >{KMEMLEAK}; sleep 5; echo scan >{KMEMLEAK}; cat {KMEMLEAK}", timeout=300)
+    assert not lost, lost

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kernel that checks itself (KASAN, lockdep, kmemleak and more) finds nothing wrong with the driver."""
+
+import pytest
+
+from kernel import debug
+from spe import check_decodes, record, trace_of
+from traces import unload_without_loss
+
+ONLINE = "/sys/devices/system/cpu/cpu1/online"
+
+
+@pytest.mark.timeout(1800)
+def test_in_and_out(boot, driver):
+    """A task recorded, a snapshot, CPUs that go and come back in a system-wide recording, the end."""
+    guest = boot(kernel=debug())
+    guest.load(driver)
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2", "--snapshot=e"), 10)
+    guest.sh(f"""
+cat >/tmp/plug <<'END'
+set -e
+for i in 1 2; do
+    taskset -c 1 workload 1 >/dev/null
+    echo 0 >{ONLINE}
+    taskset -c 0 workload 1 >/dev/null
+    echo 1 >{ONLINE}
+done
+END
+perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
+""")
+    trace = trace_of(guest)
+    check_decodes(trace, 10)
+    assert {sample.cpu for sample in trace.records} == {0, 1}
+    unload_without_loss(guest)

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The driver's KUnit suites pass on the debug kernel. They run when the module is loaded."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kernel import debug
+from traces import unload_without_loss
+
+
+def parsed(log):
+    """What the kernel's own kunit.py makes of a console log: its exit status and its report."""
+    kunit = Path(os.environ["ARM_SPE_DEBUG_KERNEL"], "tree/tools/testing/kunit/kunit.py")
+    done = subprocess.run(["python3", kunit, "parse", log], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.timeout(1800)
+def test_suites(boot, driver, artefacts, capsys):
+    if driver == "c":
+        pytest.skip("the C driver has no suites")
+    guest = boot(kernel=debug())
+    # The kernel has suites of its own, which ran before.
+    booted = guest.console.stat().st_size
+    loaded, output = guest.run("insmod /usr/lib/drivers/rust/arm_spe_pmu.ko", timeout=600)
+    log = artefacts / "kunit.log"
+    log.write_bytes(guest.console.read_bytes()[booted:])
+    status, report = parsed(log)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert loaded == 0, output
+    # It fails if a test failed or crashed and if there was none, but not for a broken report.
+    assert status == 0 and not re.search(r"errors: \d+$", report), report
+    unload_without_loss(guest)
