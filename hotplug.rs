@@ -6,8 +6,10 @@
 
 use crate::{
     irq::Units,
-    percpu::run_on,
-    state::SpePmu, //
+    state::{
+        Slot,
+        SpePmu, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -142,9 +144,7 @@ impl<T: SpePmu> Instance<T> {
         if !units.cover(cpu) {
             return 0;
         }
-        // SAFETY: On the CPU, which does not change while this runs.
-        let online = run_on(cpu, || unsafe { units.slot() }.online());
-        match online {
+        match units.run_on(cpu, Slot::online) {
             Ok(()) => units.enable_interrupt(),
             Err(err) => return err.to_errno(),
         }
@@ -163,10 +163,7 @@ impl<T: SpePmu> Instance<T> {
         }
         units.disable_interrupt();
         // perf takes its events off the CPU only after this. They find a unit that is off by then.
-        //
-        // SAFETY: On the CPU, which does not change while this runs.
-        let offline = run_on(cpu, || unsafe { units.slot() }.offline());
-        match offline {
+        match units.run_on(cpu, Slot::offline) {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }

@@ -7,6 +7,7 @@ use crate::{
     counters::Counters,
     percpu::{
         contains,
+        run_on,
         PerCpu, //
     },
     state::{
@@ -110,6 +111,13 @@ impl<T: SpePmu> Units<T> {
     pub(crate) unsafe fn slot(&self) -> &Slot<T> {
         // SAFETY: By the requirements of this function.
         unsafe { self.slots.get() }
+    }
+
+    /// Calls `function` with the place of the unit of the CPU number `cpu`, there, with interrupts
+    /// off.
+    pub(crate) fn run_on(&self, cpu: u32, function: fn(&Slot<T>)) -> Result {
+        // SAFETY: On the CPU, which does not change while this runs.
+        run_on(cpu, || function(unsafe { self.slot() }))
     }
 
     /// Enables the interrupt on this CPU.

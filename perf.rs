@@ -16,7 +16,12 @@ use core::{
         UnsafeCell, //
     },
     marker::PhantomData,
-    ptr::NonNull, //
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    }, //
 };
 use kernel::{
     bindings::{
@@ -179,16 +184,17 @@ impl<T: Pmu> Event<T> {
         unsafe { &(*self.as_raw()).attr }
     }
 
-    /// `perf_event_attr.config1`.
-    pub(crate) fn config1(&self) -> u64 {
-        // SAFETY: All members of the union are plain integers of the same size.
-        unsafe { *self.attr().__bindgen_anon_3.config1 }
-    }
-
-    /// `perf_event_attr.config2`.
-    pub(crate) fn config2(&self) -> u64 {
-        // SAFETY: All members of the union are plain integers of the same size.
-        unsafe { *self.attr().__bindgen_anon_4.config2 }
+    /// `perf_event_attr.config` to `config4`.
+    pub(crate) fn config(&self) -> [u64; 5] {
+        let attr = self.attr();
+        // SAFETY: All members of the unions are plain integers of the same size.
+        let (config1, config2) = unsafe {
+            (
+                *attr.__bindgen_anon_3.config1,
+                *attr.__bindgen_anon_4.config2,
+            )
+        };
+        [attr.config, config1, config2, attr.config3, attr.config4]
     }
 
     /// The CPU that the event is bound to; `None` if it goes where its task goes.
@@ -198,78 +204,61 @@ impl<T: Pmu> Event<T> {
         u32::try_from(unsafe { (*self.as_raw()).cpu }).ok()
     }
 
+    /// The fields of `hw_perf_event` that this driver shares with perf.
+    #[inline]
+    fn hw(&self) -> Hw<'_> {
+        // SAFETY: The event is valid. The members of the unions are those of events that sample and
+        // have an AUX buffer; `local64_t` wraps a 64-bit integer. None is written but as a whole.
+        unsafe {
+            let hw = &raw mut (*self.as_raw()).hw;
+            let aux = (&raw mut (*hw).__bindgen_anon_1)
+                .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
+            let sampling = (&raw mut (*hw).__bindgen_anon_2.__bindgen_anon_1)
+                .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
+            Hw {
+                sample_period: AtomicU64::from_ptr(&raw mut (*hw).sample_period),
+                period_left: AtomicU64::from_ptr((&raw mut (*sampling).period_left).cast()),
+                aux_paused: AtomicU32::from_ptr(&raw mut (*aux).aux_paused),
+                state: AtomicU32::from_ptr((&raw mut (*hw).state).cast()),
+            }
+        }
+    }
+
     /// The period that was asked for. `PERF_EVENT_IOC_PERIOD` changes it, while the event is
     /// stopped.
     #[inline]
     pub(crate) fn sample_period(&self) -> u64 {
-        // SAFETY: The event is valid; perf and its callbacks change the field on one CPU at a time.
-        unsafe { (*self.as_raw()).hw.sample_period }
+        self.hw().sample_period.load(Ordering::Relaxed)
     }
 
     /// Tells perf the period that is really used.
     #[inline]
     pub(crate) fn set_sample_period(&self, period: u64) {
-        // SAFETY: As for `sample_period`.
-        unsafe { (*self.as_raw()).hw.sample_period = period };
-    }
-
-    /// Where perf has `hw.period_left`, which is in a union.
-    #[inline]
-    fn period_left_ptr(&self) -> *mut u64 {
-        // SAFETY: The event is valid. The member of the union is the one for events that sample.
-        unsafe {
-            let sampling = (&raw mut (*self.as_raw()).hw.__bindgen_anon_2.__bindgen_anon_1)
-                .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
-            // `local64_t` wraps a 64-bit integer.
-            (&raw mut (*sampling).period_left).cast()
-        }
+        self.hw().sample_period.store(period, Ordering::Relaxed);
     }
 
     /// What is left of the current period.
     #[inline]
     pub(crate) fn period_left(&self) -> u64 {
-        // SAFETY: Valid and aligned, see `period_left_ptr`. Others may read it at the same time:
-        // hence volatile.
-        unsafe { self.period_left_ptr().read_volatile() }
+        self.hw().period_left.load(Ordering::Relaxed)
     }
 
     /// Keeps what is left of the current period.
     #[inline]
     pub(crate) fn set_period_left(&self, left: u64) {
-        // SAFETY: As for `period_left`.
-        unsafe { self.period_left_ptr().write_volatile(left) };
-    }
-
-    /// Where perf has `hw.aux_paused`, which is in a union.
-    #[inline]
-    fn paused_ptr(&self) -> *mut u32 {
-        // SAFETY: The event is valid. In AUX events this member of the union is used.
-        unsafe {
-            let aux = (&raw mut (*self.as_raw()).hw.__bindgen_anon_1)
-                .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
-            &raw mut (*aux).aux_paused
-        }
+        self.hw().period_left.store(left, Ordering::Relaxed);
     }
 
     /// Whether another event has paused this one, or it is to begin paused.
     #[inline]
     pub(crate) fn is_paused(&self) -> bool {
-        // SAFETY: Valid and aligned. perf may change it in an NMI: hence volatile.
-        unsafe { self.paused_ptr().read_volatile() != 0 }
+        self.hw().aux_paused.load(Ordering::Relaxed) != 0
     }
 
     /// What perf does before it calls the PMU to pause or resume.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn set_paused(&self, paused: bool) {
-        // SAFETY: Valid and aligned.
-        unsafe { self.paused_ptr().write_volatile(paused.into()) };
-    }
-
-    /// Where perf has `hw.state`.
-    #[inline]
-    fn state_ptr(&self) -> *mut c_int {
-        // SAFETY: The event is valid.
-        unsafe { &raw mut (*self.as_raw()).hw.state }
+        self.hw().aux_paused.store(paused.into(), Ordering::Relaxed);
     }
 
     /// Tells perf whether the event runs.
@@ -279,20 +268,29 @@ impl<T: Pmu> Event<T> {
             State::Running => 0,
             State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE,
         };
-        // SAFETY: Valid and aligned; the field belongs to the callbacks of the PMU. A callback may
-        // come in an NMI while another one reads it: hence volatile.
-        unsafe { self.state_ptr().write_volatile(bits as c_int) };
+        self.hw().state.store(bits, Ordering::Relaxed);
     }
 
     /// What perf was told last.
     #[cfg(any(ARM_SPE_DEBUG, CONFIG_KUNIT = "y"))]
     pub(crate) fn state(&self) -> State {
-        // SAFETY: As for `set_state`.
-        match unsafe { self.state_ptr().read_volatile() } as u32 & bindings::PERF_HES_STOPPED {
+        match self.hw().state.load(Ordering::Relaxed) & bindings::PERF_HES_STOPPED {
             0 => State::Running,
             _ => State::Stopped,
         }
     }
+}
+
+/// What perf and the callbacks of the PMU both read and write, the callbacks also in an NMI.
+struct Hw<'a> {
+    /// The period.
+    sample_period: &'a AtomicU64,
+    /// What is left of it.
+    period_left: &'a AtomicU64,
+    /// Whether the event is paused.
+    aux_paused: &'a AtomicU32,
+    /// Whether it runs: `PERF_HES_*`.
+    state: &'a AtomicU32,
 }
 
 /// An event that was added to this CPU and not deleted yet.

@@ -94,13 +94,14 @@ impl Pmu for Spe {
             return Err(ENOENT);
         }
 
+        let [config, config1, config2, config3, config4] = event.config();
         let attr = event.attr();
         let attr = Attr {
-            config: attr.config,
-            config1: event.config1(),
-            config2: event.config2(),
-            config3: attr.config3,
-            config4: attr.config4,
+            config,
+            config1,
+            config2,
+            config3,
+            config4,
             exclude_user: attr.exclude_user() != 0,
             exclude_kernel: attr.exclude_kernel() != 0,
             exclude_idle: attr.exclude_idle() != 0,

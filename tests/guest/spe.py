@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 PMU = "/sys/bus/event_source/devices/arm_spe_0"
 
+COUNTERS = "/sys/kernel/debug/arm_spe_0"
+
 PACKET = re.compile(r"^\.  [0-9a-f]+: (?: [0-9a-f]{2})+ +(\S.*)$")
 #: How perf prints a packet that it cannot decode, or whose index it does not know.
 UNDECODABLE = re.compile(r"Bad packet!|0x[0-9a-f]+ \(\d+\)$")
@@ -114,7 +116,7 @@ def check_decodes(trace, at_least):
 def counters(guest):
     """What the driver has counted (debugfs), summed over the CPUs."""
     total = {}
-    for line in guest.sh("cat /sys/kernel/debug/arm_spe_0/cpu*").splitlines():
+    for line in guest.sh(f"cat {COUNTERS}/cpu*").splitlines():
         name, value = line.split()
         total[name] = total.get(name, 0) + int(value)
     return total

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The counters in debugfs say what happened on each CPU, and agree with what perf was told."""
+
+import pytest
+
+from spe import COUNTERS, counters, record
+
+
+@pytest.fixture(autouse=True)
+def ours(driver):
+    """There is nothing to look at with the other driver."""
+    if driver == "c":
+        pytest.skip("the C driver counts nothing")
+
+
+def since(guest, before):
+    """What has been counted since."""
+    return {name: count - before[name] for name, count in counters(guest).items()}
+
+
+def test_they_agree_with_perf(guest):
+    before = counters(guest)
+    trace = record(guest, "arm_spe/period=4096/u", "taskset -c 1 workload 20", "-m ,4M")
+    seen = since(guest, before)
+    assert seen["bytes"] == sum(size for _, size, _ in trace.aux) > 0
+    # A session in which nothing was written is not worth a record to perf.
+    assert seen["sessions"] >= len(trace.aux) > 0
+    assert not seen["truncated"] and not seen["partial"] and not seen["start_full"], seen
+
+
+def test_a_reader_that_is_too_late(guest):
+    """Sampling ends when the buffer is full and nobody reads it: that can be seen here."""
+    before = counters(guest)
+    # Stopped, perf reads nothing.
+    guest.sh("perf record -o /tmp/perf.data -m ,4 -e arm_spe/period=1024/u --"
+             " bash -c 'kill -STOP $PPID; workload 20; kill -CONT $PPID'")
+    seen = since(guest, before)
+    assert seen["full"] > 0 and seen["start_full"] + seen["start_no_room"] > 0, seen
+
+
+def test_each_cpu_has_its_own(guest):
+    """And only root may look."""
+    before = guest.sh(f"cat {COUNTERS}/cpu0")
+    record(guest, "arm_spe/period=4096/u", "taskset -c 1 workload 5", "-C 1")
+    assert guest.sh(f"cat {COUNTERS}/cpu0") == before
+    assert guest.sh(f"cat {COUNTERS}/cpu1") != before
+    assert guest.sh(f"ls {COUNTERS}").split() == ["cpu0", "cpu1"]
+    assert guest.sh(f"stat -c %a {COUNTERS}/cpu0") == "400"
+
+
+def test_they_go_with_the_module(guest):
+    guest.sh("rmmod arm_spe_pmu")
+    assert guest.run(f"ls {COUNTERS}")[0] != 0
