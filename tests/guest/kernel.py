@@ -41,6 +41,13 @@ STOCK = Kernel(
     checked_module=TOP / "build" / (os.environ["ARM_SPE_RELEASE"] + "-checked") / "arm_spe_pmu.ko",
 )
 
+#: An older one of the distribution's, with nothing but its C driver, if the archive still had it.
+OLDER = Kernel(
+    release=os.environ["ARM_SPE_CONTROL_RELEASE"],
+    image=Path(os.environ["ARM_SPE_CONTROL"], "vmlinuz"),
+    modules=Path(os.environ["ARM_SPE_CONTROL"]),
+) if "ARM_SPE_CONTROL" in os.environ else None
+
 
 def debug():
     """The debug kernel (tests/env/debug.config)."""
