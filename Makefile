@@ -69,10 +69,16 @@ test:
 	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
+
+# What each driver does in the mission's situations. The README has it from the runs, good or bad.
+table:
+	@rm -f build/mission.json
+	-$(MAKE) test T=mission
+	$(WITH) root python3 tests/guest/table.py
 
 test-host:
 	$(WITH) root tests/host/run
@@ -119,6 +125,7 @@ help:
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
+	@echo 'make table         run the situations of the table in README.md and write it anew'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
@@ -129,4 +136,4 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test kunit test-host demo shell fmt fmt-check clippy doc update clean distclean help
+.PHONY: all modules install modules_install test kunit table test-host demo shell fmt fmt-check clippy doc update clean distclean help

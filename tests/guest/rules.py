@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The rules by which a driver of SPE is judged: those of perf, and of the architecture.
+
+Each rule takes a Run and yields what is wrong, in words that do not change from run to run. Nothing
+here knows which driver it was.
+"""
+
+from dataclasses import dataclass
+
+from guest import Guest
+from perf_core import Seen
+from spe import trace_of
+
+PAGE = 4096
+AUX_SIZE = 4 * PAGE
+
+#: PERF_AUX_FLAG_TRUNCATED
+TRUNCATED = 1
+
+#: What is programmed for an event that is to run.
+PROGRAMMED = {"PMSFCR_EL1", "PMSEVFR_EL1", "PMSNEVFR_EL1", "PMSDSFR_EL1", "PMSLATFR_EL1",
+              "PMSIRR_EL1", "PMSICR_EL1"}
+#: PMSCR_EL1.{E0SPE,E1SPE}: operations are sampled.
+SAMPLING = 3
+#: PMBLIMITR_EL1.E: there is a buffer.
+BUFFER = 1
+
+
+@dataclass
+class Run:
+    """What there is to judge by."""
+
+    guest: Guest
+    #: What the program has printed, and of that the lines of a name and a number.
+    output: str
+    facts: dict
+    #: What perf's core saw of the driver.
+    seen: Seen
+    #: What was written to the unit's registers.
+    writes: list
+
+
+def always(done):
+    """What holds in all situations."""
+    if any(bool(result) != stopped for _, result, stopped in done.seen.added):
+        yield "the result of add contradicts hw.state"
+    # What the unit of a CPU was last told.
+    buffer, sampling = {}, {}
+    for cpu, register, value in done.writes:
+        if register == "PMBLIMITR_EL1":
+            buffer[cpu] = value & BUFFER
+        elif register == "PMSCR_EL1":
+            sampling[cpu] = value & SAMPLING
+            if value & SAMPLING and not buffer.get(cpu):
+                yield "sampling enabled without a buffer"
+    if any(buffer.get(cpu) and sampling[cpu] for cpu in sampling):
+        yield "unit left on"
+    if done.facts.get("unread_spoilt"):
+        yield "unread data overwritten"
+    if any(value for name, value in done.facts.items() if name.endswith("aux_wrong")):
+        yield "the trace is not what its records say"
+
+
+def same_times(done, *prefixes, what=("enabled", "running")):
+    """All members of the group were enabled and running for the same time."""
+    for prefix in prefixes or ("",):
+        for state in what:
+            if done.facts[f"{prefix}spe_{state}"] != done.facts[f"{prefix}cycles_{state}"]:
+                yield f"members {state} for different times"
+
+
+def sampled(done, *prefixes):
+    """Something was sampled."""
+    for prefix in prefixes or ("",):
+        if not done.facts[f"{prefix}spe_running"] or not done.facts[f"{prefix}aux_bytes"]:
+            yield "nothing sampled"
+
+
+def truncated(done):
+    """perf was told that data is missing."""
+    if not done.facts["aux_flags"] & TRUNCATED:
+        yield "perf was not told of missing data"
+
+
+def refused(leader=None):
+    """The event cannot start: add fails, the unit is not touched, and no member of the group runs.
+
+    leader: the member that leads the group, if that is pinned.
+    """
+    def judge(done):
+        facts = done.facts
+        if not done.seen.added or not all(result for _, result, _ in done.seen.added):
+            yield "add reports success"
+        if not all(stopped for _, _, stopped in done.seen.added):
+            yield "event not stopped"
+        if any(register in PROGRAMMED for _, register, _ in done.writes):
+            yield "registers programmed after the failure"
+        if facts.get("spe_running") or facts.get("cycles_running"):
+            yield "the group runs without SPE"
+        if leader and not facts[f"{leader}_error"]:
+            yield "the pinned group is not in error"
+        yield from truncated(done)
+    return judge
+
+
+def together(done):
+    """There is room: the whole group runs, all the time."""
+    yield from same_times(done)
+    yield from sampled(done)
+    if done.facts["spe_running"] != done.facts["spe_enabled"]:
+        yield "did not run all the time"
+
+
+def stopped_at_once(done):
+    """The interrupt handler cannot begin again. It leaves the unit off, and says so by itself."""
+    yield from same_times(done)
+    yield from sampled(done)
+    if done.facts["aux_bytes"] != PAGE:
+        yield "not the trace that has room"
+    # Nobody but the driver marks an event as stopped, and perf's irq_work has not asked for it.
+    if not done.seen.ended or not done.seen.ended[-1]:
+        yield "event not stopped by the handler"
+    # The handler's last word to the unit is that its request is served.
+    served = [n for n, write in enumerate(done.writes) if write.register == "PMBSR_EL1"]
+    if not served:
+        yield "no interrupt"
+        return
+    cpu = done.writes[served[-1]].cpu
+    state = {write.register: write.value for write in done.writes[:served[-1]] if write.cpu == cpu}
+    if state["PMBLIMITR_EL1"] & BUFFER and state["PMSCR_EL1"] & SAMPLING:
+        yield "unit left on by the handler"
+
+
+def stopped_at_once_and_told(done):
+    """Moreover, there was room, though none that the hardware could use."""
+    yield from stopped_at_once(done)
+    yield from truncated(done)
+
+
+def never_drained(done):
+    """Full, and enabled again in vain."""
+    yield from same_times(done, "first_", "")
+    yield from sampled(done)
+    yield from truncated(done)
+    if done.facts["spe_running"] != done.facts["first_spe_running"]:
+        yield "runs without room"
+    if sum(result != 0 for _, result, _ in done.seen.added) < 3:
+        yield "add reports success"
+
+
+def drained_late(done):
+    """Full again and again; each time that it was drained there is more."""
+    yield from same_times(done)
+    yield from sampled(done)
+    if done.facts["aux_bytes"] < 3 * AUX_SIZE:
+        yield "does not go on"
+
+
+def drained_by_drips(done):
+    """There is never a page of room, until all is drained: then there is more."""
+    yield from same_times(done, "first_", "")
+    yield from truncated(done)
+    if not any(result for _, result, _ in done.seen.added):
+        yield "add reports success"
+    if done.facts["aux_bytes"] <= done.facts["first_aux_bytes"]:
+        yield "does not go on"
+
+
+def drained_in_time(watermark):
+    """perf wakes the reader as often as it wants, to the page, and nothing is lost."""
+    def judge(done):
+        yield from together(done)
+        if not done.facts["wakeups"]:
+            yield "never woken"
+        if done.facts["aux_largest"] > max(watermark, PAGE):
+            yield "woken too late"
+        if done.facts["aux_flags"] or done.facts["aux_bytes"] < 3 * AUX_SIZE:
+            yield "data lost"
+    return judge
+
+
+def waits_for_a_buffer(done):
+    """Nothing runs without a buffer; all of it once there is one."""
+    yield from same_times(done, "first_", "")
+    if done.facts["first_spe_running"]:
+        yield "runs without a buffer"
+    yield from sampled(done)
+
+
+def survives_unmapping(done):
+    """perf stops the event when its buffer goes; with another buffer it goes on."""
+    yield from same_times(done, "first_", "")
+    yield from sampled(done)
+    if True not in done.seen.ended:
+        yield "runs without a buffer"
+
+
+def lives_on(done):
+    """Whatever happened, the group is whole and there is trace."""
+    yield from same_times(done)
+    yield from sampled(done)
+
+
+def migrates(done):
+    """The same, on both CPUs, and nothing is lost."""
+    yield from lives_on(done)
+    if {cpu for cpu, _, _ in done.seen.added} != {0, 1}:
+        yield "not on both CPUs"
+    if done.facts["aux_flags"]:
+        yield "data lost"
+
+
+def inherited(done):
+    """The children are sampled, each on its CPU.
+
+    While an event does not run, its time goes on until perf gets to removing it from a task that has
+    ended: only the times of running are those of the group.
+    """
+    yield from same_times(done, "cpu0_", "cpu1_", what=["running"])
+    yield from sampled(done, "cpu0_", "cpu1_")
+
+
+def survives_throttling(done):
+    """perf stops the group and starts it, in passing. It still samples after many times of that."""
+    yield from same_times(done)
+    if not done.facts["throttled"]:
+        yield "not throttled"
+    if not done.facts["bytes_after"]:
+        yield "sampled no more"
+
+
+def counts_nothing(done):
+    """perf stat maps no buffer."""
+    lines = [line for line in done.output.splitlines() if ",arm_spe" in line or ",cycles" in line]
+    if len(lines) != 2 or not all(line.startswith("<not counted>,") for line in lines):
+        yield "the group runs without SPE"
+
+
+def recorded(done):
+    """perf finds samples of both in its file, and understands them."""
+    trace = trace_of(done.guest)
+    if trace.undecodable:
+        yield "undecodable"
+    if len(trace.records) < 100:
+        yield "nothing sampled"
+    dump = (done.guest.directory / "perf.data.txt").read_text(errors="replace")
+    if "PERF_RECORD_SAMPLE" not in dump:
+        yield "cycles without samples"

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Situations in which a driver of SPE has to tell perf the truth, and what it does in each."""
+
+import re
+
+import rules
+from guest import COMPLAINTS
+from perf_core import set_up, watched
+from rules import AUX_SIZE, PAGE, Run
+
+#: How the programs print what they find.
+FACT = re.compile(r"^(\w+) (0x[0-9a-f]+|\d+)$", re.MULTILINE)
+
+AS_IT_SHOULD = "as it should"
+
+SPE = "arm_spe/period=1024/"
+#: Seldom enough for the limit of any machine; and often, for where the buffer is full at once.
+CYCLES = "cycles/period=1000000/"
+MORE_CYCLES = "cycles/period=50000/"
+
+#: As `throttle` wants it. The kernel takes a limit only while it may lower that by itself.
+LIMIT_SAMPLES = ("echo 25 >/proc/sys/kernel/perf_cpu_time_max_percent; "
+                 "echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+
+
+def perf_record(group, options=""):
+    """perf record of a group."""
+    return f"perf record -o /tmp/perf.data -e '{{{group}}}:u' {options} -- workload 20 2>&1"
+
+
+#: name: the command in the guest, and the rule it is judged by.
+SITUATIONS = {
+    "no room for `{arm_spe//,cycles}`":
+        ("room 63 16384", rules.refused()),
+    "no room for `{cycles,arm_spe//}`":
+        ("room -c 63 16384", rules.refused()),
+    "no room for `{arm_spe//,cycles}:D`":
+        ("room -p 63 16384", rules.refused(leader="spe")),
+    "no room for `{cycles,arm_spe//}:D`":
+        ("room -c -p 63 16384", rules.refused(leader="cycles")),
+    "room for `{arm_spe//,cycles}`":
+        ("room 16383 4096", rules.together),
+    "room for `{cycles,arm_spe//}`":
+        ("room -c 16383 4096", rules.together),
+    "room for `{arm_spe//,cycles}:D`":
+        ("room -p 16383 4096", rules.together),
+    "room for `{cycles,arm_spe//}:D`":
+        ("room -c -p 16383 4096", rules.together),
+    "the interrupt handler finds no byte to go on":
+        ("room 4096 16384", rules.stopped_at_once),
+    "the interrupt handler finds bytes, but not a page":
+        ("room 4159 16384", rules.stopped_at_once_and_told),
+    "buffer never drained":
+        ("reader never", rules.never_drained),
+    "buffer drained late":
+        ("reader late", rules.drained_late),
+    "buffer drained a few bytes at a time":
+        ("reader drip", rules.drained_by_drips),
+    "wakeup watermark smaller than a record":
+        ("reader prompt 32", rules.drained_in_time(32)),
+    "wakeup watermark of a page":
+        ("reader prompt 4096", rules.drained_in_time(PAGE)),
+    "wakeup watermark of half the buffer":
+        ("reader prompt 8192", rules.drained_in_time(AUX_SIZE // 2)),
+    "enabled before a buffer is mapped":
+        ("lifetime no-buffer", rules.waits_for_a_buffer),
+    "buffer unmapped while sampling":
+        ("lifetime unmap", rules.survives_unmapping),
+    "event closed while sampling":
+        ("lifetime close", rules.lives_on),
+    "task exits while sampling":
+        ("lifetime exit", rules.lives_on),
+    "task migrates while sampling":
+        ("lifetime migrate", rules.migrates),
+    "task forks, children inherit":
+        ("lifetime inherit", rules.inherited),
+    "`perf stat -e '{arm_spe//,cycles}'`":
+        (f"perf stat -x, -e '{{{SPE},cycles}}:u' workload 5 2>&1", rules.counts_nothing),
+    "`perf record -e '{arm_spe//,cycles}'`":
+        (perf_record(f"{SPE},{CYCLES}"), rules.recorded),
+    "`perf record -e '{cycles,arm_spe//}'`":
+        (perf_record(f"{CYCLES},{SPE}"), rules.recorded),
+    "`perf record -e '{arm_spe//,cycles}' -m ,4`":
+        (perf_record(f"{SPE},{MORE_CYCLES}", "-m ,4"), rules.recorded),
+    "the counter in the group is throttled":
+        (f"{LIMIT_SAMPLES}; throttle", rules.survives_throttling),
+}
+
+#: The mission's own: the driver is to say that there is no room.
+NO_ROOM = [name for name in SITUATIONS if name.startswith("no room")]
+
+
+def prepare(guest):
+    """Make a guest ready for verdict(). Interrupts take long in it: its kernel is not to limit samples for that."""
+    set_up(guest)
+    guest.sh("echo 0 >/proc/sys/kernel/perf_cpu_time_max_percent")
+
+
+def complaints(guest):
+    """How often the kernel has complained."""
+    return len(COMPLAINTS.findall(guest.sh("dmesg")))
+
+
+def verdict(guest, name):
+    """What the driver does in the situation of that name, in words."""
+    command, rule = SITUATIONS[name]
+    before = complaints(guest)
+    with guest.registers() as writes, watched(guest) as seen:
+        output = guest.sh(command)
+    facts = {name: int(value, 0) for name, value in FACT.findall(output)}
+    done = Run(guest, output, facts, seen, writes)
+    wrong = [*rule(done), *rules.always(done)]
+    if complaints(guest) != before:
+        wrong.append("the kernel complains")
+    return "; ".join(dict.fromkeys(wrong)) or AS_IT_SHOULD
