@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The module's code against the C driver's, no panic in it, and how much of its source is unsafe: none of it grows."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from kernel import STOCK
+
+TOP = Path(__file__).resolve().parents[2]
+#: .text of this driver over that of the C driver. What it has beyond that: the counters in debugfs, pausing, a
+#: machine without SPE refused, and what the kernel crate's platform, debugfs and message macros come to.
+TEXT = 1.6
+#: Blocks of unsafe code, without the tests.
+UNSAFE = 108
+
+
+def text(module):
+    """The bytes of a module's code."""
+    sections = subprocess.run(["llvm-size", "-A", module], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(re.search(r"^\.text +(\d+)", sections, re.MULTILINE)[1])
+
+
+def test_text(artefacts, capsys):
+    theirs = artefacts / "arm_spe_pmu_c.ko"
+    theirs.write_bytes(STOCK.module("arm_spe_pmu"))
+    ours, theirs = text(STOCK.rust_module), text(theirs)
+    with capsys.disabled():
+        print(f"\n    .text: {ours} bytes, {ours / theirs:.2f} times the C driver's {theirs}")
+    assert ours <= TEXT * theirs
+
+
+def test_no_panic():
+    """Nothing in the module can reach a panic: not one of their functions is referenced."""
+    symbols = subprocess.run(["llvm-nm", "-u", STOCK.rust_module], check=True, stdout=subprocess.PIPE, text=True)
+    assert "perf_pmu_register" in symbols.stdout
+    assert "panic" not in symbols.stdout
+
+
+def test_unsafe(capsys):
+    blocks = {file.name: count for file in TOP.glob("*.rs") if not file.stem.endswith("_tests")
+              if (count := file.read_text().count("unsafe {"))}
+    with capsys.disabled():
+        print(f"\n    {sum(blocks.values())} unsafe blocks: {blocks}")
+    assert sum(blocks.values()) <= UNSAFE
