@@ -3,7 +3,8 @@
 //! Looks, in a debug build (`make DEBUG=1`), at the return of every callback and of the interrupt
 //! handler, whether what the types say, what perf was told and what the registers say is the same.
 //!
-//! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of each of the first mismatches.
+//! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of each of
+//! the first mismatches.
 
 use super::{
     Ordering,

@@ -109,8 +109,8 @@ counters! {
 
 /// The counters of one CPU, since the module was loaded.
 ///
-/// Only that CPU counts, and only while it has the state of its unit in hands, so that nothing comes
-/// in between; other CPUs may look at any time.
+/// Only that CPU counts, and only while it has the state of its unit in hands, so that nothing
+/// comes in between; other CPUs may look at any time.
 pub(crate) struct Counters([AtomicU64; COUNTERS]);
 
 impl Counters {

@@ -9,8 +9,8 @@
 //! # Who sets which register field
 //!
 //! Every field of every register that the driver writes, and the user's knob for it: a field of
-//! [`FORMAT`] (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field of
-//! `perf_event_attr`, or what else a user of perf decides on.
+//! [`FORMAT`] (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field
+//! of `perf_event_attr`, or what else a user of perf decides on.
 //!
 //! | register field | knob |
 //! | --- | --- |

@@ -103,7 +103,8 @@ impl Flags {
     /// Program the period again when it is started.
     pub(crate) const RELOAD: Self = Self(bindings::PERF_EF_RELOAD);
 
-    /// Let the AUX event pause, and nothing else. May interrupt all other callbacks but of its kind.
+    /// Let the AUX event pause, and nothing else. May interrupt all other callbacks but of its
+    /// kind.
     pub(crate) const PAUSE: Self = Self(bindings::PERF_EF_PAUSE);
     /// Let the AUX event resume, and nothing else; as [`Self::PAUSE`].
     pub(crate) const RESUME: Self = Self(bindings::PERF_EF_RESUME);
@@ -126,8 +127,8 @@ impl Flags {
 pub(crate) enum State {
     /// It runs.
     Running,
-    /// It does not run (`PERF_HES_STOPPED`), and there is nothing left that perf would have to read
-    /// (`PERF_HES_UPTODATE`).
+    /// It does not run (`PERF_HES_STOPPED`), and there is nothing left that perf would have to
+    /// read (`PERF_HES_UPTODATE`).
     Stopped,
 }
 
@@ -480,8 +481,8 @@ impl<T: Pmu> AuxHandle<T> {
 /// The right to write to a part of an event's AUX buffer. The session is ended before the event is
 /// deleted: it is made from a [`Held`] event, and goes where that goes.
 ///
-/// A session that is not ended would keep the buffer for ever. Ending it when it is dropped would be
-/// worse: perf would take back what the hardware may still write to.
+/// A session that is not ended would keep the buffer for ever. Ending it when it is dropped would
+/// be worse: perf would take back what the hardware may still write to.
 ///
 /// # Invariants
 ///
@@ -500,8 +501,8 @@ impl<T: Pmu> AuxSession<T> {
     /// What perf has filled in.
     #[inline]
     fn handle(&self) -> &bindings::perf_output_handle {
-        // SAFETY: The pointer is valid and nobody else uses it; perf writes to it only in calls that
-        // the session makes through `&mut self`.
+        // SAFETY: The pointer is valid and nobody else uses it; perf writes to it only in calls
+        // that the session makes through `&mut self`.
         unsafe { &*self.as_raw() }
     }
 

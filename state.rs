@@ -3,19 +3,20 @@
 //! The profiling unit of one CPU, as a state machine in types.
 //!
 //! ```text
-//!            arm                sample
-//!   Off -----------> Armed --------------> Sampling --+
-//!    ^ ^     |                              | |   ^   | interrupt: nothing to do,
-//!    | +-----+ no session                   | |   +---+ or a new session
-//!    |                                stop  | | interrupt: fault, or no session
-//!    +--------------------------------------+-+
+//!            arm                sample                 pause
+//!   Off -----------> Armed --------------> Sampling <---------> Sampling, paused
+//!    ^ ^     |                              | |   ^    resume
+//!    | +-----+ no session                   | |   +-- interrupt: nothing to do, or a new session
+//!    |                                      | |
+//!    +--------------------------------------+-+ stop; interrupt: fault, or no session
 //! ```
 //!
-//! | state | `PMBLIMITR_EL1.E` | `PMSCR_EL1.E0SPE`, `E1SPE` | session |
-//! | --- | --- | --- | --- |
-//! | [`Off`] | 0 | 0 | none |
-//! | [`Armed`] | 1 | 0 | one, unless discarding |
-//! | [`Sampling`] | 1 | as the event wants, or 0 while paused | one, unless discarding |
+//! | state | `PMBLIMITR_EL1.E` | `PMSCR_EL1.E0SPE`, `E1SPE` | session | `hw.state` |
+//! | --- | --- | --- | --- | --- |
+//! | [`Off`] | 0 | 0 | none | `PERF_HES_STOPPED` |
+//! | [`Armed`] | 1 | 0 | one, unless discarding | not looked at |
+//! | [`Sampling`] | 1 | as the event wants | one, unless discarding | 0 |
+//! | the same, paused | 1 | 0 | one, unless discarding | 0 |
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
@@ -24,15 +25,15 @@
 //!
 //! # What may interrupt a transition
 //!
-//! Callbacks of perf and the interrupt handler run with interrupts off. Where the kernel's interrupts
-//! are NMIs (`irqchip.gicv3_pseudo_nmi=1`) another event's NMI may still come in the middle of any
-//! of them, and call
+//! Callbacks of perf and the interrupt handler run with interrupts off. Where the kernel's
+//! interrupts are NMIs (`irqchip.gicv3_pseudo_nmi=1`) another event's NMI may still come in the
+//! middle of any of them, and call
 //!
-//! - to pause or resume the event that samples (`aux-action=pause`, `resume`). perf first notes what
-//!   is wanted in the event, then calls the PMU. Pausing touches nothing but `PMSCR_EL1`, and that
-//!   only where a state samples: [`Cpu::resume_with`] is zero from before a unit is turned off until
-//!   it samples again, and what comes then is left to the end of the transition, which looks at what
-//!   is wanted, see [`Cpu::settle`].
+//! - to pause or resume the event that samples (`aux-action=pause`, `resume`). perf first notes
+//!   what is wanted in the event, then calls the PMU. Pausing touches nothing but `PMSCR_EL1`, and
+//!   that only where a state samples: [`Cpu::resume_with`] is zero from before a unit is turned off
+//!   until it samples again, and what comes then is left to the end of the transition, which looks
+//!   at what is wanted, see [`Cpu::settle`].
 //! - to stop the event (throttling, with the other events of a group). If the state is in the hands
 //!   of a transition, that does it at its end, see [`Slot::put`].
 //!

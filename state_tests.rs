@@ -352,12 +352,196 @@ fn pointer() -> u64 {
     PMBPTR_EL1::read().bits()
 }
 
+/// Where the unit is, as event 0 sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Offline,
+    Off,
+    Sampling,
+    Paused,
+    /// Sampling for event 1.
+    Other,
+}
+
+/// What happens to it.
+#[derive(Clone, Copy)]
+enum Does {
+    Start,
+    /// As `Start`, with no room in the buffer.
+    StartFull,
+    Stop,
+    /// An interrupt that nobody asked for.
+    Spurious,
+    /// An interrupt because the buffer is full, with another part of it to go on in.
+    Full,
+    /// As `Full`, with no other part.
+    FullUp,
+    Fault,
+    Pause,
+    Resume,
+    Online,
+    Offline,
+}
+
+impl Bench {
+    /// Where the unit is, which the registers and what perf was told have to agree with.
+    fn at(&self) -> Option<At> {
+        let unit = self.slot.unit.replace(Unit::Busy);
+        let at = match &unit {
+            Unit::Offline => At::Offline,
+            Unit::Off(_) => At::Off,
+            Unit::Sampling(sampling) if !sampling.is_for(&self.event(0)) => At::Other,
+            Unit::Sampling(_) if self.event(0).is_paused() => At::Paused,
+            Unit::Sampling(_) => At::Sampling,
+            Unit::Busy => return None,
+        };
+        self.slot.unit.set(unit);
+        let running = self.event(0).state() == State::Running;
+        let (enabled, pmscr) = (PMBLIMITR_EL1::read(), PMSCR_EL1::read());
+        let enabled = enabled.has(PMBLIMITR_EL1::E);
+        let expected = match at {
+            At::Offline | At::Off => !running && !enabled && pmscr.bits() == 0,
+            At::Sampling => running && enabled && pmscr == self.image.pmscr,
+            At::Paused => running && enabled && pmscr.bits() == 0,
+            At::Other => !running && enabled && pmscr == self.image.pmscr,
+        };
+        expected.then_some(at)
+    }
+
+    /// Brings the unit, which is off, to `at`.
+    fn go(&self, at: At) {
+        match at {
+            At::Offline => self.slot.offline(),
+            At::Off => (),
+            At::Sampling => drop(self.start(0)),
+            At::Paused => {
+                self.event(0).set_paused(true);
+                self.start(0);
+            }
+            At::Other => drop(self.start(1)),
+        }
+    }
+
+    /// As if the hardware had asked for service with `pmbsr`.
+    fn interrupt(&self, pmbsr: u64) {
+        let pmbsr = PMBSR_EL1::from_bits(pmbsr).with(PMBSR_EL1::S, 1);
+        // SAFETY: Nothing that was turned off is turned on.
+        unsafe { pmbsr.write() };
+        isb();
+        self.slot.interrupt();
+    }
+
+    fn happen(&self, does: Does) {
+        let pause = |paused| {
+            self.event(0).set_paused(paused);
+            self.slot.pause(paused);
+        };
+        match does {
+            Does::Start => drop(self.start(0)),
+            Does::StartFull => {
+                self.ring.space.set(0);
+                self.start(0);
+            }
+            Does::Stop => self.stop(0),
+            Does::Spurious => drop(self.slot.interrupt()),
+            Does::Full => self.interrupt(1),
+            Does::FullUp => {
+                self.ring.space.set(0);
+                self.interrupt(1);
+            }
+            Does::Fault => self.interrupt(0x24 << 26),
+            Does::Pause => pause(true),
+            Does::Resume => pause(false),
+            Does::Online => self.slot.online(),
+            Does::Offline => self.slot.offline(),
+        }
+    }
+}
+
+/// From where, what happens, to where.
+#[rustfmt::skip]
+const TRANSITIONS: &[(At, Does, At)] = &[
+    (At::Offline, Does::Start, At::Offline),
+    (At::Offline, Does::StartFull, At::Offline),
+    (At::Offline, Does::Stop, At::Offline),
+    (At::Offline, Does::Spurious, At::Offline),
+    (At::Offline, Does::Pause, At::Offline),
+    (At::Offline, Does::Resume, At::Offline),
+    (At::Offline, Does::Online, At::Off),
+    (At::Offline, Does::Offline, At::Offline),
+
+    (At::Off, Does::Start, At::Sampling),
+    (At::Off, Does::StartFull, At::Off),
+    (At::Off, Does::Stop, At::Off),
+    (At::Off, Does::Spurious, At::Off),
+    (At::Off, Does::Full, At::Off),
+    (At::Off, Does::Fault, At::Off),
+    (At::Off, Does::Pause, At::Off),
+    (At::Off, Does::Resume, At::Off),
+    (At::Off, Does::Online, At::Off),
+    (At::Off, Does::Offline, At::Offline),
+
+    (At::Sampling, Does::Start, At::Sampling),
+    (At::Sampling, Does::StartFull, At::Sampling),
+    (At::Sampling, Does::Stop, At::Off),
+    (At::Sampling, Does::Spurious, At::Sampling),
+    (At::Sampling, Does::Full, At::Sampling),
+    (At::Sampling, Does::FullUp, At::Off),
+    (At::Sampling, Does::Fault, At::Off),
+    (At::Sampling, Does::Pause, At::Paused),
+    (At::Sampling, Does::Resume, At::Sampling),
+    (At::Sampling, Does::Online, At::Sampling),
+    (At::Sampling, Does::Offline, At::Offline),
+
+    (At::Paused, Does::Start, At::Paused),
+    (At::Paused, Does::Stop, At::Off),
+    (At::Paused, Does::Spurious, At::Paused),
+    (At::Paused, Does::Full, At::Paused),
+    (At::Paused, Does::FullUp, At::Off),
+    (At::Paused, Does::Fault, At::Off),
+    (At::Paused, Does::Pause, At::Paused),
+    (At::Paused, Does::Resume, At::Sampling),
+    (At::Paused, Does::Offline, At::Offline),
+
+    (At::Other, Does::Start, At::Other),
+    (At::Other, Does::Stop, At::Other),
+    (At::Other, Does::Spurious, At::Other),
+    (At::Other, Does::Full, At::Other),
+    (At::Other, Does::Fault, At::Off),
+    (At::Other, Does::Online, At::Other),
+    (At::Other, Does::Offline, At::Offline),
+];
+
 const COLLISION: u64 = crate::bindings::PERF_AUX_FLAG_COLLISION as u64;
 const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
 
 #[kunit_tests(arm_spe_state)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transitions() {
+        assert!(run(|bench| {
+            for (number, &(from, does, to)) in TRANSITIONS.iter().enumerate() {
+                bench.ring.head.set(0);
+                bench.ring.space.set(SIZE - 1);
+                bench.go(from);
+                hold!(bench.at() == Some(from));
+                bench.happen(does);
+                if bench.at() != Some(to) {
+                    pr_err!("    # transition number {} of the table\n", number);
+                    return Err("the unit is where the table says");
+                }
+                // Off again, whatever came to pass.
+                bench.event(0).set_paused(false);
+                bench.stop(0);
+                bench.stop(1);
+                bench.slot.online();
+                hold!(bench.at() == Some(At::Off) && !bench.ring.open.get());
+            }
+            Ok(())
+        }));
+    }
 
     #[test]
     fn samples_between_start_and_stop() {
@@ -629,7 +813,8 @@ mod tests {
         }));
     }
 
-    /// Samples collided, without a request for service: this event's reader is told, and no other's.
+    /// Samples collided, without a request for service: this event's reader is told, and no
+    /// other's.
     #[test]
     fn a_collision() {
         assert!(run(|bench| {
