@@ -125,15 +125,21 @@ def artefacts(request):
     directory = made_directory(f"{request.node.path.stem}.{request.node.name.removeprefix('test_')}")
     yield directory
     reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
-    keep_or_remove(directory, any(report is None or report.failed for report in reports))
+    failed = any(report is None or report.failed for report in reports)
+    keep_or_remove(directory, failed or hasattr(request.node, "complaints"))
 
 
 @pytest.fixture
-def boot(artefacts):
+def boot(artefacts, request):
     """A function that boots guests for this test alone; see Guest."""
     boot_one, guests = booter(artefacts)
     yield boot_one
-    close(guests)
+    try:
+        close(guests)
+    except AssertionError as complaints:
+        # The artefacts are looked at after this, and before pytest reports it.
+        request.node.complaints = complaints
+        raise
 
 
 @pytest.fixture(scope="module")
