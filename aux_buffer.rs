@@ -202,8 +202,7 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
                     return Ok(Self(aux));
                 }
                 Next::Pad(pad) => Self::pad(&mut aux, start, pad),
-                Next::NoRoom { pad } => {
-                    Self::pad(&mut aux, start, pad);
+                Next::NoRoom => {
                     aux.flag(AuxFlags::TRUNCATED);
                     return Err((aux.end(0), NoSession::NoRoom));
                 }
@@ -214,13 +213,8 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
     /// Gives `bytes` that cannot be written to back to perf, from the offset `head` on.
     #[cold]
     fn pad(aux: &mut AuxSession<T>, head: u64, bytes: u64) {
-        if bytes > 0 {
-            // Padding may run over the end of the buffer, when all that is left is of no use.
-            let first = bytes.min(aux.aux().geometry.size().wrapping_sub(head));
-            aux.aux().clear(head, first);
-            aux.aux().clear(0, bytes.wrapping_sub(first));
-            aux.skip(bytes);
-        }
+        aux.aux().clear(head, bytes);
+        aux.skip(bytes);
     }
 
     /// Where the unit may write.

@@ -46,12 +46,9 @@ pub(crate) enum Next {
     },
     /// Pad so many bytes, more than none and not more than the window has, and ask again.
     Pad(u64),
-    /// Nothing more can be written before the reader has caught up. Pad so many bytes: they are of
-    /// no use.
-    NoRoom {
-        /// Bytes to pad, perhaps none.
-        pad: u64,
-    },
+    /// Nothing more can be written before the reader has caught up. The rest is kept for then: a
+    /// reader that frees a few bytes at a time gets to a page.
+    NoRoom,
 }
 
 /// Where to write in a buffer that is overwritten in circles.
@@ -120,7 +117,7 @@ impl Geometry {
         // free: align.
         let pad = self.misaligned(head);
         if pad >= space {
-            return Next::NoRoom { pad: space };
+            return Next::NoRoom;
         }
         if pad > 0 {
             return Next::Pad(pad);
@@ -143,7 +140,7 @@ impl Geometry {
         }
 
         match limit.checked_sub(head) {
-            None | Some(0) => Next::NoRoom { pad: space },
+            None | Some(0) => Next::NoRoom,
             Some(room) if room < self.record => Next::Pad(room),
             Some(_) => Next::Write { limit },
         }
@@ -240,8 +237,7 @@ mod tests {
         }
     }
 
-    /// All that is left is padded. perf hands out no window without space, but padding may leave
-    /// one.
+    /// perf hands out no window without space, but padding may leave one.
     #[test]
     fn no_room() {
         for (head, space) in [
@@ -254,7 +250,7 @@ mod tests {
             (0x3fff, 0x0001),
             (0x1000, 0x0000),
         ] {
-            let expected = Some(Next::NoRoom { pad: space });
+            let expected = Some(Next::NoRoom);
             assert_eq!((head, space, next(head, space)), (head, space, expected));
         }
     }

@@ -165,11 +165,7 @@ impl<'a> Machine<'a> {
                     self.pad(start, pad);
                     self.ring.skip(&mut window, pad);
                 }
-                Next::NoRoom { pad } => {
-                    if pad > 0 {
-                        self.pad(start, pad);
-                        self.ring.skip(&mut window, pad);
-                    }
+                Next::NoRoom => {
                     self.ring.end(0, true);
                     self.tally.borrow_mut().refusals += 1;
                     // Honest: before the last boundary that could be reached, no record has room.
