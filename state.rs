@@ -537,12 +537,21 @@ unsafe impl<T: SpePmu> Send for Slot<T> {}
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
-    /// Takes the state out: what interrupts this from here on finds the unit busy.
+    /// Passes the state through `transition`, which returns the state to put back, the event that it
+    /// was about, if it was about one, and a result. Returns whether that event runs now, and the
+    /// result; or `None` if the state is in the hands of another transition, which this interrupts.
     #[inline]
-    fn take(&self) -> Unit<T> {
+    fn update<R>(
+        &self,
+        transition: impl FnOnce(Unit<T>) -> (Unit<T>, Option<Held<T>>, R),
+    ) -> Option<(bool, R)> {
         let unit = self.unit.replace(Unit::Busy);
         compiler_fence(Ordering::SeqCst);
-        unit
+        if let Unit::Busy = unit {
+            return None;
+        }
+        let (unit, event, result) = transition(unit);
+        Some((self.put(unit, event), result))
     }
 
     /// Puts the state back, and tells perf what the unit does for `event`, if there is one: what
@@ -578,13 +587,6 @@ impl<T: SpePmu> Slot<T> {
         runs
     }
 
-    /// As [`Self::put`], where time does not matter.
-    #[cold]
-    #[inline(never)]
-    fn put_cold(&self, unit: Unit<T>, event: Option<Held<T>>) {
-        self.put(unit, event);
-    }
-
     /// Pauses or resumes, if the unit samples. May interrupt all other functions.
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
@@ -598,29 +600,32 @@ impl<T: SpePmu> Slot<T> {
 
     /// The CPU comes: makes its unit ready.
     pub(crate) fn online(&self) {
-        if let unit @ (Unit::Off(_) | Unit::Sampling(_) | Unit::Busy) = self.take() {
-            self.put_cold(unit, None);
-            return;
-        }
-        // SAFETY: The place lives as long as the slot, which keeps the unit. Where there was no
-        // unit, there was no handle.
-        let handle = unsafe { AuxHandle::new(&self.handle) };
-        self.put_cold(Unit::Off(Off::reset(handle, &self.cpu)), None);
+        self.update(|unit| match unit {
+            Unit::Offline => {
+                // SAFETY: The place lives as long as the slot, which keeps the unit. Where there
+                // was no unit, there was no handle.
+                let handle = unsafe { AuxHandle::new(&self.handle) };
+                (Unit::Off(Off::reset(handle, &self.cpu)), None, ())
+            }
+            ready => (ready, None, ()),
+        });
     }
 
     /// The CPU goes: stops what its unit is doing.
     pub(crate) fn offline(&self) {
-        let (off, event) = match self.take() {
-            Unit::Sampling(sampling) => {
-                let event = sampling.event;
-                (sampling.stop(&self.cpu), Some(event))
-            }
-            Unit::Off(off) => (off, None),
-            Unit::Offline | Unit::Busy => return,
-        };
-        // The handle is made anew when the CPU comes back.
-        let _ = Off::reset(off.handle, &self.cpu);
-        self.put_cold(Unit::Offline, event);
+        self.update(|unit| {
+            let (off, event) = match unit {
+                Unit::Sampling(sampling) => {
+                    let event = sampling.event;
+                    (sampling.stop(&self.cpu), Some(event))
+                }
+                Unit::Off(off) => (off, None),
+                gone => return (gone, None, ()),
+            };
+            // The handle is made anew when the CPU comes back.
+            let _ = Off::reset(off.handle, &self.cpu);
+            (Unit::Offline, event, ())
+        });
     }
 
     /// Starts `event`, unless the unit has no room to write to or is not there for it. Returns
@@ -631,77 +636,74 @@ impl<T: SpePmu> Slot<T> {
     #[inline]
     pub(crate) fn start(&self, event: Held<T>, image: &Image, reload: bool) -> bool {
         let counters = &self.cpu.counters;
-        let unit = match self.take() {
-            Unit::Off(off) => match off.arm(event, image, &self.cpu) {
-                Ok(armed) => Unit::Sampling(armed.sample(reload)),
-                Err(off) => Unit::Off(off),
-            },
-            Unit::Busy => return false,
-            Unit::Sampling(sampling) => {
-                if !sampling.is_for(&event) {
-                    counters.count(Counter::StartBusy);
+        self.update(|unit| {
+            let unit = match unit {
+                Unit::Off(off) => match off.arm(event, image, &self.cpu) {
+                    Ok(armed) => Unit::Sampling(armed.sample(reload)),
+                    Err(off) => Unit::Off(off),
+                },
+                Unit::Sampling(sampling) => {
+                    if !sampling.is_for(&event) {
+                        counters.count(Counter::StartBusy);
+                    }
+                    Unit::Sampling(sampling)
                 }
-                Unit::Sampling(sampling)
-            }
-            Unit::Offline => {
-                counters.count(Counter::StartOffline);
-                Unit::Offline
-            }
-        };
-        self.put(unit, Some(event))
+                gone => {
+                    counters.count(Counter::StartOffline);
+                    gone
+                }
+            };
+            (unit, Some(event), ())
+        })
+        .is_some_and(|(runs, ())| runs)
     }
 
     /// Stops `event`, if the unit samples for it. In an NMI, that may come to pass only before the
     /// callback that the NMI has interrupted returns.
     #[inline]
     pub(crate) fn stop(&self, event: Held<T>) {
-        let unit = match self.take() {
-            Unit::Busy => {
-                self.cpu.stop_later.store(true, Ordering::Relaxed);
-                return;
-            }
+        let stopped = self.update(|unit| match unit {
             Unit::Sampling(sampling) if sampling.is_for(&event) => {
-                Unit::Off(sampling.stop(&self.cpu))
+                (Unit::Off(sampling.stop(&self.cpu)), Some(event), ())
             }
-            other => other,
-        };
-        self.put(unit, Some(event));
+            other => (other, Some(event), ()),
+        });
+        if stopped.is_none() {
+            self.cpu.stop_later.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Does what an NMI has asked for in the meantime.
     #[cold]
     fn stop_now(&self) {
         self.cpu.stop_later.store(false, Ordering::Relaxed);
-        let (unit, event) = match self.take() {
+        self.update(|unit| match unit {
             Unit::Sampling(sampling) => {
                 let event = sampling.event;
-                (Unit::Off(sampling.stop(&self.cpu)), Some(event))
+                (Unit::Off(sampling.stop(&self.cpu)), Some(event), ())
             }
-            other => (other, None),
-        };
-        self.put_cold(unit, event);
+            other => (other, None, ()),
+        });
     }
 
     /// Handles an interrupt. Returns whether it was the unit's.
     #[inline]
     pub(crate) fn interrupt(&self) -> bool {
-        let (unit, event, ours) = match self.take() {
+        self.update(|unit| match unit {
             Unit::Sampling(sampling) => {
-                let event = sampling.event;
-                let (unit, ours) = match sampling.interrupt(&self.cpu) {
-                    Interrupted::NotOurs(sampling) => (Unit::Sampling(sampling), false),
-                    Interrupted::Resumed(sampling) => (Unit::Sampling(sampling), true),
-                    Interrupted::Stopped(off) => (Unit::Off(off), true),
-                };
-                (unit, Some(event), ours)
+                let event = Some(sampling.event);
+                match sampling.interrupt(&self.cpu) {
+                    Interrupted::NotOurs(sampling) => (Unit::Sampling(sampling), event, false),
+                    Interrupted::Resumed(sampling) => (Unit::Sampling(sampling), event, true),
+                    Interrupted::Stopped(off) => (Unit::Off(off), event, true),
+                }
             }
             Unit::Off(off) => {
                 let ours = off.interrupt(&self.cpu);
                 (Unit::Off(off), None, ours)
             }
             other => (other, None, false),
-        };
-        self.put(unit, event);
-        ours
+        })
+        .is_some_and(|(_, ours)| ours)
     }
 }

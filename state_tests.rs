@@ -78,6 +78,8 @@ enum Nmi {
 /// In perf's place: a buffer, and what is said of it. An event finds it where perf keeps its own.
 struct Ring {
     buffer: Buffer,
+    /// Whether it is overwritten.
+    circular: bool,
     /// What is handed out next.
     head: Cell<u64>,
     space: Cell<u64>,
@@ -152,8 +154,13 @@ impl Perf for Ring {
         // SAFETY: As in `begin`.
         ring.flags
             .set(unsafe { *(*handle).__bindgen_anon_1.aux_flags });
-        ring.head.set(ring.head.get() + bytes as u64);
-        ring.space.set(ring.space.get() - bytes as u64);
+        // SAFETY: As in `begin`.
+        let set = unsafe { (*handle).__bindgen_anon_2.head } as u64;
+        let written = ring.head.get() + bytes as u64;
+        ring.head.set(if ring.circular { set } else { written });
+        // A case may have taken the room away meanwhile.
+        ring.space
+            .set(ring.space.get().saturating_sub(bytes as u64));
     }
 }
 
@@ -221,6 +228,7 @@ impl Bench {
         .ok_or(ENODEV)?;
         let ring = Ring {
             buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
+            circular,
             head: Cell::new(0),
             space: Cell::new(SIZE - 1),
             mapped: Cell::new(true),
@@ -854,13 +862,16 @@ mod tests {
             hold!(bench.start(0));
             for _ in 0..4 {
                 hold!(work_until_service());
-                let limit = PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) << 12;
-                // perf goes by the head in the handle; the ring counts on its own.
+                let (end, limit) = (pointer(), PMBLIMITR_EL1::read());
                 bench.ring.space.set(SIZE);
-                bench.ring.head.set(bench.ring.head.get() % SIZE);
                 hold!(bench.slot.interrupt());
                 hold!(bench.is_sampling());
-                hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) << 12 != limit);
+                // The other half, from where the first ended.
+                hold!(PMBLIMITR_EL1::read() != limit);
+                let round = end
+                    .wrapping_add(SIZE)
+                    .wrapping_sub(PMBPTR_EL1::read().bits());
+                hold!(round % SIZE < 0x1000 || round % SIZE > SIZE - 0x1000);
             }
             bench.stop(0);
             hold!(bench.is_off() && bench.ring.flags.get() == 0);
