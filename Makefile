@@ -35,7 +35,6 @@ ifdef KDIR
 	@echo "built: build/module/arm_spe_pmu.ko"
 else
 	$(WITH) kernel $(BUILD_MODULE) $(if $(ARM_SPE_DEBUG),checked) modules
-	@echo "built: $$(ls -t build/[0-9]*/arm_spe_pmu.ko | head -n 1)"
 endif
 
 # As root, on the machine with the hardware. The module goes to updates/, which modprobe prefers to
@@ -53,8 +52,8 @@ define check_driver
 	echo "error: DRIVER=$(DRIVER): give rust (this project's, the default) or c (the stock kernel's)" >&2; exit 1;; esac
 endef
 
-# The debug kernel takes a while to build: it has to be there if a scenario that boots it is to run.
-debug = $(if $(T),$(filter kunit debug_kernel pause,$(T)),all)
+# The debug kernel takes a while to build: a single other scenario does without.
+debug = $(filter-out $(filter-out kunit debug_kernel pause,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
 ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
@@ -74,10 +73,10 @@ test:
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
 
-# What each driver does in the mission's situations. The README has it from the runs, good or bad.
+# What each driver does in the situations of the README. The README has it from the runs, good or bad.
 table:
-	@rm -f build/mission.json
-	-$(MAKE) test T=mission
+	@rm -f build/verdicts.json
+	-$(MAKE) test T=three_drivers
 	$(WITH) root python3 tests/guest/table.py
 
 test-host:
@@ -120,6 +119,7 @@ distclean: clean
 help:
 	@echo 'make               build build/*/arm_spe_pmu.ko: on arm64 for the running kernel, elsewhere for'
 	@echo '                   the stock Debian kernel of the tests; KDIR=tree names another kernel tree'
+	@echo '                   (DEBUG=1: the module checks itself, see README.md)'
 	@echo 'make install       as root on the arm64 machine: install the module'
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'

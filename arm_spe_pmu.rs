@@ -21,6 +21,17 @@
 //! | `pmu.rs` | the callbacks of perf |
 //! | `sysfs.rs` | the files of the PMU |
 //!
+//! What the driver promises, and where that is kept:
+//!
+//! - One truth: what perf is told of an event (`hw.state`) is what the unit does, at the return of
+//!   every callback and of the interrupt handler: `state.rs`, `Slot::put`.
+//! - No silent failure: a start that fails comes back as an error, and no register has been written:
+//!   `state.rs`, `Off::arm`; `pmu.rs`, `add`.
+//! - A session is spent once: `perf.rs`, `AuxSession`; `aux_buffer.rs`, `Session`.
+//! - Neither the callbacks from `add` to `stop` nor the interrupt handler allocate.
+//! - An event is judged once, when it is opened: `event.rs`, `Image`.
+//! - The hardware is never trusted: `syndrome.rs`, `features.rs`; `aux_buffer.rs`, `Session::end`.
+//!
 //! This file finds the devices.
 
 // A state of the unit that is dropped can never be left.

@@ -3,8 +3,8 @@
 //! Looks, in a debug build (`make DEBUG=1`), at the return of every callback and of the interrupt
 //! handler, whether what the types say, what perf was told and what the registers say is the same.
 //!
-//! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of each of
-//! the first mismatches.
+//! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of the
+//! first mismatches.
 
 use super::{
     Ordering,
@@ -27,6 +27,22 @@ use crate::{
     }, //
 };
 use kernel::prelude::*;
+
+/// As [`check`], after the event that samples was paused or resumed. In an NMI the state may be in the
+/// hands of a transition, which looks at its own end.
+pub(super) fn check_pause<T: SpePmu>(slot: &Slot<T>, paused: bool) {
+    let unit = slot.unit.replace(Unit::Busy);
+    let busy = matches!(unit, Unit::Busy);
+    slot.unit.set(unit);
+    if !busy {
+        check(slot, None);
+        let counters = &slot.cpu.counters;
+        counters.count(match paused {
+            true => Counter::Pauses,
+            false => Counter::Resumes,
+        });
+    }
+}
 
 /// Looks at the unit of this CPU, and at `event`, which the transition was about, if it was about
 /// one.

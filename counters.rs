@@ -99,10 +99,16 @@ counters! {
     StartBusy = "start_busy",
     /// Starts that failed because the unit's CPU is going offline.
     StartOffline = "start_offline",
-    /// Returns of callbacks and interrupt handlers after which [`crate::check`] looked.
+    /// Returns of callbacks and interrupt handlers after which `check.rs` looked.
     #[cfg(ARM_SPE_DEBUG)]
     Transitions = "transitions",
-    /// Of these, how many did not find things as they have to be.
+    /// How often the event that samples was paused.
+    #[cfg(ARM_SPE_DEBUG)]
+    Pauses = "pauses",
+    /// How often it was resumed.
+    #[cfg(ARM_SPE_DEBUG)]
+    Resumes = "resumes",
+    /// Of the transitions, how many did not find things as they have to be.
     #[cfg(ARM_SPE_DEBUG)]
     Mismatches = "mismatches",
 }
@@ -123,6 +129,14 @@ impl Counters {
                 Ordering::Relaxed,
             );
         }
+    }
+
+    /// How many it were so far.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.0
+            .get(counter as usize)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Counts one more.

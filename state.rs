@@ -3,12 +3,14 @@
 //! The profiling unit of one CPU, as a state machine in types.
 //!
 //! ```text
-//!            arm                sample                 pause
-//!   Off -----------> Armed --------------> Sampling <---------> Sampling, paused
-//!    ^ ^     |                              | |   ^    resume
-//!    | +-----+ no session                   | |   +-- interrupt: nothing to do, or a new session
-//!    |                                      | |
-//!    +--------------------------------------+-+ stop; interrupt: fault, or no session
+//!            online             arm                sample                 pause
+//!   Offline -----------> Off -----------> Armed --------------> Sampling <---------> Sampling, paused
+//!    ^  ^      offline   | ^ ^     |                              | | ^    resume
+//!    |  +----------------+ | +-----+ no session                   | | +-- interrupt: nothing to do,
+//!    |                     |                                      | |     or a new session
+//!    |                     +--------------------------------------+ | stop; interrupt: fault, or
+//!    |                                                              | no session
+//!    +--------------------------------------------------------------+ offline
 //! ```
 //!
 //! | state | `PMBLIMITR_EL1.E` | `PMSCR_EL1.E0SPE`, `E1SPE` | session | `hw.state` |
@@ -461,6 +463,11 @@ fn end<T: SpePmu>(
         }
         (handle, None) => {
             counters.count(Counter::StrayPointer);
+            if syndrome
+                .is_none_or(|syndrome| syndrome.reason == Reason::Full && !syndrome.data_lost)
+            {
+                counters.count(Counter::Truncated);
+            }
             complain("Stray write pointer", PMBSR_EL1::read());
             (handle, false)
         }
@@ -555,7 +562,8 @@ impl<T: SpePmu> Slot<T> {
     }
 
     /// Puts the state back, and tells perf what the unit does for `event`, if there is one: what
-    /// perf knows is derived from the state here, and nowhere else. Returns whether `event` runs.
+    /// perf knows is derived from the state here, and nowhere else. (An event that is new on this
+    /// CPU begins as stopped.) Returns whether `event` runs.
     #[inline]
     fn put(&self, unit: Unit<T>, event: Option<Held<T>>) -> bool {
         let sampling = match &unit {
@@ -595,6 +603,8 @@ impl<T: SpePmu> Slot<T> {
             PMSCR_EL1::from_bits(if paused { 0 } else { pmscr }).write();
             // Nothing after the event that pauses is sampled.
             isb();
+            #[cfg(ARM_SPE_DEBUG)]
+            check::check_pause(self, paused);
         }
     }
 

@@ -20,9 +20,11 @@ use crate::{
     sysreg::{
         ID_AA64DFR0_EL1,
         PMBIDR_EL1,
+        PMSEVFR_EL1,
         PMSFCR_EL1,
         PMSIDR_EL1,
-        PMSIRR_EL1, //
+        PMSIRR_EL1,
+        PMSLATFR_EL1, //
     }, //
 };
 use core::{
@@ -280,12 +282,16 @@ impl Bench {
         self.slot.stop(self.event(n));
     }
 
-    /// I1: what perf was told of an event, and what the unit does.
+    /// What perf was told of an event, and what the unit does.
     fn is_off(&self) -> bool {
         self.event(0).state() == State::Stopped
             && !PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
             && PMSCR_EL1::read().bits() == 0
             && !self.ring.open.get()
+    }
+
+    fn counted(&self, counter: Counter) -> u64 {
+        self.slot.cpu.counters.get(counter)
     }
 
     fn is_sampling(&self) -> bool {
@@ -352,6 +358,21 @@ fn work_until_service() -> bool {
         isb();
         PMBSR_EL1::read().has(PMBSR_EL1::S)
     })
+}
+
+/// All registers that a start writes.
+fn registers() -> [u64; 9] {
+    [
+        PMSFCR_EL1::read().bits(),
+        PMSEVFR_EL1::read().bits(),
+        PMSLATFR_EL1::read().bits(),
+        PMSIRR_EL1::read().bits(),
+        PMSICR_EL1::read().bits(),
+        PMSCR_EL1::read().bits(),
+        PMBPTR_EL1::read().bits(),
+        PMBLIMITR_EL1::read().bits(),
+        PMBSR_EL1::read().bits(),
+    ]
 }
 
 fn pointer() -> u64 {
@@ -473,6 +494,9 @@ const TRANSITIONS: &[(At, Does, At)] = &[
     (At::Offline, Does::StartFull, At::Offline),
     (At::Offline, Does::Stop, At::Offline),
     (At::Offline, Does::Spurious, At::Offline),
+    (At::Offline, Does::Full, At::Offline),
+    (At::Offline, Does::FullUp, At::Offline),
+    (At::Offline, Does::Fault, At::Offline),
     (At::Offline, Does::Pause, At::Offline),
     (At::Offline, Does::Resume, At::Offline),
     (At::Offline, Does::Online, At::Off),
@@ -483,6 +507,7 @@ const TRANSITIONS: &[(At, Does, At)] = &[
     (At::Off, Does::Stop, At::Off),
     (At::Off, Does::Spurious, At::Off),
     (At::Off, Does::Full, At::Off),
+    (At::Off, Does::FullUp, At::Off),
     (At::Off, Does::Fault, At::Off),
     (At::Off, Does::Pause, At::Off),
     (At::Off, Does::Resume, At::Off),
@@ -502,6 +527,7 @@ const TRANSITIONS: &[(At, Does, At)] = &[
     (At::Sampling, Does::Offline, At::Offline),
 
     (At::Paused, Does::Start, At::Paused),
+    (At::Paused, Does::StartFull, At::Paused),
     (At::Paused, Does::Stop, At::Off),
     (At::Paused, Does::Spurious, At::Paused),
     (At::Paused, Does::Full, At::Paused),
@@ -509,12 +535,15 @@ const TRANSITIONS: &[(At, Does, At)] = &[
     (At::Paused, Does::Fault, At::Off),
     (At::Paused, Does::Pause, At::Paused),
     (At::Paused, Does::Resume, At::Sampling),
+    (At::Paused, Does::Online, At::Paused),
     (At::Paused, Does::Offline, At::Offline),
 
     (At::Other, Does::Start, At::Other),
+    (At::Other, Does::StartFull, At::Other),
     (At::Other, Does::Stop, At::Other),
     (At::Other, Does::Spurious, At::Other),
     (At::Other, Does::Full, At::Other),
+    (At::Other, Does::FullUp, At::Off),
     (At::Other, Does::Fault, At::Off),
     (At::Other, Does::Online, At::Other),
     (At::Other, Does::Offline, At::Offline),
@@ -628,7 +657,6 @@ mod tests {
         bench.ring.space.set(PAGE_SIZE as u64);
         hold!(bench.start(0));
         hold!(work_until_service());
-        bench.ring.space.set(bench.ring.space.get());
         bench.ring.mapped.set(mapped);
         hold!(bench.slot.interrupt());
         hold!(bench.is_off());
@@ -669,13 +697,13 @@ mod tests {
         PMSFCR_EL1::default().with(PMSFCR_EL1::FL, 1).write();
         PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, 77).write();
         isb();
-        let before = (PMSFCR_EL1::read(), PMSIRR_EL1::read(), PMBPTR_EL1::read());
+        let before = registers();
         bench.ring.space.set(space);
         bench.ring.mapped.set(mapped);
         hold!(!bench.start(0));
         isb();
         hold!(bench.is_off());
-        hold!(before == (PMSFCR_EL1::read(), PMSIRR_EL1::read(), PMBPTR_EL1::read()));
+        hold!(before == registers());
         hold!(bench.ring.begun.get() == bench.ring.ended.get());
         hold!(bench.ring.begun.get() == 0 || bench.ring.flags.get() & TRUNCATED != 0);
         Ok(())
@@ -698,12 +726,47 @@ mod tests {
             hold!(bench.is_off());
             hold!(bench.ring.bytes.get() == 0);
             hold!(bench.ring.flags.get() & TRUNCATED != 0);
+            hold!(
+                bench.counted(Counter::FaultStage1) == 1 && bench.counted(Counter::Truncated) == 1
+            );
+            hold!(bench.counted(Counter::StrayPointer) == 1);
             // It works again.
             hold!(bench.start(0));
             let start = pointer();
             hold!(work(|| pointer() > start));
             bench.stop(0);
             hold!(bench.is_off() && bench.ring.bytes.get() > 0);
+            Ok(())
+        }));
+    }
+
+    /// What the hardware may say is wrong: the event ends, perf and the counters are told.
+    #[test]
+    fn what_the_hardware_says() {
+        assert!(run(|bench| {
+            for (pmbsr, counter) in [
+                (0x24 << 26, Counter::FaultStage1),
+                (0x25 << 26, Counter::FaultStage2),
+                (1 << 18, Counter::ExternalAbort),
+                (1 << 18 | 1, Counter::ExternalAbort),
+                (2, Counter::UnknownStatus),
+                (0x3f << 26, Counter::UnknownClass),
+                (1 << 19 | 1, Counter::Partial),
+            ] {
+                let (before, told) = (bench.counted(counter), bench.counted(Counter::Truncated));
+                bench.ring.head.set(0);
+                bench.ring.space.set(SIZE - 1);
+                hold!(bench.start(0));
+                bench.interrupt(pmbsr);
+                hold!(bench.is_off());
+                hold!(bench.ring.flags.get() & TRUNCATED != 0);
+                hold!(bench.counted(counter) == before + 1);
+                hold!(bench.counted(Counter::Truncated) == told + 1);
+            }
+            hold!(bench.start(0));
+            hold!(!bench.slot.interrupt());
+            hold!(bench.counted(Counter::Spurious) == 1);
+            bench.stop(0);
             Ok(())
         }));
     }
@@ -722,6 +785,9 @@ mod tests {
             hold!(bench.is_off());
             hold!(bench.ring.bytes.get() == 0);
             hold!(bench.ring.flags.get() & TRUNCATED != 0);
+            hold!(
+                bench.counted(Counter::StrayPointer) == 1 && bench.counted(Counter::Truncated) == 1
+            );
             Ok(())
         }));
     }
@@ -731,6 +797,9 @@ mod tests {
         assert!(run(|bench| {
             hold!(bench.start(0));
             hold!(!bench.start(1));
+            hold!(
+                bench.counted(Counter::StartBusy) == 1 && bench.counted(Counter::StartOffline) == 0
+            );
             hold!(bench.event(1).state() == State::Stopped);
             hold!(bench.is_sampling());
             bench.stop(1);
@@ -833,6 +902,7 @@ mod tests {
             bench.stop(0);
             hold!(bench.is_off());
             hold!(bench.ring.flags.get() == COLLISION);
+            hold!(bench.counted(Counter::Collision) == 1 && bench.counted(Counter::Partial) == 0);
             hold!(bench.start(0));
             bench.stop(0);
             hold!(bench.ring.flags.get() == 0);
@@ -886,6 +956,9 @@ mod tests {
             bench.slot.offline();
             hold!(bench.is_off() && bench.ring.ended.get() == 1);
             hold!(!bench.start(0));
+            hold!(
+                bench.counted(Counter::StartOffline) == 1 && bench.counted(Counter::StartBusy) == 0
+            );
             hold!(bench.is_off());
             bench.stop(0);
             bench.slot.online();

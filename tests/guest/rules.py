@@ -97,7 +97,9 @@ def refused(leader=None):
             yield "registers programmed after the failure"
         if facts.get("spe_running") or facts.get("cycles_running"):
             yield "the group runs without SPE"
-        if leader and not facts[f"{leader}_error"]:
+        if not leader:
+            yield from same_times(done)
+        elif not facts[f"{leader}_error"]:
             yield "the pinned group is not in error"
         yield from truncated(done)
     return judge
@@ -157,7 +159,7 @@ def drained_late(done):
 
 
 def drained_by_drips(done):
-    """There is never a page of room, until all is drained: then there is more."""
+    """Room does not come fast enough to go on at once, but when all is drained it goes on."""
     yield from same_times(done, "first_", "")
     yield from truncated(done)
     if not any(result for _, result, _ in done.seen.added):

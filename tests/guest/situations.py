@@ -86,7 +86,7 @@ SITUATIONS = {
         (f"{LIMIT_SAMPLES}; throttle", rules.survives_throttling),
 }
 
-#: The mission's own: the driver is to say that there is no room.
+#: The driver is to say that there is no room.
 NO_ROOM = [name for name in SITUATIONS if name.startswith("no room")]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 README = TOP / "README.md"
-VERDICTS = TOP / "build" / "mission.json"
+VERDICTS = TOP / "build" / "verdicts.json"
 
 #: The drivers, in the order of the columns.
 COLUMNS = ("this driver", "C driver", "C driver of 6.18.12")

@@ -138,8 +138,8 @@ fn misuse<'a>(device: *mut kernel::bindings::device) -> &'a Spe {
 
 /// What perf is told read back: the state is the one truth.
 #[cfg(misuse = "state_of_perf")]
-fn misuse(event: &Event<Spe>) -> *mut i32 {
-    event.state_ptr() //~ E0624 method `state_ptr` is private
+fn misuse(event: &Event<Spe>) {
+    event.hw(); //~ E0624 method `hw` is private
 }
 
 /// Files of the PMU in a list that may not end.

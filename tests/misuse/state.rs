@@ -241,8 +241,8 @@ fn misuse(slot: &Slot<Spe>, id: u32) {
 
 /// The state taken out of its place, past the transitions.
 #[cfg(misuse = "take_unit")]
-fn misuse(slot: &Slot<Spe>) -> Unit<Spe> {
-    slot.take() //~ E0624 method `take` is private
+fn misuse(slot: &Slot<Spe>) {
+    slot.update(|unit| (unit, None, ())); //~ E0624 method `update` is private
 }
 
 /// As above.

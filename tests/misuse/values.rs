@@ -37,7 +37,8 @@ fn correct(pmbidr: PMBIDR_EL1, pmbsr: PMBSR_EL1, window: Window) -> Result<u64, 
     Ok(match (geometry.next(window), decode(pmbsr)) {
         (_, Some(syndrome)) if syndrome.reason != Reason::Full => 0,
         (Next::Write { limit }, _) => limit,
-        (Next::Pad(pad) | Next::NoRoom { pad }, _) => pad + FORMAT[0].low as u64,
+        (Next::Pad(pad), _) => pad + FORMAT[0].low as u64,
+        (Next::NoRoom, _) => 0,
     })
 }
 
@@ -62,7 +63,7 @@ fn misuse(window: Window) -> Next {
 #[cfg(misuse = "always_room")]
 fn misuse(geometry: Geometry, window: Window) -> u64 {
     match geometry.next(window) {
-        //~^ E0004 `Next::NoRoom { .. }` not covered
+        //~^ E0004 `Next::NoRoom` not covered
         Next::Write { limit } => limit,
         Next::Pad(pad) => pad,
     }

@@ -4,15 +4,17 @@
 import pytest
 
 from kernel import debug
-from spe import check_decodes, record, trace_of
+from spe import check_decodes, counters, record, trace_of
 from traces import unload_without_loss
 
+#: Of the walk through what a user can do, see invariants.py.
+STEPS = 5000
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
 
 @pytest.mark.timeout(1800)
 def test_in_and_out(boot, driver):
-    """A task recorded, a snapshot, CPUs that go and come back in a system-wide recording, the end."""
+    """A task recorded, a snapshot, CPUs that go and come back in a system-wide recording, walks at random, the end."""
     guest = boot(kernel=debug())
     guest.load(driver)
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
@@ -32,4 +34,9 @@ perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
     trace = trace_of(guest)
     check_decodes(trace, 10)
     assert {sample.cpu for sample in trace.records} == {0, 1}
+    guest.sh(f"transitions 1 {STEPS} 0 & transitions 2 {STEPS} 1; a=$?; wait $! && exit $a", timeout=600)
+    if driver == "rust":
+        # The module for this kernel checks itself.
+        seen = counters(guest)
+        assert seen["transitions"] > STEPS and seen["mismatches"] == 0, seen
     unload_without_loss(guest)

@@ -32,8 +32,6 @@ FILTERS = {
 }
 
 
-
-
 def test_filters(guest):
     everything = record(guest, "arm_spe/period=1024,jitter=1/u", "workload 10")
     check_decodes(everything, 1000)

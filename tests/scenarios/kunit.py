@@ -12,6 +12,9 @@ from kernel import debug
 from traces import unload_without_loss
 
 
+SUITES = ["arm_spe_event", "arm_spe_features", "arm_spe_offset", "arm_spe_state", "arm_spe_syndrome"]
+
+
 def parsed(log):
     """What the kernel's own kunit.py makes of a console log: its exit status and its report."""
     kunit = Path(os.environ["ARM_SPE_DEBUG_KERNEL"], "tree/tools/testing/kunit/kunit.py")
@@ -35,5 +38,6 @@ def test_suites(boot, driver, artefacts, capsys):
         print(f"\n{report}")
     assert loaded == 0, output
     # It fails if a test failed or crashed and if there was none, but not for a broken report.
+    assert set(SUITES) <= set(re.findall(r"= (arm_spe_\w+) \(", report)), report
     assert status == 0 and not re.search(r"errors: \d+$", report), report
     unload_without_loss(guest)

@@ -85,8 +85,11 @@ static int open_action(struct walker *walker, uint64_t config, uint64_t period, 
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE, .config = config, .sample_period = period, .aux_action = action,
 	};
+	int fd = open_event(&attr, walker->event);
 
-	return open_event(&attr, walker->event);
+	if (fd < 0)
+		fail("perf_event_open of an event that pauses");
+	return fd;
 }
 
 static void unmap_aux(struct walker *walker)
