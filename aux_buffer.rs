@@ -82,7 +82,8 @@ impl Buffer {
         //
         // Of the functions that map pages, this is the one that knows by itself which attributes
         // normal memory of the kernel has on this machine. C spells them as a macro, which
-        // no binding can reach.
+        // no binding can reach. It leaves no guard page behind the buffer: a unit that overran its
+        // limit would not fault there.
         let base =
             unsafe { bindings::vm_map_ram(list.as_mut_ptr(), list.len() as c_uint, NUMA_NO_NODE) };
         // INVARIANT: these pages are mapped now, one after another; perf leaves them to the driver

@@ -28,27 +28,10 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// As [`check`], after the event that samples was paused or resumed. In an NMI the state may be in the
-/// hands of a transition, which looks at its own end.
-pub(super) fn check_pause<T: SpePmu>(slot: &Slot<T>, paused: bool) {
-    let unit = slot.unit.replace(Unit::Busy);
-    let busy = matches!(unit, Unit::Busy);
-    slot.unit.set(unit);
-    if !busy {
-        check(slot, None);
-        let counters = &slot.cpu.counters;
-        counters.count(match paused {
-            true => Counter::Pauses,
-            false => Counter::Resumes,
-        });
-    }
-}
-
 /// Looks at the unit of this CPU, and at `event`, which the transition was about, if it was about
-/// one.
+/// one. The slot is busy: what comes in an NMI meanwhile is done after this.
 pub(super) fn check<T: SpePmu>(slot: &Slot<T>, event: Option<Held<T>>) {
-    // What comes in an NMI meanwhile finds the unit busy, and is done after this.
-    let unit = slot.unit.replace(Unit::Busy);
+    let unit = slot.unit.replace(Unit::Offline);
     let sampled = match &unit {
         Unit::Sampling(sampling) => Some(sampling),
         _ => None,

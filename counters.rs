@@ -65,7 +65,7 @@ counters! {
     Sessions = "sessions",
     /// Bytes that the unit wrote.
     Bytes = "bytes",
-    /// Interrupts because the buffer, as much of it as was free, was full: the usual ones.
+    /// Requests for service because the buffer, as much of it as was free, was full: the usual ones.
     Full = "full",
     /// How often perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`), by a session or by
     /// a start that failed because there was no room.

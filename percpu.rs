@@ -42,8 +42,8 @@ impl<T: Zeroable> PerCpu<T> {
     /// Allocates a value for each possible CPU, all of it zero. May sleep.
     pub(crate) fn new() -> Result<Self> {
         // Nothing will be dropped.
-        const { assert!(!core::mem::needs_drop::<T>()) };
-        // SAFETY: `T` fits into a page, as the allocator asks, and its alignment is a power of two.
+        const { assert!(!core::mem::needs_drop::<T>() && size_of::<T>() <= 4096) };
+        // SAFETY: `T` fits into any page, as the allocator asks, and its alignment is a power of two.
         // The memory is zeroed.
         let base = unsafe {
             bindings::pcpu_alloc_noprof(

@@ -37,7 +37,8 @@
 //!   until it samples again, and what comes then is left to the end of the transition, which looks
 //!   at what is wanted, see [`Cpu::settle`].
 //! - to stop the event (throttling, with the other events of a group). If the state is in the hands
-//!   of a transition, that does it at its end, see [`Slot::put`].
+//!   of a transition ([`Cpu::busy`]), that does it at its end, see [`Slot::put`]. There is one event
+//!   on a CPU (`PERF_PMU_CAP_EXCLUSIVE`), so that it is the one.
 //!
 //! The order in which registers are written is that of the Arm ARM (DDI 0487), chapter D17 "The
 //! Statistical Profiling Extension", in particular D17.9 on synchronisation.
@@ -111,6 +112,8 @@ pub(crate) struct Cpu {
     /// `PMSCR_EL1` of the event that the unit samples for; 0 if it does not sample.
     /// Only this CPU uses it: an atomic because an NMI may come at any time.
     resume_with: AtomicU64,
+    /// A transition has the state in its hands.
+    busy: AtomicBool,
     /// Somebody wanted the event stopped while the state was in the hands of a transition.
     stop_later: AtomicBool,
     /// What happened.
@@ -275,7 +278,13 @@ impl<T: SpePmu> Off<T> {
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
     pub(crate) fn interrupt(&self, cpu: &Cpu) -> bool {
-        cpu.turn_off().has(PMBSR_EL1::S)
+        let pmbsr = cpu.turn_off();
+        let syndrome = syndrome::decode(pmbsr);
+        match &syndrome {
+            Some(syndrome) => report(syndrome, pmbsr, cpu),
+            None => cpu.counters.count(Counter::Spurious),
+        }
+        syndrome.is_some()
     }
 }
 
@@ -331,7 +340,7 @@ impl<T: SpePmu> Sampling<T> {
         let pmbsr = cpu.turn_off();
         let syndrome = syndrome::decode(pmbsr);
         if let Some(syndrome) = &syndrome {
-            report(syndrome, pmbsr);
+            report(syndrome, pmbsr, cpu);
         }
         keep_counter(self.event);
         let handle = match self.output {
@@ -357,7 +366,7 @@ impl<T: SpePmu> Sampling<T> {
             cpu.counters.count(Counter::Spurious);
             return Interrupted::NotOurs(self);
         };
-        report(&syndrome, pmbsr);
+        report(&syndrome, pmbsr, cpu);
         let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
         let handle = match self.output {
@@ -432,14 +441,6 @@ fn end<T: SpePmu>(
 ) -> (AuxHandle<T>, bool) {
     let counters = &cpu.counters;
     if let Some(syndrome) = syndrome {
-        counters.count(match syndrome.reason {
-            Reason::Full => Counter::Full,
-            Reason::FaultStage1 => Counter::FaultStage1,
-            Reason::FaultStage2 => Counter::FaultStage2,
-            Reason::ExternalAbort => Counter::ExternalAbort,
-            Reason::UnknownStatus => Counter::UnknownStatus,
-            Reason::UnknownClass => Counter::UnknownClass,
-        });
         // Whatever it was but a full buffer, samples are missing from there on.
         if syndrome.data_lost || syndrome.reason != Reason::Full {
             session.flag(AuxFlags::TRUNCATED);
@@ -468,7 +469,7 @@ fn end<T: SpePmu>(
             {
                 counters.count(Counter::Truncated);
             }
-            complain("Stray write pointer", PMBSR_EL1::read());
+            complain("Stray write pointer", pmbsr);
             (handle, false)
         }
     }
@@ -483,9 +484,17 @@ fn keep_counter<T: SpePmu>(event: Held<T>) {
     event.set_period_left(PMSICR_EL1::read().bits());
 }
 
-/// Logs a request for service, unless it is the one that is part of every day's work.
+/// Counts a request for service, and logs it unless it is the one that is part of every day's work.
 #[inline]
-fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1) {
+fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1, cpu: &Cpu) {
+    cpu.counters.count(match syndrome.reason {
+        Reason::Full => Counter::Full,
+        Reason::FaultStage1 => Counter::FaultStage1,
+        Reason::FaultStage2 => Counter::FaultStage2,
+        Reason::ExternalAbort => Counter::ExternalAbort,
+        Reason::UnknownStatus => Counter::UnknownStatus,
+        Reason::UnknownClass => Counter::UnknownClass,
+    });
     if syndrome.reason != Reason::Full {
         complain(syndrome.reason.text(), pmbsr);
     }
@@ -513,8 +522,6 @@ fn complain(what: &str, pmbsr: PMBSR_EL1) {
 pub(crate) enum Unit<T: SpePmu> {
     /// The CPU is offline, or was never made ready.
     Offline = 0,
-    /// A callback has taken the state out and not put it back yet.
-    Busy,
     /// Off.
     Off(Off<T>),
     /// Sampling.
@@ -535,8 +542,8 @@ pub(crate) struct Slot<T: SpePmu> {
     pub(crate) cpu: Cpu,
 }
 
-// SAFETY: The state and the handle are used on one CPU only, by code that interrupts cannot
-// interrupt, except when the slot is made and dropped, without a unit; the counters are atomic.
+// SAFETY: The state and the handle are used on one CPU only, by the transition that has set `busy`,
+// except when the slot is made and dropped, without a unit; the rest is atomic.
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
 // SAFETY: Zeroes are `Unit::Offline`, whose discriminant is 0, a handle in no session, and counters
@@ -552,12 +559,14 @@ impl<T: SpePmu> Slot<T> {
         &self,
         transition: impl FnOnce(Unit<T>) -> (Unit<T>, Option<Held<T>>, R),
     ) -> Option<(bool, R)> {
-        let unit = self.unit.replace(Unit::Busy);
-        compiler_fence(Ordering::SeqCst);
-        if let Unit::Busy = unit {
+        if self.cpu.busy.load(Ordering::Relaxed) {
             return None;
         }
-        let (unit, event, result) = transition(unit);
+        self.cpu.busy.store(true, Ordering::Relaxed);
+        // An NMI that comes before this point is done with its own transition by now; one that comes
+        // later leaves the state alone.
+        compiler_fence(Ordering::SeqCst);
+        let (unit, event, result) = transition(self.unit.replace(Unit::Offline));
         Some((self.put(unit, event), result))
     }
 
@@ -567,7 +576,7 @@ impl<T: SpePmu> Slot<T> {
     #[inline]
     fn put(&self, unit: Unit<T>, event: Option<Held<T>>) -> bool {
         let sampling = match &unit {
-            Unit::Sampling(sampling) => Some((sampling.event, sampling.pmscr)),
+            Unit::Sampling(sampling) => Some((sampling.event, sampling.pmscr.bits())),
             _ => None,
         };
         let runs = event.is_some_and(|event| {
@@ -575,37 +584,55 @@ impl<T: SpePmu> Slot<T> {
             event.set_state(if runs { State::Running } else { State::Stopped });
             runs
         });
-
-        compiler_fence(Ordering::SeqCst);
         self.unit.set(unit);
-        compiler_fence(Ordering::SeqCst);
-
         if let Some((event, pmscr)) = sampling {
-            if self.cpu.resume_with.load(Ordering::Relaxed) == 0 {
-                self.cpu.resume_with.store(pmscr.bits(), Ordering::Relaxed);
+            // The same: it sampled before.
+            if self.cpu.resume_with.load(Ordering::Relaxed) != pmscr {
+                self.cpu.resume_with.store(pmscr, Ordering::Relaxed);
                 compiler_fence(Ordering::SeqCst);
                 self.cpu.settle(event);
             }
         }
         #[cfg(ARM_SPE_DEBUG)]
         check::check(self, event);
+
+        compiler_fence(Ordering::SeqCst);
+        self.cpu.busy.store(false, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         if self.cpu.stop_later.load(Ordering::Relaxed) {
             self.stop_now();
         }
         runs
     }
 
-    /// Pauses or resumes, if the unit samples. May interrupt all other functions.
+    /// Pauses or resumes, if the unit samples. May interrupt all other functions, and be interrupted
+    /// by [`Self::stop`].
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
-        let pmscr = self.cpu.resume_with.load(Ordering::Relaxed);
-        if pmscr != 0 {
-            PMSCR_EL1::from_bits(if paused { 0 } else { pmscr }).write();
-            // Nothing after the event that pauses is sampled.
-            isb();
-            #[cfg(ARM_SPE_DEBUG)]
-            check::check_pause(self, paused);
+        let mut pmscr = self.cpu.resume_with.load(Ordering::Relaxed);
+        if pmscr == 0 {
+            return;
         }
+        // If the unit is turned off meanwhile, this is to have no effect.
+        loop {
+            PMSCR_EL1::from_bits(if paused { 0 } else { pmscr }).write();
+            compiler_fence(Ordering::SeqCst);
+            let now = self.cpu.resume_with.load(Ordering::Relaxed);
+            if now == pmscr {
+                break;
+            }
+            pmscr = now;
+        }
+        // Nothing after the event that pauses is sampled.
+        isb();
+        #[cfg(ARM_SPE_DEBUG)]
+        self.update(|unit| {
+            self.cpu.counters.count(match paused {
+                true => Counter::Pauses,
+                false => Counter::Resumes,
+            });
+            (unit, None, ())
+        });
     }
 
     /// The CPU comes: makes its unit ready.

@@ -415,14 +415,13 @@ enum Does {
 impl Bench {
     /// Where the unit is, which the registers and what perf was told have to agree with.
     fn at(&self) -> Option<At> {
-        let unit = self.slot.unit.replace(Unit::Busy);
+        let unit = self.slot.unit.replace(Unit::Offline);
         let at = match &unit {
             Unit::Offline => At::Offline,
             Unit::Off(_) => At::Off,
             Unit::Sampling(sampling) if !sampling.is_for(&self.event(0)) => At::Other,
             Unit::Sampling(_) if self.event(0).is_paused() => At::Paused,
             Unit::Sampling(_) => At::Sampling,
-            Unit::Busy => return None,
         };
         self.slot.unit.set(unit);
         let running = self.event(0).state() == State::Running;

@@ -254,7 +254,7 @@ fn misuse(slot: &Slot<Spe>) {
 /// What perf is told said by somebody other than the state.
 #[cfg(misuse = "put_unit")]
 fn misuse(slot: &Slot<Spe>, event: Held<Spe>) -> bool {
-    slot.put(Unit::Busy, Some(event)) //~ E0624 method `put` is private
+    slot.put(Unit::Offline, Some(event)) //~ E0624 method `put` is private
 }
 
 /// What an NMI resumes with changed by somebody other than the state.

@@ -58,3 +58,11 @@ def test_from_an_nmi(boot, driver):
     assert seen["transitions"] > 100 and seen["mismatches"] == 0, seen
     assert seen["pauses"] > 100 and seen["resumes"] > 100, seen
     assert "using NMIs" in guest.sh("dmesg | grep 'armv8.*PMU\\|hw perfevents'")
+    # perf stops and starts all events of the group when one of them counts too fast.
+    guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+    before = seen["sessions"]
+    guest.sh("perf record -o /tmp/perf.data -m ,64"
+             " -e '{arm_spe/period=1024/u,cycles/period=20011/u,page-faults/aux-action=resume,period=1/u}'"
+             " -- bash -c 'for i in 1 2 3 4 5 6; do workload 20; done' 2>&1")
+    seen = counters(guest)
+    assert seen["sessions"] - before > 20 and seen["mismatches"] == 0, seen
