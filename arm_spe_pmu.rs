@@ -115,7 +115,6 @@ struct SpeDevice {
     /// The interrupt.
     handler: Handler<Spe>,
     /// The counters, in debugfs.
-    #[pin]
     files: counters::Files<Spe>,
 }
 
@@ -137,7 +136,7 @@ impl platform::Driver for SpeDevice {
             log(dev, &units, &traits);
             let name = name()?;
             Ok(try_pin_init!(Self {
-                files <- counters::files(units.clone(), &name),
+                files: counters::Files::new(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
                 pmu <- Registration::new(
@@ -296,8 +295,8 @@ static PLATFORM_TABLE: PlatformTable = PlatformTable([
         },
         driver_data: 0,
     },
-    // SAFETY: All of the structure may be zero; such an entry ends the table.
-    unsafe { core::mem::zeroed() },
+    // Such an entry ends the table.
+    pin_init::zeroed(),
 ]);
 
 /// What `platform_driver.id_table` points to: an empty entry is the last.

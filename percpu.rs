@@ -147,10 +147,12 @@ impl<F: FnOnce() -> R, R> Call<F, R> {
     ///
     /// `call` must point to a `Self` that nobody else uses at the moment. To be called once.
     unsafe extern "C" fn run(call: *mut c_void) {
-        // SAFETY: By the requirements of this function.
-        let call = unsafe { &mut *call.cast::<Self>() };
-        // SAFETY: Taken once.
-        let function = unsafe { ManuallyDrop::take(&mut call.function) };
+        // SAFETY: By the requirements of this function, also that the function is taken once.
+        let (call, function) = unsafe {
+            let call = &mut *call.cast::<Self>();
+            let function = ManuallyDrop::take(&mut call.function);
+            (call, function)
+        };
         call.result = Some(function());
     }
 }

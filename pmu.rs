@@ -21,7 +21,8 @@ use crate::{
         Perf,
         Pmu,
         State, //
-    }, //
+    },
+    state::Slot, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -52,30 +53,35 @@ pub(crate) struct Spe {
 }
 
 impl Spe {
+    /// The unit of this CPU, and `event` to do something with.
+    #[inline]
+    fn here(&self, event: &Event<Self>) -> (&Slot<Self>, Held<Self>) {
+        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The unit is stopped, and
+        // forgets the event, in `del`.
+        unsafe { (self.units.slot(), Held::new(event)) }
+    }
+
     /// Starts `event`. Returns whether it runs.
     #[inline]
     fn run(&self, event: &Event<Self>, reload: bool) -> bool {
-        let Some(image) = event.data() else {
-            return false;
-        };
-        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The unit is stopped,
-        // and forgets the event, in `del`.
-        unsafe { self.units.slot().start(Held::new(event), image, reload) }
+        let (slot, held) = self.here(event);
+        event
+            .data()
+            .is_some_and(|image| slot.start(held, image, reload))
     }
 
     /// Stops `event`, if it runs.
     #[inline]
     fn halt(&self, event: &Event<Self>) {
-        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The copy of the
-        // pointer is not kept.
-        unsafe { self.units.slot().stop(Held::new(event)) };
+        let (slot, held) = self.here(event);
+        slot.stop(held);
     }
 
     /// Pauses the event that runs on this CPU, or lets it resume.
     #[inline]
     fn pause(&self, paused: bool) {
         // SAFETY: In a callback of perf, on the event's CPU, perhaps in an NMI.
-        unsafe { self.units.slot().pause(paused) };
+        unsafe { self.units.slot() }.pause(paused);
     }
 }
 

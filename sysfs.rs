@@ -42,6 +42,9 @@ const fn char_ptr(text: &'static CStr) -> *const c_char {
     text.to_bytes_with_nul().as_ptr()
 }
 
+/// For everybody.
+const READABLE: umode_t = 0o444;
+
 /// A file that everybody may read, and what it is about.
 #[repr(C)]
 struct File<A> {
@@ -61,10 +64,9 @@ type Show = unsafe extern "C" fn(*mut device, *mut device_attribute, *mut c_char
 impl<A> File<A> {
     /// The file `name`, whose contents `show` writes.
     const fn new(name: &'static CStr, show: Show, about: A) -> Self {
-        // SAFETY: All of the structure may be zero.
-        let mut attribute: device_attribute = unsafe { core::mem::zeroed() };
+        let mut attribute: device_attribute = pin_init::zeroed();
         attribute.attr.name = char_ptr(name);
-        attribute.attr.mode = 0o444;
+        attribute.attr.mode = READABLE;
         attribute.__bindgen_anon_1 = device_attribute__bindgen_ty_1 { show: Some(show) };
         Self { attribute, about }
     }
@@ -204,8 +206,8 @@ unsafe extern "C" fn format_is_visible(
         )
     };
     if spe.traits.sampling.features.contain(field.needs) {
-        // SAFETY: As above.
-        unsafe { (*attribute).mode }
+        // As all files of a [`File`].
+        READABLE
     } else {
         0
     }
@@ -251,8 +253,7 @@ const fn group<const N: usize>(
     name: *const c_char,
     attributes: &'static Shared<[*mut attribute; N]>,
 ) -> attribute_group {
-    // SAFETY: All of the structure may be zero.
-    let mut group: attribute_group = unsafe { core::mem::zeroed() };
+    let mut group: attribute_group = pin_init::zeroed();
     group.name = name;
     group.__bindgen_anon_2 = attribute_group__bindgen_ty_2 {
         attrs: (&raw const attributes.0).cast_mut().cast(),

@@ -49,5 +49,8 @@ def test_each_cpu_has_its_own(guest):
 
 
 def test_they_go_with_the_module(guest):
+    """And keep it while they are open."""
+    output = guest.sh(f"exec 3<{COUNTERS}/cpu0; rmmod arm_spe_pmu 2>&1 || echo refused; exec 3<&-")
+    assert "refused" in output and "in use" in output, output
     guest.sh("rmmod arm_spe_pmu")
     assert guest.run(f"ls {COUNTERS}")[0] != 0
