@@ -97,9 +97,9 @@ def refused(leader=None):
             yield "registers programmed after the failure"
         if facts.get("spe_running") or facts.get("cycles_running"):
             yield "the group runs without SPE"
-        if not leader:
+        elif not leader:
             yield from same_times(done)
-        elif not facts[f"{leader}_error"]:
+        if leader and not facts[f"{leader}_error"]:
             yield "the pinned group is not in error"
         yield from truncated(done)
     return judge
