@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks, in a debug build (`make DEBUG=1`), at the return of every callback and of the interrupt
-//! handler, whether what the types say, what perf was told and what the registers say is the same.
+//! Looks, in a debug build (`make DEBUG=1`), at the end of every transition, and after each pause
+//! and resume, whether what the types say, what perf was told and what the registers say is the same.
 //!
 //! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of the
 //! first mismatches.
 
 use super::{
+    ratelimit,
     Ordering,
     Output,
     Register,
@@ -117,8 +118,7 @@ fn wrong_while_sampling<T: SpePmu>(sampling: &Sampling<T>) -> Option<&'static st
 /// Logs a mismatch, unless there were many.
 #[cold]
 fn complain(wrong: &str) {
-    // SAFETY: Has no requirements but a valid string.
-    if unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) } != 0 {
+    if ratelimit() {
         pr_err!(
             "Mismatch: {} [PMSCR={:#x}, PMBSR={:#x}, PMBPTR={:#x}, PMBLIMITR={:#x}]\n",
             wrong,

@@ -192,7 +192,7 @@ counters! {
     StartBusy = c"start_busy",
     /// Starts that failed because the unit's CPU is going offline.
     StartOffline = c"start_offline",
-    /// Returns of callbacks and interrupt handlers after which `check.rs` looked.
+    /// Transitions, pauses and resumes after which `check.rs` looked.
     #[cfg(ARM_SPE_DEBUG)]
     Transitions = c"transitions",
     /// How often the event that samples was paused.

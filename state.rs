@@ -440,16 +440,15 @@ fn end<T: SpePmu>(
     cpu: &Cpu,
 ) -> (AuxHandle<T>, bool) {
     let counters = &cpu.counters;
-    if let Some(syndrome) = syndrome {
-        // Whatever it was but a full buffer, samples are missing from there on.
-        if syndrome.data_lost || syndrome.reason != Reason::Full {
-            session.flag(AuxFlags::TRUNCATED);
-            counters.count(Counter::Truncated);
-        }
-        if syndrome.data_lost {
-            session.flag(AuxFlags::PARTIAL);
-            counters.count(Counter::Partial);
-        }
+    let lost = syndrome.is_some_and(|syndrome| syndrome.data_lost);
+    // Whatever it was but a full buffer, samples are missing from there on.
+    let truncated = lost || syndrome.is_some_and(|syndrome| syndrome.reason != Reason::Full);
+    if truncated {
+        session.flag(AuxFlags::TRUNCATED);
+    }
+    if lost {
+        session.flag(AuxFlags::PARTIAL);
+        counters.count(Counter::Partial);
     }
     // Not a reason to ask for service: it may be there without one.
     if pmbsr.has(PMBSR_EL1::COLL) {
@@ -457,22 +456,18 @@ fn end<T: SpePmu>(
         counters.count(Counter::Collision);
     }
     let pointer = PMBPTR_EL1::read();
-    match session.end(pointer.bits()) {
-        (handle, Some(bytes)) => {
-            counters.add(Counter::Bytes, bytes);
-            (handle, true)
-        }
-        (handle, None) => {
+    let (handle, written) = session.end(pointer.bits());
+    if truncated || written.is_none() {
+        counters.count(Counter::Truncated);
+    }
+    match written {
+        Some(bytes) => counters.add(Counter::Bytes, bytes),
+        None => {
             counters.count(Counter::StrayPointer);
-            if syndrome
-                .is_none_or(|syndrome| syndrome.reason == Reason::Full && !syndrome.data_lost)
-            {
-                counters.count(Counter::Truncated);
-            }
             complain("Stray write pointer", pmbsr);
-            (handle, false)
         }
     }
+    (handle, written.is_some())
 }
 
 /// Keeps, for when the event goes on, the operations that were left until the next sample, with the
@@ -504,8 +499,7 @@ fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1, cpu: &Cpu) {
 #[cold]
 #[inline(never)]
 fn complain(what: &str, pmbsr: PMBSR_EL1) {
-    // SAFETY: Has no requirements but a valid string.
-    if unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) } != 0 {
+    if ratelimit() {
         pr_err!(
             "{} on CPU {} [PMBSR={:#018x}, PMBPTR={:#018x}, PMBLIMITR={:#018x}]\n",
             what,
@@ -515,6 +509,13 @@ fn complain(what: &str, pmbsr: PMBSR_EL1) {
             PMBLIMITR_EL1::read().bits(),
         );
     }
+}
+
+/// Whether another message may be logged.
+fn ratelimit() -> bool {
+    // SAFETY: The string is static, and all that the C function wants; it may be called in any
+    // context, as it only tries to take its lock.
+    unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
 /// What the unit of a CPU is doing, at rest between two callbacks.
