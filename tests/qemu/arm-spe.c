@@ -23,14 +23,21 @@
 #include "qemu/bitops.h"
 #include "qemu/bswap.h"
 #include "qemu/error-report.h"
+#include "qemu/keyval.h"
+#include "qemu/cutils.h"
 #include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "qobject/qdict.h"
 #include "hw/irq.h"
+#include "hw/boards.h"
 #include "hw/qdev-properties.h"
 #include "hw/registerfields.h"
 #include "migration/vmstate.h"
 #include "system/tcg.h"
 #include "system/cpu-timers.h"
+#include "system/system.h"
 #include "cpu.h"
 #include "cpregs.h"
 #include "translate.h"
@@ -79,6 +86,7 @@ FIELD(PMSIDR, FDS, 7, 1)
 FIELD(PMSIDR, INTERVAL, 8, 4)
 FIELD(PMSIDR, MAXSIZE, 12, 4)
 FIELD(PMSIDR, COUNTSIZE, 16, 4)
+FIELD(PMSIDR, PBT, 24, 1)
 FIELD(PMSIDR, CRR, 25, 1)
 FIELD(PMSIDR, EFT, 26, 1)
 FIELD(PMSIDR, FPF, 27, 1)
@@ -108,25 +116,33 @@ FIELD(PMBSR, EC, 26, 6)
 
 FIELD(MDCR_EL2, E2PB, 12, 2)
 FIELD(MDCR_EL2, TPMS, 14, 1)
+FIELD(MDCR_EL3, NSPBE, 11, 1)
 FIELD(MDCR_EL3, NSPB, 12, 2)
+FIELD(MDCR_EL3, ENPMS3, 42, 1)
 
 /* Bits of the Events packet, of PMSEVFR_EL1 and of PMSNEVFR_EL1 */
 enum {
     SPE_EV_EXCEPTION = 1 << 0,
     SPE_EV_RETIRED = 1 << 1,
     SPE_EV_L1D_ACCESS = 1 << 2,
+    SPE_EV_L1D_REFILL = 1 << 3,
     SPE_EV_TLB_ACCESS = 1 << 4,
     SPE_EV_TLB_WALK = 1 << 5,
     SPE_EV_NOT_TAKEN = 1 << 6,
     SPE_EV_MISPRED = 1 << 7,
+    SPE_EV_LLC_ACCESS = 1 << 8,
+    SPE_EV_LLC_MISS = 1 << 9,
     SPE_EV_MISALIGNED = 1 << 11,
+    SPE_EV_PARTIAL_PRED = 1 << 17,
+    SPE_EV_EMPTY_PRED = 1 << 18,
 };
 
 /* Events that the filters can select in every version, and later additions */
-#define SPE_FILTER_V1P0 0xaa
-#define SPE_FILTER_V1P1 (1 << 11)
-#define SPE_FILTER_V1P2 (1 << 6)
-#define SPE_FILTER_V1P4 ((1 << 2) | (1 << 4))
+#define SPE_FILTER_V1P0     0xaa
+#define SPE_FILTER_V1P1     (1 << 11)
+#define SPE_FILTER_V1P1_SVE (3 << 17)
+#define SPE_FILTER_FNE      (1 << 6)
+#define SPE_FILTER_V1P4     ((1 << 2) | (1 << 4) | (7 << 8) | (31 << 19))
 
 /* ID_AA64DFR0_EL1.PMSVer */
 enum {
@@ -150,12 +166,15 @@ enum {
     SPE_OTHER_FP = 0x02,
     SPE_OTHER_ASE = 0x04,
     SPE_OTHER_SVE = 0x08,
+    SPE_OTHER_PRED = 0x04,  /* with SPE_OTHER_SVE */
 
     SPE_LDST_ST = 0x01,
     SPE_LDST_GP = 0x00,
     SPE_LDST_EXTENDED = 0x02,
     SPE_LDST_SIMD_FP = 0x04,
     SPE_LDST_SVE = 0x08,
+    SPE_LDST_PRED = 0x04,   /* with SPE_LDST_SVE */
+    SPE_LDST_SG = 0x80,     /* with SPE_LDST_SVE */
     SPE_LDST_UNSPEC = 0x10,
     SPE_LDST_TAG = 0x14,
     SPE_LDST_MEMCPY = 0x20,
@@ -171,7 +190,7 @@ enum {
     SPE_BR_OTHER = 3 << 3,
 };
 
-/* Latencies in cycles, see the README or docs for the rule */
+/* Latencies in cycles; a rule of this model */
 enum {
     SPE_LAT_ISSUE = 1,
     SPE_LAT_OTHER = 1,
@@ -182,12 +201,24 @@ enum {
     SPE_LAT_STORE = 2,
     SPE_LAT_ATOMIC = 8,
     SPE_LAT_TLB_HIT = 1,
-    SPE_LAT_TLB_WALK = 20,
+    SPE_LAT_LLC = 10,       /* more than from the L1 data cache */
 };
 
-/* Data Source packet: the value for "L1 data cache", and for "DRAM" */
+/* Data Source packet: L1 data cache, last level cache, memory */
 #define SPE_DS_L1D      0x0
+#define SPE_DS_LLC      0xb
 #define SPE_DS_DRAM     0xe
+
+/* What a record contains, as it was decided when the operation started */
+enum {
+    SPE_WITH_CONTEXT_EL1 = 1 << 0,
+    SPE_WITH_CONTEXT_EL2 = 1 << 1,
+    SPE_WITH_TIMESTAMP = 1 << 2,
+    SPE_WITH_PA = 1 << 3,
+};
+
+/* In ARMSPEState.next_pc: where the code comes from is not known */
+#define SPE_NO_BRANCH   1
 
 /* The largest size and the largest alignment that can be chosen */
 #define SPE_MAX_SLOT    2048
@@ -200,7 +231,7 @@ typedef struct SPEOp {
     uint8_t class;
     uint8_t subclass;
     uint8_t types;      /* SPE_TYPE_* for the filters */
-    bool atomic;        /* load and store at once for the type filter */
+    bool atomic;
     bool has_va;
     bool unpriv;
     uint8_t size;       /* bytes that must be naturally aligned, or 0 */
@@ -219,16 +250,33 @@ static int spe_owner_el(CPUARMState *env)
     return 1;
 }
 
+/* The bits of MDCR_EL3 that give the buffer to a Security state */
+static int spe_nspb(CPUARMState *env)
+{
+    int nspb = FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, NSPB);
+
+    if (cpu_isar_feature(aa64_rme, env_archcpu(env))) {
+        nspb |= FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, NSPBE) << 2;
+    }
+    return nspb;
+}
+
 /* True if EL3, if there is one, gives the buffer to the current state. */
 static bool spe_owned_by_this_state(CPUARMState *env)
 {
-    int nspb;
-
     if (!arm_feature(env, ARM_FEATURE_EL3)) {
         return true;
     }
-    nspb = FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, NSPB);
-    return (nspb >> 1) == !arm_is_secure_below_el3(env);
+    switch (arm_security_space_below_el3(env)) {
+    case ARMSS_Secure:
+        return spe_nspb(env) >> 1 == 0;
+    case ARMSS_NonSecure:
+        return spe_nspb(env) >> 1 == 1;
+    case ARMSS_Realm:
+        return spe_nspb(env) >> 1 == 3;
+    default:
+        g_assert_not_reached();
+    }
 }
 
 static bool spe_buffer_enabled(CPUARMState *env)
@@ -238,7 +286,7 @@ static bool spe_buffer_enabled(CPUARMState *env)
 }
 
 /* StatisticalProfilingEnabled() */
-bool arm_spe_enabled(CPUARMState *env, int el)
+static bool spe_enabled(CPUARMState *env, int el)
 {
     bool tge;
     int owner;
@@ -265,10 +313,19 @@ bool arm_spe_enabled(CPUARMState *env, int el)
     }
 }
 
-/*
- * A control that PMSCR_EL1 gives to the owner at EL1, and that PMSCR_EL2
- * must permit if there is an EL2.
- */
+/* Whether code at el is to be translated with SPE_ACTIVE. */
+bool arm_spe_enabled(CPUARMState *env, int el)
+{
+    if (spe_enabled(env, el)) {
+        return true;
+    }
+    env->spe.next_pc = SPE_NO_BRANCH;
+    return false;
+}
+
+/* --- What is collected --------------------------------------------------- */
+
+/* CollectPhysicalAddress() */
 static bool spe_collect_pa(CPUARMState *env)
 {
     bool el1 = FIELD_EX64(env->spe.pmscr_el[1], PMSCR, PA);
@@ -277,54 +334,108 @@ static bool spe_collect_pa(CPUARMState *env)
     if (!arm_is_el2_enabled(env)) {
         return el1;
     }
-    return spe_owner_el(env) == 2 ? el2 : el1 && el2;
+    return el2 && (spe_owner_el(env) == 2 || el1);
 }
 
-static bool spe_collect_ts(CPUARMState *env)
+/* CollectContextIDR1() */
+static bool spe_collect_context_el1(CPUARMState *env, int el)
 {
-    return FIELD_EX64(env->spe.pmscr_el[spe_owner_el(env)], PMSCR, TS);
+    return el != 2 && !(arm_hcr_el2_eff(env) & HCR_TGE) &&
+           FIELD_EX64(env->spe.pmscr_el[1], PMSCR, CX);
 }
 
-static uint64_t spe_timestamp(CPUARMState *env)
+/* CollectContextIDR2() */
+static bool spe_collect_context_el2(CPUARMState *env)
 {
-    int pct = FIELD_EX64(env->spe.pmscr_el[spe_owner_el(env)], PMSCR, PCT);
+    return arm_is_el2_enabled(env) &&
+           FIELD_EX64(env->spe.pmscr_el[2], PMSCR, CX);
+}
+
+/* CollectTimeStamp(): which time, and GetTimestamp() */
+static uint64_t spe_timestamp(CPUARMState *env, int el)
+{
+    int pct = FIELD_EX64(env->spe.pmscr_el[1], PMSCR, PCT);
     uint64_t now = gt_get_countervalue(env);
 
     if (arm_is_el2_enabled(env)) {
-        /* EL2 decides whether EL1 may see physical time. */
-        if (!(FIELD_EX64(env->spe.pmscr_el[2], PMSCR, PCT) & 1)) {
+        uint64_t hcr = arm_hcr_el2_eff(env);
+
+        switch (FIELD_EX64(env->spe.pmscr_el[2], PMSCR, PCT)) {
+        case 0:
+        case 2: /* reserved */
             pct = 0;
+            break;
+        case 1:
+            if (spe_owner_el(env) == 2) {
+                pct = 1;
+            }
+            break;
+        case 3:
+            if (spe_owner_el(env) == 2 || pct != 0) {
+                pct = 3;
+            }
+            break;
         }
-        if (!(pct & 1)) {
-            now -= env->cp15.cntvoff_el2;
+        if (pct == 0 && (hcr & HCR_E2H) && (el == 2 || (hcr & HCR_TGE))) {
+            pct = 1;
         }
     }
-    return now;
+    switch (pct) {
+    case 1:
+        return now;
+    case 3:
+        return now - gt_phys_raw_cnt_offset(env);
+    default:
+        return now - env->cp15.cntvoff_el2;
+    }
 }
 
 /* --- Buffer management events -------------------------------------------- */
 
 static void spe_update_irq(CPUARMState *env)
 {
+    ARMCPU *cpu = env_archcpu(env);
+    ARMSPEControl *control = &cpu->spe_control;
+    bool level = control->irq_spurious ||
+                 (FIELD_EX64(env->spe.pmbsr, PMBSR, S) && !control->irq_lost);
     BQL_LOCK_GUARD();
-    qemu_set_irq(env_archcpu(env)->spe_interrupt,
-                 FIELD_EX64(env->spe.pmbsr, PMBSR, S));
+
+    if (level && !control->irq_level) {
+        control->counters.interrupts++;
+    }
+    control->irq_level = level;
+    qemu_set_irq(cpu->spe_interrupt, level);
 }
 
+/* Profiling stops; a syndrome that is there already is not replaced. */
 static void spe_buffer_event(CPUARMState *env, int ec, int mss, bool ea)
 {
     uint64_t pmbsr = env->spe.pmbsr;
 
+    if (FIELD_EX64(pmbsr, PMBSR, S)) {
+        return;
+    }
     pmbsr = FIELD_DP64(pmbsr, PMBSR, EC, ec);
     pmbsr = FIELD_DP64(pmbsr, PMBSR, MSS, mss);
     pmbsr = FIELD_DP64(pmbsr, PMBSR, EA, ea);
     pmbsr = FIELD_DP64(pmbsr, PMBSR, S, 1);
     env->spe.pmbsr = pmbsr;
+    env_archcpu(env)->spe_control.counters.events++;
     trace_arm_spe_buffer_event(env_cpu(env)->cpu_index, pmbsr,
                                env->spe.pmbptr, env->spe.pmblimitr);
 
     spe_update_irq(env);
     arm_rebuild_hflags(env);
+}
+
+static void spe_buffer_full(CPUARMState *env)
+{
+    spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
+}
+
+static void spe_data_loss(CPUARMState *env)
+{
+    env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, DL, 1);
 }
 
 static ARMMMUIdx spe_buffer_mmu_idx(CPUARMState *env)
@@ -346,16 +457,17 @@ static void spe_buffer_fault(CPUARMState *env, uint64_t ptr, ARMMMUIdx mmu_idx)
     GetPhysAddrResult res = {};
 
     if (get_phys_addr(env, ptr, MMU_DATA_STORE, 0, mmu_idx, &res, &fi)) {
-        if (fi.type == ARMFault_GPCFOnOutput) {
+        /* The FSC field only, without the bit that says LPAE */
+        fsc = arm_fi_to_lfsc(&fi) & 0x3f;
+        ea = fi.type == ARMFault_SyncExternal ||
+             fi.type == ARMFault_SyncExternalOnWalk;
+        if (fi.gpcf != GPCF_None && fi.gpcf != GPCF_Fail) {
+            /* The granule protection check itself did not work. */
             ec = PMBSR_EC_FAULT_GPC;
             fsc = 0;
         } else {
             ec = fi.stage2 ? PMBSR_EC_FAULT_S2 : PMBSR_EC_FAULT_S1;
-            /* The FSC field only, without the bit that says LPAE */
-            fsc = arm_fi_to_lfsc(&fi) & 0x3f;
         }
-        ea = fi.type == ARMFault_SyncExternal ||
-             fi.type == ARMFault_SyncExternalOnWalk;
     }
     spe_buffer_event(env, ec, fsc, ea);
 }
@@ -363,19 +475,18 @@ static void spe_buffer_fault(CPUARMState *env, uint64_t ptr, ARMMMUIdx mmu_idx)
 /*
  * Write a record to the buffer in the owner's translation regime, and
  * Padding packets, so that PMBPTR_EL1 stays aligned. A fault is a buffer
- * management event, never an exception.
+ * management event, never an exception. Returns how much was written.
  */
-static bool spe_buffer_write(CPUARMState *env, const uint8_t *data, int len,
-                             int align)
+static int spe_buffer_write(CPUARMState *env, const uint8_t *data, int len,
+                            int padded)
 {
     ARMMMUIdx mmu_idx = spe_buffer_mmu_idx(env);
-    const uint8_t *start = data;
-    int left = ROUND_UP(len, align);
+    int done = 0;
 
-    while (left) {
+    while (done < padded) {
         uint64_t ptr = env->spe.pmbptr;
-        int chunk = MIN(left, -(ptr | TARGET_PAGE_MASK));
-        int packets = MIN(len, chunk);
+        int chunk = MIN(padded - done, -(ptr | TARGET_PAGE_MASK));
+        int packets = MIN(MAX(len - done, 0), chunk);
         void *host;
         int flags;
 
@@ -383,20 +494,81 @@ static bool spe_buffer_write(CPUARMState *env, const uint8_t *data, int len,
                                       arm_to_core_mmu_idx(mmu_idx),
                                       &host, NULL);
         if (unlikely(!host || (flags & TLB_INVALID_MASK))) {
-            if (data != start) {
-                env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, DL, 1);
+            if (done) {
+                spe_data_loss(env);
             }
             spe_buffer_fault(env, ptr, mmu_idx);
-            return false;
+            break;
         }
-        memcpy(host, data, packets);
+        memcpy(host, data + done, packets);
         memset(host + packets, 0, chunk - packets);
         env->spe.pmbptr += chunk;
-        data += packets;
-        len -= packets;
-        left -= chunk;
+        done += chunk;
     }
-    return true;
+    return done;
+}
+
+/* --- Injection ----------------------------------------------------------- */
+
+enum {
+    SPE_INJECT_EVENT,
+    SPE_INJECT_COLLISION,
+    SPE_INJECT_SPURIOUS,
+    SPE_INJECT_LOST,
+    SPE_INJECT_POINTER,
+};
+
+static void spe_inject(CPUARMState *env, const ARMSPEInjection *what)
+{
+    ARMSPEControl *control = &env_archcpu(env)->spe_control;
+
+    trace_arm_spe_inject(env_cpu(env)->cpu_index, what->action, what->ec,
+                         what->mss, what->value);
+    switch (what->action) {
+    case SPE_INJECT_EVENT:
+        if (what->data_loss) {
+            spe_data_loss(env);
+        }
+        spe_buffer_event(env, what->ec, what->mss, what->external);
+        break;
+    case SPE_INJECT_COLLISION:
+        env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, COLL, 1);
+        break;
+    case SPE_INJECT_SPURIOUS:
+        control->irq_spurious = true;
+        spe_update_irq(env);
+        break;
+    case SPE_INJECT_LOST:
+        control->irq_lost = true;
+        break;
+    case SPE_INJECT_POINTER:
+        env->spe.pmbptr = what->value;
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+/* A record is about to be written: is anything injected with it? */
+static bool spe_injection_due(ARMCPU *cpu, ARMSPEInjection *due)
+{
+    ARMSPEControl *control = &cpu->spe_control;
+    int left = 0;
+    bool found = false;
+
+    for (int i = 0; i < control->injections; i++) {
+        ARMSPEInjection *injection = &control->injection[i];
+
+        if (!found && !injection->after) {
+            *due = *injection;
+            found = true;
+            continue;
+        }
+        injection->after -= injection->after > 0;
+        control->injection[left++] = *injection;
+    }
+    control->injections = left;
+    return found;
 }
 
 /* --- Interval ------------------------------------------------------------ */
@@ -433,27 +605,45 @@ static int64_t spe_reload_value(CPUARMState *env)
 }
 
 /*
- * SPEResetSampleCounter(): how many operations until the next sample.
- * Without ERND, the random offset makes the interval longer. With it, COUNT
- * reloads exactly, and the sample is taken a random number of operations
+ * SPEResetSampleCounter() and SPEToCollectSample(): how many operations until
+ * the next sample. The operation that finds COUNT at zero loads it, and is not
+ * counted. Without ERND, the random offset makes the interval longer. With it,
+ * COUNT reloads exactly, and the sample is taken a random number of operations
  * after COUNT has reached zero, so offsets do not add up.
  */
 static int64_t spe_next_interval(CPUARMState *env)
 {
-    int64_t interval = spe_reload_value(env) - env->spe.lead;
+    int64_t lead = env->spe.lead;
 
+    env->spe.period = spe_reload_value(env);
     env->spe.lead = 0;
     if (FIELD_EX64(env->spe.pmsirr, PMSIRR, RND)) {
         uint8_t r = spe_random(env);
 
-        interval += r;
         if (spe_ernd(env)) {
             env->spe.lead = r;
+        } else {
+            env->spe.period += r;
         }
     }
-    return MAX(interval, 1);
+    return env->spe.period + 1 + env->spe.lead - lead;
 }
 
+/* Time passes for the sample that is in flight: see spe-inflight. */
+static void spe_pass(CPUARMState *env)
+{
+    env->spe.flight -= env->spe.mark - env->spe.count;
+    env->spe.mark = env->spe.count;
+}
+
+static void spe_set_count(CPUARMState *env, int64_t count)
+{
+    spe_pass(env);
+    env->spe.count = count;
+    env->spe.mark = count;
+}
+
+/* PMSICR_EL1, from how far away the next sample is */
 static uint64_t spe_counter(CPUARMState *env)
 {
     int64_t left = MAX(env->spe.count + 1, 0);
@@ -464,9 +654,16 @@ static uint64_t spe_counter(CPUARMState *env)
         return 0;
     }
     if (left > lead) {
-        return FIELD_DP64(ret, PMSICR, COUNT, left - lead);
+        /* Until the next operation, COUNT stays zero after a sample. */
+        if (left - lead <= env->spe.period) {
+            ret = FIELD_DP64(ret, PMSICR, COUNT, left - lead);
+        }
+        return ret;
     }
-    ret = FIELD_DP64(ret, PMSICR, COUNT, spe_reload_value(env) - lead + left);
+    if (left < lead) {
+        ret = FIELD_DP64(ret, PMSICR, COUNT,
+                         env->spe.period + 1 - (lead - left));
+    }
     return FIELD_DP64(ret, PMSICR, ECOUNT, left);
 }
 
@@ -478,13 +675,15 @@ static void spe_set_counter(CPUARMState *env, uint64_t value)
     env->spe.searching = false;
     env->spe.lead = 0;
     env->spe.reload = false;
+    env->spe.period = count;
     if (ecount) {
-        env->spe.lead = spe_reload_value(env) - count + ecount;
-        env->spe.count = ecount - 1;
+        env->spe.period = spe_reload_value(env);
+        env->spe.lead = count ? env->spe.period + 1 - count + ecount : ecount;
+        spe_set_count(env, ecount - 1);
     } else if (count) {
-        env->spe.count = count - 1;
+        spe_set_count(env, count - 1);
     } else {
-        env->spe.count = 0;
+        spe_set_count(env, 0);
         env->spe.reload = true;
     }
 }
@@ -513,16 +712,21 @@ static void spe_set_ldst(SPEOp *op, bool store, int subclass)
     op->class = SPE_CLASS_LDST;
     op->subclass = subclass | (store ? SPE_LDST_ST : 0);
     op->types = store ? SPE_TYPE_ST : SPE_TYPE_LD;
-    if (subclass == SPE_LDST_SIMD_FP) {
-        op->types |= SPE_TYPE_SIMD;
-    }
 }
 
+/* SPESampleSIMDFPLoadStore(): scalars count as floating-point */
+static void spe_set_simd_fp(SPEOp *op, bool store, bool scalar)
+{
+    spe_set_ldst(op, store, SPE_LDST_SIMD_FP);
+    op->types |= scalar ? SPE_TYPE_FP : SPE_TYPE_SIMD;
+}
+
+/* Without a result it is a store; with one, it loads and stores. */
 static void spe_set_atomic(SPEOp *op, bool store, bool ar)
 {
     spe_set_ldst(op, store, SPE_LDST_EXTENDED | SPE_LDST_AT |
                  (ar ? SPE_LDST_AR : 0));
-    op->types = SPE_TYPE_LD | SPE_TYPE_ST;
+    op->types |= SPE_TYPE_ST;
     op->atomic = true;
 }
 
@@ -560,7 +764,11 @@ static void spe_decode_pair(CPUARMState *env, uint32_t insn, SPEOp *op)
     int scale = vec ? 2 + opc : tag ? 4 : 2 + (opc >> 1);
     int64_t offset = sextract32(insn, 15, 7) * (1 << scale);
 
-    spe_set_ldst(op, !load, vec ? SPE_LDST_SIMD_FP : SPE_LDST_GP);
+    if (vec) {
+        spe_set_simd_fp(op, !load, true);
+    } else {
+        spe_set_ldst(op, !load, tag ? SPE_LDST_TAG : SPE_LDST_GP);
+    }
     spe_set_va(op, spe_base(env, insn) +
                (extract32(insn, 23, 2) == 1 ? 0 : offset),
                tag ? 16 : 1 << scale);
@@ -638,7 +846,7 @@ static void spe_decode_reg(CPUARMState *env, uint32_t insn, SPEOp *op)
         spe_set_ldst(op, false, SPE_LDST_UNSPEC);
     } else if (vec) {
         size |= (opc & 2) << 1;
-        spe_set_ldst(op, !(opc & 1), SPE_LDST_SIMD_FP);
+        spe_set_simd_fp(op, !(opc & 1), true);
     } else {
         spe_set_ldst(op, opc == 0, SPE_LDST_GP);
     }
@@ -655,6 +863,31 @@ static void spe_decode_reg(CPUARMState *env, uint32_t insn, SPEOp *op)
     spe_set_va(op, base, prefetch ? 0 : 1 << size);
 }
 
+/*
+ * CPY and SET: where they continue. Rn is negative in the later steps if the
+ * other registers hold the ends (option A). Of a copy, the filter may ask for
+ * the loads or the stores; else the program counter decides, which is as good
+ * as chance: SPEMultiAccessSample().
+ */
+static void spe_decode_mops(CPUARMState *env, uint64_t pc, uint32_t insn,
+                            SPEOp *op)
+{
+    bool set = extract32(insn, 22, 2) == 3;
+    int64_t n = MIN((int64_t)spe_reg(env, extract32(insn, 5, 5)), 0);
+    bool load = false;
+
+    if (!set) {
+        int types = FIELD_EX64(env->spe.pmsfcr, PMSFCR, FT)
+                    ? FIELD_EX64(env->spe.pmsfcr, PMSFCR, TYPES) : 0;
+
+        types &= SPE_TYPE_LD | SPE_TYPE_ST;
+        load = types == SPE_TYPE_LD ||
+               (types != SPE_TYPE_ST && extract64(pc, 2, 1));
+    }
+    spe_set_ldst(op, !load, set ? SPE_LDST_MEMSET : SPE_LDST_MEMCPY);
+    spe_set_va(op, spe_reg(env, extract32(insn, load ? 16 : 0, 5)) + n, 0);
+}
+
 static void spe_decode_ldst(CPUARMState *env, uint64_t pc, uint32_t insn,
                             SPEOp *op)
 {
@@ -667,7 +900,7 @@ static void spe_decode_ldst(CPUARMState *env, uint64_t pc, uint32_t insn,
             spe_decode_excl(env, insn, op);
         } else {
             /* LD1 to LD4 and ST1 to ST4 */
-            spe_set_ldst(op, !extract32(insn, 22, 1), SPE_LDST_SIMD_FP);
+            spe_set_simd_fp(op, !extract32(insn, 22, 1), false);
             spe_set_va(op, base, 0);
         }
         return;
@@ -676,8 +909,12 @@ static void spe_decode_ldst(CPUARMState *env, uint64_t pc, uint32_t insn,
             /* LDR (literal), LDRSW and PRFM: opc 011 V 00 imm19 Rt */
             int opc = extract32(insn, 30, 2);
 
-            spe_set_ldst(op, false, vec ? SPE_LDST_SIMD_FP :
-                         opc == 3 ? SPE_LDST_UNSPEC : SPE_LDST_GP);
+            if (vec) {
+                spe_set_simd_fp(op, false, true);
+            } else {
+                spe_set_ldst(op, false,
+                             opc == 3 ? SPE_LDST_UNSPEC : SPE_LDST_GP);
+            }
             spe_set_va(op, pc + sextract32(insn, 5, 19) * 4,
                        vec ? 4 << opc : opc == 1 ? 8 : 4);
         } else if (extract32(insn, 24, 8) == 0xd9 && extract32(insn, 21, 1)) {
@@ -690,15 +927,7 @@ static void spe_decode_ldst(CPUARMState *env, uint64_t pc, uint32_t insn,
             spe_set_va(op, extract32(insn, 10, 2) == 1 ? base :
                        base + sextract32(insn, 12, 9) * 16, 16);
         } else if (extract32(insn, 10, 2) == 1 && !extract32(insn, 21, 1)) {
-            /*
-             * CPY and SET: where the destination continues. Rn is negative
-             * in the later steps if Rd holds the end (option A).
-             */
-            bool set = extract32(insn, 22, 2) == 3;
-            int64_t n = spe_reg(env, extract32(insn, 5, 5));
-
-            spe_set_ldst(op, true, set ? SPE_LDST_MEMSET : SPE_LDST_MEMCPY);
-            spe_set_va(op, spe_reg(env, extract32(insn, 0, 5)) + MIN(n, 0), 0);
+            spe_decode_mops(env, pc, insn, op);
         } else {
             /* LDAPUR and STLUR */
             spe_set_ldst(op, extract32(insn, 22, 2) == 0,
@@ -762,6 +991,58 @@ static void spe_decode_branch(uint32_t insn, SPEOp *op)
     op->types = 0;
 }
 
+/*
+ * SVE loads and stores. Bits [31:25] are 1000010 for gathers of 32-bit
+ * elements, LD1R and LDR, 1010010 for contiguous loads, 1100010 for gathers of
+ * 64-bit elements and 1110010 for stores. LDR and STR have no predicate.
+ */
+static void spe_decode_sve_ldst(uint32_t insn, SPEOp *op)
+{
+    int group = extract32(insn, 29, 2);
+    int kind = extract32(insn, 13, 3);
+    bool store = group == 3;
+    bool whole = !(group & 1) == !store && extract32(insn, 22, 3) == 6 &&
+                 (kind == 0 || kind == 2);
+    bool sg;
+
+    switch (group) {
+    case 0:
+        sg = !(extract32(insn, 22, 1) && kind >= 4);
+        break;
+    case 1:
+        sg = false;
+        break;
+    case 2:
+        sg = true;
+        break;
+    default:
+        sg = kind == 1 || (kind >= 4 && kind <= 6);
+        break;
+    }
+    spe_set_ldst(op, store, SPE_LDST_SVE);
+    op->types |= SPE_TYPE_SIMD;
+    if (!whole) {
+        op->subclass |= SPE_LDST_PRED | (sg ? SPE_LDST_SG : 0);
+    }
+    /* The address depends on the predicate: none is recorded. */
+}
+
+/* Integer arithmetic, integer comparison, floating-point: is it predicated? */
+static bool spe_sve_predicated(uint32_t insn)
+{
+    switch (extract32(insn, 24, 8)) {
+    case 0x04:
+        return !extract32(insn, 21, 1);
+    case 0x24:
+        return true;
+    case 0x65:
+        return extract32(insn, 21, 1) ||
+               (extract32(insn, 13, 3) && extract32(insn, 10, 6) != 0xe);
+    default:
+        return false;
+    }
+}
+
 /* SVE: the length in the payload is in powers of two times 32 bits */
 static void spe_decode_sve(CPUARMState *env, uint32_t insn, SPEOp *op)
 {
@@ -769,21 +1050,20 @@ static void spe_decode_sve(CPUARMState *env, uint32_t insn, SPEOp *op)
     int evl = MAX(32 - clz32(vl - 1), 4) - 2;   /* 128 bits is 2 */
 
     if (extract32(insn, 31, 1)) {
-        /* 1x0 0010: loads, except 111 0010: stores */
-        bool store = extract32(insn, 29, 2) == 3;
-
-        spe_set_ldst(op, store, SPE_LDST_SVE | evl << 4);
-        op->types |= SPE_TYPE_SIMD;
-        /* The address depends on the predicate: none is recorded. */
-        return;
+        spe_decode_sve_ldst(insn, op);
+    } else {
+        op->class = SPE_CLASS_OTHER;
+        op->subclass = SPE_OTHER_SVE;
+        op->types = SPE_TYPE_SIMD;
+        if (spe_sve_predicated(insn)) {
+            op->subclass |= SPE_OTHER_PRED;
+        }
+        if (extract32(insn, 25, 7) == 0x32) {
+            op->subclass |= SPE_OTHER_FP;
+            op->types |= SPE_TYPE_FP;
+        }
     }
-    op->class = SPE_CLASS_OTHER;
-    op->subclass = SPE_OTHER_SVE | evl << 4;
-    op->types = SPE_TYPE_SIMD;
-    if (extract32(insn, 24, 8) == 0x64 || extract32(insn, 24, 8) == 0x65) {
-        op->subclass |= SPE_OTHER_FP;
-        op->types |= SPE_TYPE_FP;
-    }
+    op->subclass |= evl << 4;
 }
 
 static void spe_decode(CPUARMState *env, uint64_t pc, uint32_t insn, SPEOp *op)
@@ -906,21 +1186,39 @@ static int spe_lay_out(SPERecord *rec, uint8_t *buf, int max)
     return len;
 }
 
-static uint64_t spe_code_address(uint64_t addr, int el, bool ns)
+static uint64_t spe_code_address(uint64_t addr, int el, ARMSecuritySpace space)
 {
     addr = deposit64(addr, 56, 8, 0);
-    return addr | (uint64_t)el << 61 | (uint64_t)ns << 63;
+    addr |= (uint64_t)el << 61;
+    addr |= (uint64_t)(space != ARMSS_Secure) << 63;
+    return addr | (uint64_t)(space == ARMSS_Realm) << 60;
 }
 
-static int spe_slot_size(ARMCPU *cpu)
+static uint64_t spe_data_pa(const CPUTLBEntryFull *full, uint64_t va)
 {
-    int max = 1 << FIELD_EX64(cpu->spe.pmsidr, PMSIDR, MAXSIZE);
-    int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
+    uint64_t pa = full->phys_addr | (va & ~TARGET_PAGE_MASK);
 
-    return MAX(max, align);
+    pa = deposit64(pa, 56, 8, 0);
+    pa |= (uint64_t)(full->attrs.space != ARMSS_Secure) << 63;
+    return pa | (uint64_t)(full->attrs.space == ARMSS_Realm) << 60;
 }
 
-/* SPECollectRecord(), the part about the operation type */
+/* What has become of the sampled operation */
+typedef struct SPEOutcome {
+    SPEOp op;
+    bool exception;
+    bool taken;
+    bool has_pa;
+    uint8_t next_el;
+    uint64_t next_pc;
+    uint64_t pa;
+    uint64_t events;
+    int total;
+    int xlat;
+    int source;         /* or -1 */
+} SPEOutcome;
+
+/* SPEFilterByType() */
 static bool spe_type_selected(CPUARMState *env, const SPEOp *op)
 {
     int want = FIELD_EX64(env->spe.pmsfcr, PMSFCR, TYPES);
@@ -935,196 +1233,302 @@ static bool spe_type_selected(CPUARMState *env, const SPEOp *op)
     return !want || (op->types & want);
 }
 
-static bool spe_selected(CPUARMState *env, const SPEOp *op, uint64_t events,
-                         int latency, int source)
+/* SPECollectRecord() */
+static bool spe_selected(CPUARMState *env, const SPEOutcome *out)
 {
     uint64_t mask = env_archcpu(env)->spe.event_mask;
     uint64_t pmsfcr = env->spe.pmsfcr;
 
     if (FIELD_EX64(pmsfcr, PMSFCR, FE) &&
-        (env->spe.pmsevfr & mask & ~events)) {
+        (env->spe.pmsevfr & mask & ~out->events)) {
         return false;
     }
     if (FIELD_EX64(pmsfcr, PMSFCR, FNE) &&
-        (env->spe.pmsnevfr & mask & events)) {
+        (env->spe.pmsnevfr & mask & out->events)) {
         return false;
     }
-    if (FIELD_EX64(pmsfcr, PMSFCR, FT) && !spe_type_selected(env, op)) {
+    if (FIELD_EX64(pmsfcr, PMSFCR, FT) && !spe_type_selected(env, &out->op)) {
         return false;
     }
-    if (FIELD_EX64(pmsfcr, PMSFCR, FL) && latency < env->spe.pmslatfr) {
+    if (FIELD_EX64(pmsfcr, PMSFCR, FL) && out->total < env->spe.pmslatfr) {
         return false;
     }
     /* Only records that have a data source are filtered by it. */
-    if (FIELD_EX64(pmsfcr, PMSFCR, FDS) && source >= 0 &&
-        !extract64(env->spe.pmsdsfr, source & 0x3f, 1)) {
+    if (FIELD_EX64(pmsfcr, PMSFCR, FDS) && out->source >= 0 &&
+        !extract64(env->spe.pmsdsfr, out->source & 0x3f, 1)) {
         return false;
     }
     return true;
 }
 
-/*
- * The outcome of the sampled operation is known: make its record.
- * next_pc is where execution continues if it retired.
- */
-static void spe_make_record(CPUARMState *env, bool exception, uint64_t next_pc)
+/* SPEBufferIsFull() */
+static bool spe_buffer_is_full(CPUARMState *env)
+{
+    uint64_t limit = env->spe.pmblimitr & R_PMBLIMITR_LIMIT_MASK;
+    uint64_t max = 1ull << FIELD_EX64(env_archcpu(env)->spe.pmsidr,
+                                      PMSIDR, MAXSIZE);
+
+    return limit < max || env->spe.pmbptr > limit - max;
+}
+
+/* What the model of the caches says of the access, and what it costs. */
+static void spe_note_cache(CPUARMState *env, SPEOutcome *out)
+{
+    bool v1p4 = env_archcpu(env)->spe.pmsver >= SPE_V1P4;
+
+    switch (env->spe.sample.cache) {
+    case ARM_SPE_CACHE_L1D:
+        break;
+    case ARM_SPE_CACHE_LLC:
+        out->source = SPE_DS_LLC;
+        out->total += SPE_LAT_LLC;
+        out->events |= SPE_EV_LLC_ACCESS;
+        break;
+    case ARM_SPE_CACHE_MEM:
+        out->source = SPE_DS_DRAM;
+        out->total += SPE_LAT_LLC + env_archcpu(env)->spe.miss_latency;
+        out->events |= SPE_EV_LLC_ACCESS | SPE_EV_LLC_MISS;
+        break;
+    default:
+        return;
+    }
+    /* From version 1.4 on, the event is a miss of a load: L1D_CACHE_LMISS_RD */
+    if (env->spe.sample.cache != ARM_SPE_CACHE_L1D &&
+        (!v1p4 || (out->op.types & SPE_TYPE_LD))) {
+        out->events |= SPE_EV_L1D_REFILL;
+    }
+}
+
+static void spe_note_ldst(CPUARMState *env, SPEOutcome *out)
 {
     ARMCPU *cpu = env_archcpu(env);
     const ARMSPESample *s = &env->spe.sample;
-    uint64_t pmsidr = cpu->spe.pmsidr;
-    int counter_max = (1 << (FIELD_EX64(pmsidr, PMSIDR, COUNTSIZE) == 3
-                             ? 16 : 12)) - 1;
-    int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
-    uint64_t events = exception ? SPE_EV_EXCEPTION : SPE_EV_RETIRED;
-    CPUTLBEntryFull *full = NULL;
-    uint64_t pa = 0;
-    bool has_pa = false;
-    bool pa_ns = s->ns;
-    int issue = SPE_LAT_ISSUE, total, xlat = 0, source = -1;
-    int len, max;
-    uint8_t subclass;
-    SPERecord rec = {};
-    uint8_t buf[SPE_MAX_BYTES];
-    uint64_t limit;
-    SPEOp op;
+    const SPEOp *op = &out->op;
+    CPUTLBEntryFull *full;
+    void *host;
 
-    /* The address was computed when the operation started. */
-    spe_decode(env, s->pc, s->insn, &op);
-    op.va = s->va;
-    subclass = op.subclass;
-    total = issue + SPE_LAT_OTHER;
+    out->total += op->atomic ? SPE_LAT_ATOMIC :
+                  op->types & SPE_TYPE_LD ? SPE_LAT_LOAD : SPE_LAT_STORE;
+    out->xlat = s->walk ? cpu->spe.walk_latency : SPE_LAT_TLB_HIT;
+    out->total += out->xlat;
+    out->events |= SPE_EV_TLB_ACCESS;
+    if (s->walk) {
+        out->events |= SPE_EV_TLB_WALK;
+    }
+    if (op->size && (op->va & (op->size - 1)) &&
+        cpu->spe.pmsver >= SPE_V1P1) {
+        out->events |= SPE_EV_MISALIGNED;
+    }
+    if (op->has_va && !out->exception &&
+        !(probe_access_full_mmu(env, op->va, 0, MMU_DATA_LOAD, s->mmu_idx,
+                                &host, &full) & TLB_INVALID_MASK)) {
+        out->pa = spe_data_pa(full, op->va);
+        out->has_pa = s->packets & SPE_WITH_PA;
+        out->source = host ? SPE_DS_L1D : SPE_DS_DRAM;
+        if (host) {
+            out->events |= SPE_EV_L1D_ACCESS;
+        }
+    }
+    spe_note_cache(env, out);
+    if (!(op->types & SPE_TYPE_LD) ||
+        !FIELD_EX64(cpu->spe.pmsidr, PMSIDR, LDS)) {
+        out->source = -1;
+    }
+    if ((out->op.subclass & 0x0a) == SPE_LDST_SVE &&
+        cpu->spe.pmsver < SPE_V1P1) {
+        out->op.subclass = SPE_LDST_SIMD_FP | (op->subclass & SPE_LDST_ST);
+    }
+}
 
-    switch (op.class) {
-    case SPE_CLASS_LDST:
-        total = issue + (op.atomic ? SPE_LAT_ATOMIC :
-                         op.types & SPE_TYPE_LD ? SPE_LAT_LOAD :
-                         SPE_LAT_STORE);
-        xlat = s->walk ? SPE_LAT_TLB_WALK : SPE_LAT_TLB_HIT;
-        total += xlat;
-        events |= SPE_EV_TLB_ACCESS;
-        if (s->walk) {
-            events |= SPE_EV_TLB_WALK;
-        }
-        if (op.size && (op.va & (op.size - 1)) &&
-            cpu->spe.pmsver >= SPE_V1P1) {
-            events |= SPE_EV_MISALIGNED;
-        }
-        if (op.has_va && !exception) {
-            void *host;
-            int flags = probe_access_full_mmu(env, op.va, 0, MMU_DATA_LOAD,
-                                              s->mmu_idx, &host, &full);
+static void spe_note_branch(CPUARMState *env, SPEOutcome *out)
+{
+    const ARMSPESample *s = &env->spe.sample;
+    SPEOp *op = &out->op;
 
-            if (!(flags & TLB_INVALID_MASK)) {
-                pa = full->phys_addr | (op.va & ~TARGET_PAGE_MASK);
-                pa_ns = !full->attrs.secure;
-                has_pa = true;
-                source = host ? SPE_DS_L1D : SPE_DS_DRAM;
-                if (host) {
-                    events |= SPE_EV_L1D_ACCESS;
-                }
-            }
-        }
-        if (!(op.types & SPE_TYPE_LD) ||
-            !FIELD_EX64(pmsidr, PMSIDR, LDS)) {
-            source = -1;
-        }
-        if ((subclass & 0x0a) == SPE_LDST_SVE && cpu->spe.pmsver < SPE_V1P1) {
-            subclass = SPE_LDST_SIMD_FP | (subclass & SPE_LDST_ST);
-        }
-        break;
-    case SPE_CLASS_BRANCH:
-        total = issue + SPE_LAT_BRANCH;
-        if ((op.subclass & SPE_BR_COND) && !exception) {
-            bool taken = next_pc != s->pc + 4;
+    out->total += SPE_LAT_BRANCH;
+    if (!out->exception) {
+        out->taken = true;
+        if (op->subclass & SPE_BR_COND) {
             bool tbz = (s->insn & 0x7e000000) == 0x36000000;
             bool backward = extract32(s->insn, tbz ? 18 : 23, 1);
 
             /* Predicted as a static predictor would: backward is taken */
-            if (!taken) {
-                events |= SPE_EV_NOT_TAKEN;
+            out->taken = out->next_pc != s->pc + 4;
+            if (!out->taken) {
+                out->events |= SPE_EV_NOT_TAKEN;
             }
-            if (taken != backward) {
-                events |= SPE_EV_MISPRED;
-                total += SPE_LAT_MISPRED;
+            if (out->taken != backward) {
+                out->events |= SPE_EV_MISPRED;
+                out->total += SPE_LAT_MISPRED;
             }
         }
-        if (!FIELD_EX64(pmsidr, PMSIDR, CRR)) {
-            subclass &= ~SPE_BR_OTHER;
+    }
+    if (!FIELD_EX64(env_archcpu(env)->spe.pmsidr, PMSIDR, CRR)) {
+        op->subclass &= ~SPE_BR_OTHER;
+    }
+}
+
+static void spe_note_other(CPUARMState *env, SPEOutcome *out)
+{
+    ARMCPU *cpu = env_archcpu(env);
+    SPEOp *op = &out->op;
+
+    out->total += op->types ? SPE_LAT_FP : SPE_LAT_OTHER;
+    if (!(op->subclass & SPE_OTHER_SVE)) {
+        if (!FIELD_EX64(cpu->spe.pmsidr, PMSIDR, FPF)) {
+            op->subclass &= ~(SPE_OTHER_FP | SPE_OTHER_ASE);
         }
+        if ((op->subclass & SPE_OTHER_COND) && env->spe.sample.cond_failed) {
+            out->events |= SPE_EV_NOT_TAKEN;
+        }
+    } else if (cpu->spe.pmsver < SPE_V1P1) {
+        op->subclass = 0;
+    }
+}
+
+/* SPEConstructRecord(): all packets, in the order of this model */
+static int spe_construct_record(CPUARMState *env, const SPEOutcome *out,
+                                uint8_t *buf)
+{
+    ARMCPU *cpu = env_archcpu(env);
+    const ARMSPESample *s = &env->spe.sample;
+    const SPEOp *op = &out->op;
+    SPERecord rec = {};
+
+    spe_packet(&rec, 15, 0x80, 8, spe_code_address(s->pc, s->el, s->space));
+    spe_packet(&rec, 12, 0x88, 2, out->total);
+    spe_packet(&rec, 5, 0x89, 2, SPE_LAT_ISSUE);
+    if (op->class == SPE_CLASS_LDST) {
+        spe_packet(&rec, 4, 0x8a, 2, out->xlat);
+    }
+    spe_packet(&rec, 14, 0x42, 2, out->events);
+    spe_packet(&rec, 13, 0x48 | op->class, 1, op->subclass);
+    if (out->taken) {
+        spe_packet(&rec, 11, 0x81, 8,
+                   spe_code_address(out->next_pc, out->next_el, s->space));
+    }
+    if (op->has_va) {
+        spe_packet(&rec, 11, 0x82, 8, op->va);
+    }
+    if (out->has_pa) {
+        spe_packet(&rec, 9, 0x83, 8, out->pa);
+    }
+    if (s->prev_target) {
+        spe_packet(&rec, 3, 0x84, 8,
+                   spe_code_address(s->prev_target, s->el, s->space));
+    }
+    if (out->source >= 0) {
+        spe_packet(&rec, 6, 0x43, 1, out->source);
+    }
+    if (s->packets & SPE_WITH_CONTEXT_EL1) {
+        spe_packet(&rec, 8, 0x44, 4, s->context[0]);
+    }
+    if (s->packets & SPE_WITH_CONTEXT_EL2) {
+        spe_packet(&rec, 7, 0x45, 4, s->context[1]);
+    }
+    if (s->packets & SPE_WITH_TIMESTAMP) {
+        spe_packet(&rec, 10, 0x41, 8, s->timestamp);
+    }
+    return spe_lay_out(&rec, buf,
+                       1 << FIELD_EX64(cpu->spe.pmsidr, PMSIDR, MAXSIZE));
+}
+
+/*
+ * The outcome of the sampled operation is known: SPECompleteSample().
+ * next_pc is where execution continues if it retired.
+ */
+static void spe_complete_sample(CPUARMState *env, bool exception,
+                                uint64_t next_pc)
+{
+    ARMCPU *cpu = env_archcpu(env);
+    ARMSPECounters *counters = &cpu->spe_control.counters;
+    const ARMSPESample *s = &env->spe.sample;
+    int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
+    SPEOutcome out = {
+        .exception = exception,
+        .events = exception ? SPE_EV_EXCEPTION : SPE_EV_RETIRED,
+        .total = SPE_LAT_ISSUE,
+        .source = -1,
+        .next_pc = next_pc,
+        .next_el = arm_current_el(env),
+    };
+    ARMSPEInjection injected;
+    bool fault = false;
+    uint8_t buf[SPE_MAX_BYTES] = {};
+    int len, padded, done;
+
+    /* The address was computed when the operation started. */
+    spe_decode(env, s->pc, s->insn, &out.op);
+    out.op.va = s->va;
+    switch (out.op.class) {
+    case SPE_CLASS_LDST:
+        spe_note_ldst(env, &out);
+        break;
+    case SPE_CLASS_BRANCH:
+        spe_note_branch(env, &out);
         break;
     default:
-        if (op.types) {
-            total = issue + SPE_LAT_FP;
-        }
-        if (!FIELD_EX64(pmsidr, PMSIDR, FPF) && !(subclass & SPE_OTHER_SVE)) {
-            subclass &= ~(SPE_OTHER_FP | SPE_OTHER_ASE);
-        }
-        if ((subclass & SPE_OTHER_SVE) && cpu->spe.pmsver < SPE_V1P1) {
-            subclass = 0;
-        }
+        spe_note_other(env, &out);
         break;
     }
-    total = MIN(total, counter_max);
+    out.total = MIN(out.total, cpu->spe.counter_max);
+    out.xlat = MIN(out.xlat, cpu->spe.counter_max);
 
-    if (!spe_selected(env, &op, events, total, source)) {
-        trace_arm_spe_filtered(env_cpu(env)->cpu_index, s->pc, events);
+    if (!spe_selected(env, &out)) {
+        counters->filtered++;
+        trace_arm_spe_filtered(env_cpu(env)->cpu_index, s->pc, out.events);
         return;
     }
     if (FIELD_EX64(env->spe.pmblimitr, PMBLIMITR, FM) ==
         PMBLIMITR_FM_DISCARD) {
-        trace_arm_spe_discarded(env_cpu(env)->cpu_index, s->pc, events);
+        counters->discarded++;
+        trace_arm_spe_discarded(env_cpu(env)->cpu_index, s->pc, out.events);
+        return;
+    }
+    if (unlikely(cpu->spe_control.injections) &&
+        spe_injection_due(cpu, &injected)) {
+        fault = injected.action == SPE_INJECT_EVENT;
+        if (!fault) {
+            spe_inject(env, &injected);
+        }
+        if (injected.action == SPE_INJECT_COLLISION) {
+            counters->collided++;
+            return;
+        }
+    }
+    /* What the sampled operation itself may have done */
+    if (!spe_buffer_enabled(env)) {
+        counters->dropped++;
         return;
     }
 
-    spe_packet(&rec, 15, 0x80, 8, spe_code_address(s->pc, s->el, s->ns));
-    spe_packet(&rec, 12, 0x88, 2, total);
-    spe_packet(&rec, 5, 0x89, 2, issue);
-    if (op.class == SPE_CLASS_LDST) {
-        spe_packet(&rec, 4, 0x8a, 2, xlat);
-    }
-    spe_packet(&rec, 14, 0x42, 2, events);
-    spe_packet(&rec, 13, 0x48 | op.class, 1, subclass);
-    if (op.class == SPE_CLASS_BRANCH && !exception) {
-        spe_packet(&rec, 11, 0x81, 8,
-                   spe_code_address(next_pc, arm_current_el(env), s->ns));
-    }
-    if (op.has_va) {
-        spe_packet(&rec, 11, 0x82, 8, op.va);
-    }
-    if (has_pa && spe_collect_pa(env)) {
-        spe_packet(&rec, 9, 0x83, 8,
-                   (pa & MAKE_64BIT_MASK(0, 56)) | (uint64_t)pa_ns << 63);
-    }
-    if (source >= 0) {
-        spe_packet(&rec, 6, 0x43, 1, source);
-    }
-    if (spe_owner_el(env) == 1 &&
-        FIELD_EX64(env->spe.pmscr_el[1], PMSCR, CX)) {
-        spe_packet(&rec, 8, 0x44, 4, env->cp15.contextidr_el[1]);
-    }
-    if (arm_is_el2_enabled(env) &&
-        FIELD_EX64(env->spe.pmscr_el[2], PMSCR, CX)) {
-        spe_packet(&rec, 7, 0x45, 4, env->cp15.contextidr_el[2]);
-    }
-    if (spe_collect_ts(env)) {
-        spe_packet(&rec, 10, 0x41, 8, spe_timestamp(env));
-    }
-
-    max = spe_slot_size(cpu);
-    limit = env->spe.pmblimitr & R_PMBLIMITR_LIMIT_MASK;
     env->spe.pmbptr &= -(uint64_t)align;
-    if (env->spe.pmbptr >= limit || limit - env->spe.pmbptr < max) {
+    if (spe_buffer_is_full(env)) {
         /* There never was room; nothing was written. */
-        spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
+        counters->dropped++;
+        spe_buffer_full(env);
         return;
     }
 
-    len = spe_lay_out(&rec, buf, 1 << FIELD_EX64(pmsidr, PMSIDR, MAXSIZE));
-    trace_arm_spe_record(env_cpu(env)->cpu_index, s->pc, s->insn, events,
+    len = spe_construct_record(env, &out, buf);
+    padded = ROUND_UP(len, align);
+    trace_arm_spe_record(env_cpu(env)->cpu_index, s->pc, s->insn, out.events,
                          env->spe.pmbptr, len);
-    if (spe_buffer_write(env, buf, len, align) &&
-        limit - env->spe.pmbptr < max) {
-        spe_buffer_event(env, PMBSR_EC_BUF, PMBSR_BSC_FULL, false);
+    done = spe_buffer_write(env, buf, len,
+                            fault ? MIN(padded, injected.partial) : padded);
+    if (done == padded) {
+        counters->records++;
+        counters->bytes += done;
+    } else if (done) {
+        counters->partial++;
+    } else {
+        counters->dropped++;
+    }
+    if (fault) {
+        spe_inject(env, &injected);
+    }
+    if (spe_buffer_is_full(env)) {
+        spe_buffer_full(env);
     }
 }
 
@@ -1133,9 +1537,8 @@ static void spe_finish(CPUARMState *env, bool exception, uint64_t next_pc)
     /* An unwound operation is going to be counted again. */
     int64_t base = env->spe.state == ARM_SPE_UNWOUND ? -1 : env->spe.count;
 
-    spe_make_record(env, exception, next_pc);
-    /* If the next one should have been sampled meanwhile: the one now. */
-    env->spe.count = MAX(base + spe_next_interval(env), 0);
+    spe_complete_sample(env, exception, next_pc);
+    spe_set_count(env, MAX(base + spe_next_interval(env), 0));
     env->spe.state = ARM_SPE_IDLE;
 }
 
@@ -1150,31 +1553,102 @@ void HELPER(spe_expired)(CPUARMState *env, uint32_t n)
     }
     if (env->spe.reload) {
         env->spe.reload = false;
-        env->spe.count = spe_next_interval(env) - 1;
+        spe_set_count(env, spe_next_interval(env));
     } else {
         env->spe.searching = true;
     }
 }
 
-/* The operation to be sampled is about to execute. */
+/* CSEL, CCMP and the like: from the flags as they are before. */
+static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
+{
+    int cond = extract32(insn, 12, 4);
+    bool n = (int32_t)env->NF < 0;
+    bool z = env->ZF == 0;
+    bool c = env->CF;
+    bool v = (int32_t)env->VF < 0;
+    bool holds;
+
+    switch (cond >> 1) {
+    case 0:
+        holds = z;
+        break;
+    case 1:
+        holds = c;
+        break;
+    case 2:
+        holds = n;
+        break;
+    case 3:
+        holds = v;
+        break;
+    case 4:
+        holds = c && !z;
+        break;
+    case 5:
+        holds = n == v;
+        break;
+    case 6:
+        holds = n == v && !z;
+        break;
+    default:
+        return false;
+    }
+    return holds == (cond & 1);
+}
+
+/*
+ * The operation to be sampled is about to execute: SPEStartSample(). What the
+ * record may contain is decided with the state of this moment.
+ */
 void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
 {
+    ARMCPU *cpu = env_archcpu(env);
     ARMSPESample *s = &env->spe.sample;
     uint64_t pc = env->pc + pc_diff;
+    int el = arm_current_el(env);
+    int owner = spe_owner_el(env);
     SPEOp op;
+
+    env->spe.searching = false;
+    cpu->spe_control.counters.selected++;
+    spe_pass(env);
+    if (env->spe.flight >= 0) {
+        /* SPESampleCollision() */
+        cpu->spe_control.counters.collided++;
+        env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, COLL, 1);
+        spe_set_count(env, env->spe.count + spe_next_interval(env));
+        return;
+    }
+    env->spe.flight = cpu->spe.inflight;
 
     spe_decode(env, pc, insn, &op);
     s->pc = pc;
     s->insn = insn;
     s->va = op.va;
     s->walk = false;
-    s->el = arm_current_el(env);
-    s->ns = !arm_is_secure(env);
+    s->cache = ARM_SPE_CACHE_NONE;
+    s->cond_failed = spe_condition_fails(env, insn);
+    s->el = el;
+    s->space = arm_security_space(env);
     s->mmu_idx = arm_to_core_mmu_idx(
         op.unpriv && EX_TBFLAG_A64(env->hflags, UNPRIV)
         ? arm_mmu_idx_el(env, 0) : arm_mmu_idx(env));
+    s->prev_target = env->spe.prev_target;
+    s->packets = spe_collect_pa(env) ? SPE_WITH_PA : 0;
+    if (spe_collect_context_el1(env, el)) {
+        s->packets |= SPE_WITH_CONTEXT_EL1;
+        s->context[0] = env->cp15.contextidr_el[1];
+    }
+    if (spe_collect_context_el2(env)) {
+        s->packets |= SPE_WITH_CONTEXT_EL2;
+        s->context[1] = env->cp15.contextidr_el[2];
+    }
+    if (FIELD_EX64(env->spe.pmscr_el[owner], PMSCR, TS)) {
+        s->packets |= SPE_WITH_TIMESTAMP;
+        s->timestamp = spe_timestamp(env, el);
+    }
     env->spe.state = ARM_SPE_PENDING;
-    env->spe.searching = false;
 }
 
 /*
@@ -1187,6 +1661,8 @@ void arm_spe_retire(CPUARMState *env)
         /* Not executed after all; it will be. */
         env->spe.state = ARM_SPE_IDLE;
         env->spe.searching = true;
+        env->spe.flight = -1;
+        env_archcpu(env)->spe_control.counters.selected--;
     } else {
         spe_finish(env, false, env->pc);
     }
@@ -1226,6 +1702,7 @@ void arm_spe_unwind(CPUARMState *env, const TranslationBlock *tb,
     if (!EX_TBFLAG_A64(flags, SPE_ACTIVE)) {
         return;
     }
+    env->spe.next_pc = env->pc;
     if (EX_TBFLAG_A64(flags, SPE_SEARCH)) {
         if (env->spe.state == ARM_SPE_PENDING) {
             env->spe.state = env->spe.count == -1 ? ARM_SPE_UNWOUND
@@ -1254,7 +1731,70 @@ void arm_spe_tlb_fill(CPUARMState *env, uint64_t address,
     }
 }
 
+/* --- The model of the caches --------------------------------------------- */
+
+#define SPE_LINE_BITS   6
+#define SPE_L1D_WAYS    4
+#define SPE_LLC_WAYS    16
+
+static void spe_cache_init(ARMSPECache *cache, uint64_t size, int ways)
+{
+    cache->ways = ways;
+    cache->sets = (size >> SPE_LINE_BITS) / ways;
+    cache->lines = g_new0(uint64_t, (size_t)cache->sets * ways);
+}
+
+/* True if the line was there; it is afterwards. */
+static bool spe_cache_access(ARMSPECache *cache, uint64_t pa)
+{
+    uint64_t line = (pa >> SPE_LINE_BITS) + 1;  /* 0 is an empty place */
+    uint64_t *set = &cache->lines[((line - 1) % cache->sets) * cache->ways];
+    int way = 0;
+    bool hit;
+
+    while (way < cache->ways - 1 && set[way] != line) {
+        way++;
+    }
+    hit = set[way] == line;
+    memmove(set + 1, set, way * sizeof(*set));
+    set[0] = line;
+    return hit;
+}
+
+/* A load or store is about to execute in profiled code. */
+void HELPER(spe_cache)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
+{
+    ARMSPEControl *control = &env_archcpu(env)->spe_control;
+    CPUTLBEntryFull *full;
+    void *host;
+    uint64_t pa;
+    SPEOp op;
+    int where;
+
+    spe_decode(env, env->pc + pc_diff, insn, &op);
+    if (!op.has_va ||
+        (probe_access_full_mmu(env, op.va, 0, MMU_DATA_LOAD,
+                               arm_to_core_mmu_idx(arm_mmu_idx(env)),
+                               &host, &full) & TLB_INVALID_MASK) || !host) {
+        return;
+    }
+    pa = full->phys_addr | (op.va & ~TARGET_PAGE_MASK);
+    if (spe_cache_access(&control->l1d, pa)) {
+        where = ARM_SPE_CACHE_L1D;
+    } else if (spe_cache_access(&control->llc, pa)) {
+        where = ARM_SPE_CACHE_LLC;
+    } else {
+        where = ARM_SPE_CACHE_MEM;
+    }
+    if (env->spe.state == ARM_SPE_PENDING && env->spe.count == -1) {
+        env->spe.sample.cache = where;
+    }
+}
+
 /* --- Code generation ----------------------------------------------------- */
+
+/* Within a TB, no second operation can be due for sampling. */
+#define SPE_MAX_INSNS   256
 
 static TCGv_i64 spe_gen_count(int n)
 {
@@ -1265,15 +1805,49 @@ static TCGv_i64 spe_gen_count(int n)
     return count;
 }
 
+/*
+ * The TB is entered: by a branch, unless it begins where the last one ended.
+ * What happened while nothing was profiled is not known.
+ */
+static void spe_gen_prev_target(DisasContext *s)
+{
+    TCGv_i64 next = tcg_temp_new_i64();
+    TCGv_i64 target = tcg_temp_new_i64();
+    TCGv_i64 pc = tcg_temp_new_i64();
+
+    tcg_gen_ld_i64(pc, tcg_env, offsetof(CPUARMState, pc));
+    tcg_gen_ld_i64(next, tcg_env, offsetof(CPUARMState, spe.next_pc));
+    tcg_gen_ld_i64(target, tcg_env, offsetof(CPUARMState, spe.prev_target));
+    tcg_gen_movcond_i64(TCG_COND_EQ, target, next, pc, target, pc);
+    tcg_gen_movcond_i64(TCG_COND_EQ, target, next,
+                        tcg_constant_i64(SPE_NO_BRANCH),
+                        tcg_constant_i64(0), target);
+    tcg_gen_st_i64(target, tcg_env, offsetof(CPUARMState, spe.prev_target));
+    tcg_gen_addi_i64(pc, pc, 4 * s->base.num_insns);
+    tcg_gen_st_i64(pc, tcg_env, offsetof(CPUARMState, spe.next_pc));
+}
+
+/* Profiled code is about to be translated. */
+void arm_spe_gen_tb_start(DisasContext *s)
+{
+    s->base.max_insns = MIN(s->base.max_insns, SPE_MAX_INSNS);
+}
+
 /* Before each instruction of a profiled TB. */
 void arm_spe_gen_insn(DisasContext *s)
 {
+    /* Loads and stores of all kinds: op0 of the A64 encoding index is x1x0 */
+    bool ldst = (s->insn & 0x0a000000) == 0x08000000;
+
     /* In system emulation, generated code knows its address from env->pc. */
     tcg_debug_assert(tb_cflags(s->base.tb) & CF_PCREL);
 
     if (s->insn == 0xd503223f) {
         /* PSB CSYNC: the record is written when the TB has been left */
         s->base.max_insns = s->base.num_insns;
+    }
+    if (s->base.num_insns == 1) {
+        s->spe_first_insn = s->base.insn_start;
     }
     if (s->spe_search) {
         TCGLabel *skip = gen_new_label();
@@ -1285,31 +1859,41 @@ void arm_spe_gen_insn(DisasContext *s)
                               tcg_constant_i64(s->pc_curr - s->pc_save),
                               tcg_constant_i32(s->insn));
         gen_set_label(skip);
-    } else if (s->base.num_insns == 1) {
-        s->spe_first_insn = s->base.insn_start;
+    }
+    if (s->spe_cache && ldst) {
+        gen_helper_spe_cache(tcg_env,
+                             tcg_constant_i64(s->pc_curr - s->pc_save),
+                             tcg_constant_i32(s->insn));
     }
 }
 
 /* At the end of a profiled TB, when its length is known. */
 void arm_spe_gen_tb_stop(DisasContext *s)
 {
-    TCGLabel *expired;
-    TCGv_i64 count;
+    TCGLabel *expired = NULL;
 
-    if (s->spe_search || !s->spe_first_insn) {
+    if (!s->spe_first_insn || (s->spe_search && !s->spe_prev_branch)) {
         return;
     }
 
-    expired = gen_new_label();
     tcg_ctx->emit_before_op = s->spe_first_insn;
-    count = spe_gen_count(s->base.num_insns);
-    tcg_gen_brcondi_i64(TCG_COND_LT, count, 0, expired);
-    tcg_gen_st_i64(count, tcg_env, offsetof(CPUARMState, spe.count));
+    if (!s->spe_search) {
+        TCGv_i64 count = spe_gen_count(s->base.num_insns);
+
+        expired = gen_new_label();
+        tcg_gen_brcondi_i64(TCG_COND_LT, count, 0, expired);
+        tcg_gen_st_i64(count, tcg_env, offsetof(CPUARMState, spe.count));
+    }
+    if (s->spe_prev_branch) {
+        spe_gen_prev_target(s);
+    }
     tcg_ctx->emit_before_op = NULL;
 
-    gen_set_label(expired);
-    gen_helper_spe_expired(tcg_env, tcg_constant_i32(s->base.num_insns));
-    tcg_gen_lookup_and_goto_ptr();
+    if (expired) {
+        gen_set_label(expired);
+        gen_helper_spe_expired(tcg_env, tcg_constant_i32(s->base.num_insns));
+        tcg_gen_lookup_and_goto_ptr();
+    }
 }
 
 /* --- Registers ----------------------------------------------------------- */
@@ -1323,8 +1907,7 @@ static CPAccessResult access_pms(CPUARMState *env, const ARMCPRegInfo *ri,
         return CP_ACCESS_TRAP_EL2;
     }
     if (el < 3 && arm_feature(env, ARM_FEATURE_EL3) &&
-        (!(FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, NSPB) & 1) ||
-         !spe_owned_by_this_state(env))) {
+        (!(spe_nspb(env) & 1) || !spe_owned_by_this_state(env))) {
         return CP_ACCESS_TRAP_EL3;
     }
     return CP_ACCESS_OK;
@@ -1340,11 +1923,24 @@ static CPAccessResult access_pmb(CPUARMState *env, const ARMCPRegInfo *ri,
         return CP_ACCESS_TRAP_EL2;
     }
     if (el < 3 && arm_feature(env, ARM_FEATURE_EL3) &&
-        (!(FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, NSPB) & 1) ||
-         !spe_owned_by_this_state(env))) {
+        (!(spe_nspb(env) & 1) || !spe_owned_by_this_state(env))) {
         return CP_ACCESS_TRAP_EL3;
     }
     return CP_ACCESS_OK;
+}
+
+/* PMSDSFR_EL1: a register that firmware may not know */
+static CPAccessResult access_pmsdsfr(CPUARMState *env, const ARMCPRegInfo *ri,
+                                     bool isread)
+{
+    CPAccessResult result = access_pms(env, ri, isread);
+
+    if (result == CP_ACCESS_OK && arm_current_el(env) < 3 &&
+        arm_feature(env, ARM_FEATURE_EL3) &&
+        !FIELD_EX64(env->cp15.mdcr_el3, MDCR_EL3, ENPMS3)) {
+        return CP_ACCESS_TRAP_EL3;
+    }
+    return result;
 }
 
 /* Only the guest's own accesses are traced: migration uses raw ones. */
@@ -1421,8 +2017,14 @@ static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
 static void pmsirr_write(CPUARMState *env, const ARMCPRegInfo *ri,
                          uint64_t value)
 {
+    uint64_t counter = spe_counter(env);
+
     spe_write_masked(env, ri, value,
                      R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);
+    if (!counter) {
+        /* It is loaded by the next operation, from the new value. */
+        spe_set_counter(env, 0);
+    }
 }
 
 static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -1480,9 +2082,27 @@ static void pmblimitr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     spe_write_masked(env, ri, value, mask);
 }
 
+static uint64_t pmbsr_read(CPUARMState *env, const ARMCPRegInfo *ri)
+{
+    ARMSPEControl *control = &env_archcpu(env)->spe_control;
+
+    if (unlikely(control->irq_spurious)) {
+        control->irq_spurious = false;
+        spe_update_irq(env);
+    }
+    return spe_read(env, ri);
+}
+
 static void pmbsr_write(CPUARMState *env, const ARMCPRegInfo *ri,
                         uint64_t value)
 {
+    ARMSPEControl *control = &env_archcpu(env)->spe_control;
+
+    control->irq_spurious = false;
+    if (FIELD_EX64(env->spe.pmbsr, PMBSR, S) &&
+        !FIELD_EX64(value, PMBSR, S)) {
+        control->irq_lost = false;
+    }
     spe_write_masked(env, ri, value,
                      R_PMBSR_MSS_MASK | R_PMBSR_COLL_MASK | R_PMBSR_S_MASK |
                      R_PMBSR_EA_MASK | R_PMBSR_DL_MASK | R_PMBSR_EC_MASK);
@@ -1491,7 +2111,11 @@ static void pmbsr_write(CPUARMState *env, const ARMCPRegInfo *ri,
 
 static void pmbsr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
 {
+    ARMSPEControl *control = &env_archcpu(env)->spe_control;
+
     env->spe.pmbsr = 0;
+    control->irq_spurious = false;
+    control->irq_lost = false;
     spe_update_irq(env);
 }
 
@@ -1531,8 +2155,10 @@ static const ARMCPRegInfo spe_reginfo[] = {
       .writefn = spe_write, SPE_STATE(pmbptr) },
     { SPE_REG("PMBSR_EL1", 0, 10, 3), .access = PL1_RW,
       .accessfn = access_pmb, .fgt = FGT_PMBSR_EL1, .type = ARM_CP_IO,
-      .writefn = pmbsr_write, .resetfn = pmbsr_reset,
-      SPE_STATE(pmbsr) },
+      .readfn = pmbsr_read, .writefn = pmbsr_write,
+      .raw_readfn = raw_read, .raw_writefn = raw_write,
+      .resetfn = pmbsr_reset,
+      .fieldoffset = offsetof(CPUARMState, spe.pmbsr) },
     { SPE_REG("PMBIDR_EL1", 0, 10, 7), .access = PL1_R,
       .fgt = FGT_PMBIDR_EL1, .type = ARM_CP_NO_RAW,
       .readfn = pmbidr_read },
@@ -1552,7 +2178,7 @@ static const ARMCPRegInfo spe_fne_reginfo[] = {
 
 static const ARMCPRegInfo spe_fds_reginfo[] = {
     { SPE_REG("PMSDSFR_EL1", 0, 10, 4), .access = PL1_RW,
-      .accessfn = access_pms,
+      .accessfn = access_pmsdsfr,
       .writefn = spe_write, SPE_STATE(pmsdsfr) },
 };
 
@@ -1589,28 +2215,299 @@ static bool spe_needed(void *opaque)
     return cpu->spe.enabled;
 }
 
+static int spe_post_load(void *opaque, int version_id)
+{
+    ARMCPU *cpu = opaque;
+
+    /* The level itself is with the interrupt controller. */
+    cpu->spe_control.irq_level = cpu->spe_control.irq_spurious ||
+        (FIELD_EX64(cpu->env.spe.pmbsr, PMBSR, S) &&
+         !cpu->spe_control.irq_lost);
+    return 0;
+}
+
+/* The registers are with the others; what was injected is not kept. */
 const VMStateDescription vmstate_arm_spe = {
     .name = "cpu/spe",
     .version_id = 1,
     .minimum_version_id = 1,
     .needed = spe_needed,
+    .post_load = spe_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_INT64(env.spe.count, ARMCPU),
         VMSTATE_INT64(env.spe.lead, ARMCPU),
+        VMSTATE_INT64(env.spe.period, ARMCPU),
+        VMSTATE_INT64(env.spe.flight, ARMCPU),
+        VMSTATE_INT64(env.spe.mark, ARMCPU),
         VMSTATE_UINT64(env.spe.prng, ARMCPU),
+        VMSTATE_UINT64(env.spe.next_pc, ARMCPU),
+        VMSTATE_UINT64(env.spe.prev_target, ARMCPU),
         VMSTATE_BOOL(env.spe.searching, ARMCPU),
         VMSTATE_BOOL(env.spe.reload, ARMCPU),
         VMSTATE_UINT8(env.spe.state, ARMCPU),
         VMSTATE_UINT64(env.spe.sample.pc, ARMCPU),
         VMSTATE_UINT64(env.spe.sample.va, ARMCPU),
+        VMSTATE_UINT64(env.spe.sample.prev_target, ARMCPU),
+        VMSTATE_UINT64(env.spe.sample.timestamp, ARMCPU),
+        VMSTATE_UINT32_ARRAY(env.spe.sample.context, ARMCPU, 2),
         VMSTATE_UINT32(env.spe.sample.insn, ARMCPU),
+        VMSTATE_UINT16(env.spe.sample.packets, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.el, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.mmu_idx, ARMCPU),
-        VMSTATE_BOOL(env.spe.sample.ns, ARMCPU),
+        VMSTATE_UINT8(env.spe.sample.space, ARMCPU),
+        VMSTATE_UINT8(env.spe.sample.cache, ARMCPU),
+        VMSTATE_BOOL(env.spe.sample.cond_failed, ARMCPU),
         VMSTATE_BOOL(env.spe.sample.walk, ARMCPU),
+        VMSTATE_BOOL(spe_control.irq_lost, ARMCPU),
+        VMSTATE_BOOL(spe_control.irq_spurious, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.selected, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.collided, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.filtered, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.discarded, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.dropped, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.partial, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.records, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.bytes, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.events, ARMCPU),
+        VMSTATE_UINT64(spe_control.counters.interrupts, ARMCPU),
         VMSTATE_END_OF_LIST()
     }
 };
+
+/* --- The user's side: counters and injection ----------------------------- */
+
+/*
+ * The state of a CPU belongs to its own thread. Done at once if this is it,
+ * or if there is no thread yet.
+ */
+static void spe_run(ARMCPU *cpu, run_on_cpu_func func, void *data)
+{
+    CPUState *cs = CPU(cpu);
+
+    if (cs->created) {
+        run_on_cpu(cs, func, RUN_ON_CPU_HOST_PTR(data));
+    } else {
+        func(cs, RUN_ON_CPU_HOST_PTR(data));
+    }
+}
+
+static void spe_do_get_counters(CPUState *cs, run_on_cpu_data data)
+{
+    memcpy(data.host_ptr, &ARM_CPU(cs)->spe_control.counters,
+           sizeof(ARMSPECounters));
+}
+
+static void spe_get_counters(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    ARMSPECounters c;
+    const struct {
+        const char *name;
+        uint64_t *value;
+    } fields[] = {
+        { "selected", &c.selected },
+        { "collided", &c.collided },
+        { "filtered", &c.filtered },
+        { "discarded", &c.discarded },
+        { "dropped", &c.dropped },
+        { "partial", &c.partial },
+        { "records", &c.records },
+        { "bytes", &c.bytes },
+        { "events", &c.events },
+        { "interrupts", &c.interrupts },
+    };
+
+    spe_run(ARM_CPU(obj), spe_do_get_counters, &c);
+    if (!visit_start_struct(v, name, NULL, 0, errp)) {
+        return;
+    }
+    for (int i = 0; i < ARRAY_SIZE(fields); i++) {
+        if (!visit_type_uint64(v, fields[i].name, fields[i].value, errp)) {
+            break;
+        }
+    }
+    visit_end_struct(v, NULL);
+}
+
+typedef struct SPEInjectRequest {
+    ARMSPEInjection what;
+    bool full;
+} SPEInjectRequest;
+
+static void spe_do_inject(CPUState *cs, run_on_cpu_data data)
+{
+    ARMCPU *cpu = ARM_CPU(cs);
+    SPEInjectRequest *request = data.host_ptr;
+    ARMSPEControl *control = &cpu->spe_control;
+
+    if (request->what.at_once) {
+        spe_inject(&cpu->env, &request->what);
+    } else if (control->injections < ARM_SPE_INJECTIONS) {
+        control->injection[control->injections++] = request->what;
+    } else {
+        request->full = true;
+    }
+}
+
+/* Take a number out of the options; false if it is none or too large. */
+static bool spe_option(QDict *options, const char *name, uint64_t max,
+                       uint64_t *value, Error **errp)
+{
+    const char *text = qdict_get_try_str(options, name);
+
+    if (!text) {
+        return true;
+    }
+    if (qemu_strtou64(text, NULL, 0, value) || *value > max) {
+        error_setg(errp, "spe-inject: %s=%s is not a number from 0 to %" PRIu64,
+                   name, text, max);
+        return false;
+    }
+    qdict_del(options, name);
+    return true;
+}
+
+static bool spe_flag(QDict *options, const char *name, bool *value,
+                     Error **errp)
+{
+    const char *text = qdict_get_try_str(options, name);
+
+    if (!text) {
+        return true;
+    }
+    if (!strcmp(text, "on") || !strcmp(text, "off")) {
+        *value = !strcmp(text, "on");
+        qdict_del(options, name);
+        return true;
+    }
+    error_setg(errp, "spe-inject: %s=%s is not on or off", name, text);
+    return false;
+}
+
+static bool spe_allows(const char *options, const char *name)
+{
+    g_auto(GStrv) words = g_strsplit(options, " ", -1);
+
+    return g_strv_contains((const char * const *)words, name);
+}
+
+/* KIND[,OPTION=VALUE]...: see docs/system/arm/spe.rst */
+static bool spe_parse_injection(const char *text, ARMSPEInjection *what,
+                                Error **errp)
+{
+    static const struct {
+        const char *name;
+        uint8_t action;
+        uint8_t ec;
+        uint8_t mss;
+        bool ea;
+        const char *needs;
+        const char *options;
+    } kinds[] = {
+        { "fault", SPE_INJECT_EVENT, PMBSR_EC_FAULT_S1, 0x07, false,
+          NULL, "stage fsc ea dl partial" },
+        { "granule-fault", SPE_INJECT_EVENT, PMBSR_EC_FAULT_GPC, 0, false,
+          NULL, "fsc dl partial" },
+        { "external-abort", SPE_INJECT_EVENT, PMBSR_EC_FAULT_S1, 0x10, true,
+          NULL, "stage fsc dl partial" },
+        { "full", SPE_INJECT_EVENT, PMBSR_EC_BUF, PMBSR_BSC_FULL, false,
+          NULL, "dl" },
+        { "event", SPE_INJECT_EVENT, 0, 0, false, "ec", "ec mss ea dl" },
+        { "collision", SPE_INJECT_COLLISION, .options = "" },
+        { "spurious-interrupt", SPE_INJECT_SPURIOUS, .options = "" },
+        { "lost-interrupt", SPE_INJECT_LOST, .options = "" },
+        { "pointer", SPE_INJECT_POINTER, .needs = "value",
+          .options = "value" },
+    };
+    g_autoptr(QDict) options = keyval_parse(text, "kind", NULL, errp);
+    uint64_t stage = 1, fsc, ec, mss, partial = 0;
+    const char *kind;
+    int i;
+
+    if (!options) {
+        return false;
+    }
+    kind = qdict_get_try_str(options, "kind");
+    for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+        if (kind && !strcmp(kind, kinds[i].name)) {
+            break;
+        }
+    }
+    if (i == ARRAY_SIZE(kinds)) {
+        error_setg(errp, "spe-inject: '%s' is not one of fault, granule-fault, "
+                   "external-abort, full, event, collision, "
+                   "spurious-interrupt, lost-interrupt, pointer",
+                   kind ? kind : text);
+        return false;
+    }
+    qdict_del(options, "kind");
+    if (kinds[i].needs && !qdict_haskey(options, kinds[i].needs)) {
+        error_setg(errp, "spe-inject: %s needs %s=", kinds[i].name,
+                   kinds[i].needs);
+        return false;
+    }
+    for (const QDictEntry *e = qdict_first(options); e;
+         e = qdict_next(options, e)) {
+        if (strcmp(qdict_entry_key(e), "after") &&
+            !spe_allows(kinds[i].options, qdict_entry_key(e))) {
+            error_setg(errp, "spe-inject: %s has no option %s",
+                       kinds[i].name, qdict_entry_key(e));
+            return false;
+        }
+    }
+
+    *what = (ARMSPEInjection) {
+        .action = kinds[i].action,
+        .external = kinds[i].ea,
+        .at_once = !qdict_haskey(options, "after"),
+    };
+    fsc = mss = kinds[i].mss;
+    ec = kinds[i].ec;
+    if (!spe_option(options, "after", UINT32_MAX, &what->after, errp) ||
+        !spe_option(options, "value", UINT64_MAX, &what->value, errp) ||
+        !spe_option(options, "stage", 2, &stage, errp) ||
+        !spe_option(options, "fsc", 0x3f, &fsc, errp) ||
+        !spe_option(options, "ec", 0x3f, &ec, errp) ||
+        !spe_option(options, "mss", 0xffff, &mss, errp) ||
+        !spe_option(options, "partial", SPE_MAX_SLOT, &partial, errp) ||
+        !spe_flag(options, "ea", &what->external, errp) ||
+        !spe_flag(options, "dl", &what->data_loss, errp)) {
+        return false;
+    }
+    if (stage == 0) {
+        error_setg(errp, "spe-inject: stage=0 is not 1 or 2");
+        return false;
+    }
+    what->ec = ec + (stage == 2);
+    what->mss = spe_allows(kinds[i].options, "fsc") ? fsc : mss;
+    if (!spe_allows(kinds[i].options, "partial")) {
+        /* The record is not affected by the event. */
+        what->partial = SPE_MAX_SLOT;
+    } else {
+        what->partial = partial;
+        what->data_loss |= partial > 0;
+    }
+    return true;
+}
+
+static void spe_set_injection(Object *obj, const char *value, Error **errp)
+{
+    ARMCPU *cpu = ARM_CPU(obj);
+    SPEInjectRequest request = {};
+
+    if (!cpu->spe.enabled || !DEVICE(obj)->realized) {
+        error_setg(errp, "spe-inject: this CPU has no SPE: use spe=on");
+        return;
+    }
+    if (!spe_parse_injection(value, &request.what, errp)) {
+        return;
+    }
+    spe_run(cpu, spe_do_inject, &request);
+    if (request.full) {
+        error_setg(errp, "spe-inject: %d injections are waiting already",
+                   ARM_SPE_INJECTIONS);
+    }
+}
 
 /* --- CPU properties ------------------------------------------------------ */
 
@@ -1622,6 +2519,13 @@ static const Property spe_properties[] = {
     DEFINE_PROP_UINT32("spe-align", ARMCPU, spe.align, 64),
     DEFINE_PROP_UINT32("spe-count-size", ARMCPU, spe.count_size, 12),
     DEFINE_PROP_UINT64("spe-seed", ARMCPU, spe.seed, 1),
+    DEFINE_PROP_UINT32("spe-inflight", ARMCPU, spe.inflight, 0),
+    DEFINE_PROP_UINT32("spe-walk-latency", ARMCPU, spe.walk_latency, 20),
+    DEFINE_PROP_UINT32("spe-miss-latency", ARMCPU, spe.miss_latency, 100),
+    DEFINE_PROP_BOOL("spe-cache", ARMCPU, spe.cache, false),
+    DEFINE_PROP_SIZE("spe-l1d-size", ARMCPU, spe.l1d_size, 32 * KiB),
+    DEFINE_PROP_SIZE("spe-llc-size", ARMCPU, spe.llc_size, 1 * MiB),
+    DEFINE_PROP_BOOL("spe-prev-branch", ARMCPU, spe.prev_branch, false),
     DEFINE_PROP_BOOL("spe-owned", ARMCPU, spe.owned, false),
     DEFINE_PROP_BOOL("spe-dirty-update", ARMCPU, spe.dirty_update, true),
     DEFINE_PROP_ON_OFF_AUTO("spe-filter-event", ARMCPU, spe.filter_event,
@@ -1645,6 +2549,7 @@ static const Property spe_properties[] = {
     DEFINE_PROP_ON_OFF_AUTO("spe-load-source", ARMCPU, spe.load_source,
                             ON_OFF_AUTO_AUTO),
     DEFINE_PROP_ON_OFF_AUTO("spe-ernd", ARMCPU, spe.ernd, ON_OFF_AUTO_AUTO),
+    DEFINE_PROP_UINT8("x-spe-pmsver", ARMCPU, spe.pmsver_override, UINT8_MAX),
     DEFINE_PROP_UINT64("x-spe-pmsidr", ARMCPU, spe.pmsidr_override,
                        UINT64_MAX),
     DEFINE_PROP_UINT64("x-spe-pmbidr", ARMCPU, spe.pmbidr_override,
@@ -1656,6 +2561,14 @@ void arm_spe_add_properties(ARMCPU *cpu)
     for (int i = 0; i < ARRAY_SIZE(spe_properties); i++) {
         qdev_property_add_static(DEVICE(cpu), &spe_properties[i]);
     }
+    object_property_add(OBJECT(cpu), "spe-counters", "struct",
+                        spe_get_counters, NULL, NULL, NULL);
+    object_property_set_description(OBJECT(cpu), "spe-counters",
+        "What has become of the operations that were selected for sampling");
+    object_property_add_str(OBJECT(cpu), "spe-inject", NULL,
+                            spe_set_injection);
+    object_property_set_description(OBJECT(cpu), "spe-inject",
+        "Inject a fault or another event: KIND[,after=RECORDS][,OPTION=VALUE]");
 }
 
 static bool spe_set_feature(ARMCPU *cpu, OnOffAuto value, const char *name,
@@ -1684,6 +2597,47 @@ static bool spe_set_size(uint64_t *reg, uint32_t value, const char *name,
     return true;
 }
 
+/* Not before the machine is complete is it known what it connects. */
+static void spe_machine_done(Notifier *notifier, void *data)
+{
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        ARMCPU *cpu = ARM_CPU(cs);
+
+        if (cpu->spe.enabled && !cpu->spe_interrupt) {
+            error_report("spe=on: machine '%s' does not connect the interrupt "
+                         "of the Statistical Profiling Extension: use "
+                         "-machine virt",
+                         MACHINE_GET_CLASS(current_machine)->name);
+            exit(EXIT_FAILURE);
+        }
+    }
+}
+
+static Notifier spe_machine_done_notifier = { .notify = spe_machine_done };
+
+static bool spe_check_range(uint64_t value, const char *name, uint64_t max,
+                            Error **errp)
+{
+    if (value > max) {
+        error_setg(errp, "%s=%" PRIu64 " is more than %" PRIu64,
+                   name, value, max);
+        return false;
+    }
+    return true;
+}
+
+static bool spe_check_cache(uint64_t size, const char *name, Error **errp)
+{
+    if (!is_power_of_2(size) || size < 4 * KiB || size > 64 * MiB) {
+        error_setg(errp, "%s=%" PRIu64 " is not a power of two from 4K to 64M",
+                   name, size);
+        return false;
+    }
+    return true;
+}
+
 void arm_spe_realize(ARMCPU *cpu, Error **errp)
 {
     static const uint16_t intervals[] = {
@@ -1697,7 +2651,11 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
         return;
     }
     if (!tcg_enabled()) {
-        error_setg(errp, "spe=on needs the TCG accelerator");
+        error_setg(errp, "spe=on needs the TCG accelerator: use -accel tcg");
+        return;
+    }
+    if (!arm_feature(&cpu->env, ARM_FEATURE_AARCH64)) {
+        error_setg(errp, "spe=on needs a CPU with AArch64 state");
         return;
     }
 
@@ -1729,6 +2687,33 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
     }
     c->pmsidr = FIELD_DP64(c->pmsidr, PMSIDR, COUNTSIZE,
                            c->count_size == 12 ? 2 : 3);
+    c->counter_max = MAKE_64BIT_MASK(0, c->count_size);
+    if (c->align > c->max_record_size) {
+        error_setg(errp, "spe-align=%u is more than spe-max-record-size=%u",
+                   c->align, c->max_record_size);
+        return;
+    }
+    if (c->prev_branch && c->pmsver < SPE_V1P2) {
+        error_setg(errp, "spe-prev-branch=on needs spe-version=1.2 or later");
+        return;
+    }
+    c->pmsidr = FIELD_DP64(c->pmsidr, PMSIDR, PBT, c->prev_branch);
+    c->id_pmsver = c->pmsver;
+    if (c->pmsver_override != UINT8_MAX) {
+        if (!spe_check_range(c->pmsver_override, "x-spe-pmsver", 15, errp)) {
+            return;
+        }
+        c->id_pmsver = c->pmsver_override;
+    }
+    if (!spe_check_range(c->inflight, "spe-inflight", 1u << 24, errp) ||
+        !spe_check_range(c->walk_latency, "spe-walk-latency", 1u << 24,
+                         errp) ||
+        !spe_check_range(c->miss_latency, "spe-miss-latency", 1u << 24,
+                         errp) ||
+        !spe_check_cache(c->l1d_size, "spe-l1d-size", errp) ||
+        !spe_check_cache(c->llc_size, "spe-llc-size", errp)) {
+        return;
+    }
 
     if (!spe_set_size(&c->pmsidr, c->max_record_size, "spe-max-record-size",
                       R_PMSIDR_MAXSIZE_SHIFT, 16, SPE_MAX_SLOT, errp) ||
@@ -1762,10 +2747,25 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
     c->pmbidr = FIELD_DP64(c->pmbidr, PMBIDR, P, c->owned);
     c->pmbidr = FIELD_DP64(c->pmbidr, PMBIDR, F, c->dirty_update);
 
-    if (FIELD_EX64(c->pmsidr, PMSIDR, FE)) {
+    /* PMSEVFR_EL1 and PMSNEVFR_EL1 have the same bits. */
+    if (FIELD_EX64(c->pmsidr, PMSIDR, FE) ||
+        FIELD_EX64(c->pmsidr, PMSIDR, FNE)) {
         c->event_mask = SPE_FILTER_V1P0;
         c->event_mask |= c->pmsver >= SPE_V1P1 ? SPE_FILTER_V1P1 : 0;
-        c->event_mask |= c->pmsver >= SPE_V1P2 ? SPE_FILTER_V1P2 : 0;
+        if (c->pmsver >= SPE_V1P1 && cpu_isar_feature(aa64_sve, cpu)) {
+            c->event_mask |= SPE_FILTER_V1P1_SVE;
+        }
+        if (FIELD_EX64(c->pmsidr, PMSIDR, FNE)) {
+            c->event_mask |= SPE_FILTER_FNE;
+        }
         c->event_mask |= c->pmsver >= SPE_V1P4 ? SPE_FILTER_V1P4 : 0;
+    }
+
+    if (c->cache) {
+        spe_cache_init(&cpu->spe_control.l1d, c->l1d_size, SPE_L1D_WAYS);
+        spe_cache_init(&cpu->spe_control.llc, c->llc_size, SPE_LLC_WAYS);
+    }
+    if (!spe_machine_done_notifier.node.le_prev) {
+        qemu_add_machine_init_done_notifier(&spe_machine_done_notifier);
     }
 }

@@ -31,15 +31,29 @@ enum {
     ARM_SPE_UNWOUND,
 };
 
+/* How far an access got in the model of the caches. */
+enum {
+    ARM_SPE_CACHE_NONE,     /* no cacheable access, or no model of caches */
+    ARM_SPE_CACHE_L1D,
+    ARM_SPE_CACHE_LLC,
+    ARM_SPE_CACHE_MEM,
+};
+
 /* The operation that was selected, as it was when it started. */
 typedef struct ARMSPESample {
     uint64_t pc;
     uint64_t va;
+    uint64_t prev_target;   /* of the branch before it; 0 if not known */
+    uint64_t timestamp;
+    uint32_t context[2];    /* CONTEXTIDR_EL1, CONTEXTIDR_EL2 */
     uint32_t insn;
+    uint16_t packets;       /* SPE_WITH_*: what its record contains */
     uint8_t el;
-    uint8_t mmu_idx;    /* core MMU index of its data access */
-    bool ns;
-    bool walk;          /* its data access missed in the TLB */
+    uint8_t mmu_idx;        /* core MMU index of its data access */
+    uint8_t space;          /* ARMSecuritySpace */
+    uint8_t cache;          /* ARM_SPE_CACHE_* */
+    bool cond_failed;       /* conditional, and not a branch */
+    bool walk;              /* its data access missed in the TLB */
 } ARMSPESample;
 
 typedef struct ARMSPEState {
@@ -48,12 +62,20 @@ typedef struct ARMSPEState {
      * Generated code counts this down.
      */
     int64_t count;
-    /* How far COUNT was reloaded before the sampled operation (ERND). */
+    /* How far COUNT is reloaded before the sampled operation (ERND). */
     int64_t lead;
+    /* What COUNT was last loaded with. */
+    int64_t period;
+    /* Operations for which a sample is in flight, as of COUNT == MARK. */
+    int64_t flight;
+    int64_t mark;
     uint64_t prng;
+    /* Where the last TB ended and the last branch went, or SPE_NO_BRANCH */
+    uint64_t next_pc;
+    uint64_t prev_target;
     /* Execute TBs that look for the operation to be sampled. */
     bool searching;
-    /* COUNT is zero and reloads from PMSIRR when profiling begins. */
+    /* COUNT is zero and reloads from PMSIRR with the next operation. */
     bool reload;
     uint8_t state;
     ARMSPESample sample;
@@ -71,6 +93,58 @@ typedef struct ARMSPEState {
     uint64_t pmbsr;
 } ARMSPEState;
 
+/*
+ * What has become of the operations that were selected. All but those in
+ * flight are accounted for:
+ * selected == collided + filtered + discarded + dropped + partial + records
+ */
+typedef struct ARMSPECounters {
+    uint64_t selected;
+    uint64_t collided;      /* another one was in flight */
+    uint64_t filtered;
+    uint64_t discarded;     /* PMBLIMITR_EL1.FM said so */
+    uint64_t dropped;       /* not a byte of the record was written */
+    uint64_t partial;       /* the record was written in part */
+    uint64_t records;       /* the record was written */
+    uint64_t bytes;         /* of these records, with padding */
+    uint64_t events;        /* buffer management events */
+    uint64_t interrupts;    /* times that the interrupt was raised */
+} ARMSPECounters;
+
+/* What the user injects, see spe_inject() in arm-spe.c. */
+typedef struct ARMSPEInjection {
+    uint8_t action;
+    bool at_once;
+    bool data_loss;
+    bool external;
+    uint8_t ec;
+    uint16_t mss;
+    uint32_t partial;       /* bytes of the record that are written */
+    uint64_t after;         /* records before it */
+    uint64_t value;
+} ARMSPEInjection;
+
+#define ARM_SPE_INJECTIONS  16
+
+/* A set-associative cache of physical addresses, most recent use first */
+typedef struct ARMSPECache {
+    uint64_t *lines;
+    uint32_t sets;
+    uint32_t ways;
+} ARMSPECache;
+
+/* The bench's side of the unit: it survives a reset of the CPU. */
+typedef struct ARMSPEControl {
+    ARMSPECounters counters;
+    ARMSPEInjection injection[ARM_SPE_INJECTIONS];
+    uint32_t injections;
+    bool irq_level;
+    bool irq_lost;          /* PMBSR_EL1.S does not raise the interrupt */
+    bool irq_spurious;      /* the interrupt is raised without it */
+    ARMSPECache l1d;
+    ARMSPECache llc;
+} ARMSPEControl;
+
 /* What the user chose with the cpu properties, see arm-spe.c. */
 typedef struct ARMSPEConfig {
     bool enabled;
@@ -81,7 +155,15 @@ typedef struct ARMSPEConfig {
     uint32_t max_record_size;
     uint32_t align;
     uint32_t count_size;
+    uint32_t inflight;
+    uint32_t walk_latency;
+    uint32_t miss_latency;
     uint64_t seed;
+    uint64_t l1d_size;
+    uint64_t llc_size;
+    bool cache;
+    bool prev_branch;
+    uint8_t pmsver_override;
     uint64_t pmsidr_override;
     uint64_t pmbidr_override;
     OnOffAuto filter_event;
@@ -98,9 +180,11 @@ typedef struct ARMSPEConfig {
 
     /* Derived when the cpu is realized */
     uint8_t pmsver;
+    uint8_t id_pmsver;      /* what the guest sees of it */
     uint64_t pmsidr;
     uint64_t pmbidr;
     uint64_t event_mask;    /* events that the filters can select */
+    uint16_t counter_max;
 } ARMSPEConfig;
 
 struct ArchCPU;
@@ -122,6 +206,7 @@ void arm_spe_unwind(struct CPUArchState *env,
 void arm_spe_tlb_fill(struct CPUArchState *env, uint64_t address,
                       MMUAccessType access_type, MemOp memop);
 
+void arm_spe_gen_tb_start(struct DisasContext *s);
 void arm_spe_gen_insn(struct DisasContext *s);
 void arm_spe_gen_tb_stop(struct DisasContext *s);
 
