@@ -6,11 +6,14 @@
  * Code that executes while profiling is enabled at its Exception level is
  * translated with the SPE_ACTIVE TB flag; all other code is not affected.
  * Each such TB subtracts its number of instructions from the operation
- * counter on entry. When the operation to be sampled lies within the TB, it
- * is not entered; instead the same code is executed with the SPE_SEARCH TB
- * flag, which makes every instruction count itself and calls the helper at
- * the right one. The helper notes the instruction and its operands. When the
- * TB has been left (cpu_get_tb_cpu_state() or an exception), the outcome is
+ * counter on entry. When the operation to be sampled lies within the TB, the
+ * instruction is read and decoded. If the registers that make its address are
+ * not written between the beginning of the TB and the instruction, or between
+ * the instruction and the end of the TB, then the TB is executed as it is, and
+ * the next one reports its end. Otherwise the TB is not entered; instead the
+ * same code is executed with the SPE_SEARCH TB flag, which makes every
+ * instruction count itself and calls a helper at the right one. When the TB
+ * has been left (the next TB begins, or an exception is taken), the outcome is
  * known, and the record is made, filtered and written.
  *
  * Letters and numbers in comments name rules and sections of the Arm
@@ -43,6 +46,7 @@
 #include "translate.h"
 #include "arm-spe.h"
 #include "exec/helper-proto.h"
+#include "tcg/insn-start-words.h"
 #include "target/arm/trace.h"
 
 FIELD(PMSCR, E0SPE, 0, 1)   /* E0HSPE in PMSCR_EL2 */
@@ -351,11 +355,10 @@ static bool spe_collect_context_el2(CPUARMState *env)
            FIELD_EX64(env->spe.pmscr_el[2], PMSCR, CX);
 }
 
-/* CollectTimeStamp(): which time, and GetTimestamp() */
-static uint64_t spe_timestamp(CPUARMState *env, int el)
+/* CollectTimeStamp(): which time, as an offset from the physical counter */
+static uint64_t spe_time_offset(CPUARMState *env, int el)
 {
     int pct = FIELD_EX64(env->spe.pmscr_el[1], PMSCR, PCT);
-    uint64_t now = gt_get_countervalue(env);
 
     if (arm_is_el2_enabled(env)) {
         uint64_t hcr = arm_hcr_el2_eff(env);
@@ -382,11 +385,11 @@ static uint64_t spe_timestamp(CPUARMState *env, int el)
     }
     switch (pct) {
     case 1:
-        return now;
+        return 0;
     case 3:
-        return now - gt_phys_raw_cnt_offset(env);
+        return gt_phys_raw_cnt_offset(env);
     default:
-        return now - env->cp15.cntvoff_el2;
+        return env->cp15.cntvoff_el2;
     }
 }
 
@@ -1427,7 +1430,8 @@ static int spe_construct_record(CPUARMState *env, const SPEOutcome *out,
         spe_packet(&rec, 7, 0x45, 4, s->context[1]);
     }
     if (s->packets & SPE_WITH_TIMESTAMP) {
-        spe_packet(&rec, 10, 0x41, 8, s->timestamp);
+        spe_packet(&rec, 10, 0x41, 8,
+                   gt_get_countervalue(env) - s->time_offset);
     }
     return spe_lay_out(&rec, buf,
                        1 << FIELD_EX64(cpu->spe.pmsidr, PMSIDR, MAXSIZE));
@@ -1457,9 +1461,11 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
     uint8_t buf[SPE_MAX_BYTES] = {};
     int len, padded, done;
 
-    /* The address was computed when the operation started. */
+    /* The address was computed when the operation started, or is now. */
     spe_decode(env, s->pc, s->insn, &out.op);
-    out.op.va = s->va;
+    if (!s->late) {
+        out.op.va = s->va;
+    }
     switch (out.op.class) {
     case SPE_CLASS_LDST:
         spe_note_ldst(env, &out);
@@ -1544,21 +1550,6 @@ static void spe_finish(CPUARMState *env, bool exception, uint64_t next_pc)
 
 /* --- Entry points from generated code and from the rest of the target ---- */
 
-/* The operation to be sampled is within the TB of n instructions. */
-void HELPER(spe_expired)(CPUARMState *env, uint32_t n)
-{
-    if (icount_enabled()) {
-        /* The TB will not be executed: give back what it has taken. */
-        env_cpu(env)->neg.icount_decr.u16.low += n;
-    }
-    if (env->spe.reload) {
-        env->spe.reload = false;
-        spe_set_count(env, spe_next_interval(env));
-    } else {
-        env->spe.searching = true;
-    }
-}
-
 /* CSEL, CCMP and the like: from the flags as they are before. */
 static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
 {
@@ -1598,34 +1589,21 @@ static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
 }
 
 /*
- * The operation to be sampled is about to execute: SPEStartSample(). What the
- * record may contain is decided with the state of this moment.
+ * The operation to be sampled is about to execute, or is in the TB that is:
+ * SPEStartSample(). What the record may contain is decided with the state of
+ * this moment; nothing that it depends on changes within a TB.
  */
-void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
+static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn)
 {
-    ARMCPU *cpu = env_archcpu(env);
     ARMSPESample *s = &env->spe.sample;
-    uint64_t pc = env->pc + pc_diff;
     int el = arm_current_el(env);
-    int owner = spe_owner_el(env);
     SPEOp op;
-
-    env->spe.searching = false;
-    cpu->spe_control.counters.selected++;
-    spe_pass(env);
-    if (env->spe.flight >= 0) {
-        /* SPESampleCollision() */
-        cpu->spe_control.counters.collided++;
-        env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, COLL, 1);
-        spe_set_count(env, env->spe.count + spe_next_interval(env));
-        return;
-    }
-    env->spe.flight = cpu->spe.inflight;
 
     spe_decode(env, pc, insn, &op);
     s->pc = pc;
     s->insn = insn;
     s->va = op.va;
+    s->late = false;
     s->walk = false;
     s->cache = ARM_SPE_CACHE_NONE;
     s->cond_failed = spe_condition_fails(env, insn);
@@ -1644,11 +1622,216 @@ void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
         s->packets |= SPE_WITH_CONTEXT_EL2;
         s->context[1] = env->cp15.contextidr_el[2];
     }
-    if (FIELD_EX64(env->spe.pmscr_el[owner], PMSCR, TS)) {
+    if (FIELD_EX64(env->spe.pmscr_el[spe_owner_el(env)], PMSCR, TS)) {
         s->packets |= SPE_WITH_TIMESTAMP;
-        s->timestamp = spe_timestamp(env, el);
+        s->time_offset = spe_time_offset(env, el);
     }
-    env->spe.state = ARM_SPE_PENDING;
+}
+
+/* The counter is at the sampled operation: is an earlier one in flight? */
+static bool spe_collides(CPUARMState *env)
+{
+    ARMSPECounters *counters = &env_archcpu(env)->spe_control.counters;
+
+    counters->selected++;
+    spe_pass(env);
+    if (env->spe.flight < 0) {
+        env->spe.flight = env_archcpu(env)->spe.inflight;
+        return false;
+    }
+    /* SPESampleCollision() */
+    counters->collided++;
+    env->spe.pmbsr = FIELD_DP64(env->spe.pmbsr, PMBSR, COLL, 1);
+    spe_set_count(env, env->spe.count + spe_next_interval(env));
+    return true;
+}
+
+/* What was selected is not going to be executed now. */
+static void spe_deselect(CPUARMState *env)
+{
+    env->spe.state = ARM_SPE_IDLE;
+    env->spe.flight = -1;
+    env_archcpu(env)->spe_control.counters.selected--;
+}
+
+/* In a TB with the SPE_SEARCH flag, at the operation to be sampled. */
+void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
+{
+    env->spe.searching = false;
+    if (!spe_collides(env)) {
+        spe_start_sample(env, env->pc + pc_diff, insn);
+        env->spe.state = ARM_SPE_PENDING;
+    }
+}
+
+/* May the instruction write general-purpose register n? True in any doubt. */
+static bool spe_may_write(uint32_t insn, int n)
+{
+    bool rt = extract32(insn, 0, 5) == n;
+    bool rn = extract32(insn, 5, 5) == n;
+    bool bit21 = extract32(insn, 21, 1);
+
+    if ((insn & 0xfffff01f) == 0xd503201f) {
+        /* Hints: some of them sign or strip X17 or X30. */
+        return n == 17 || n == 30;
+    }
+    if ((insn & 0x0a000000) != 0x08000000) {
+        /* Not a load or store; MRRS writes two registers. */
+        return rt || extract32(insn, 22, 10) == 0x355;
+    }
+    switch (extract32(insn, 27, 3)) {
+    case 3:
+        /* LDR (literal), and much else */
+        return rt || extract32(insn, 24, 1);
+    case 5:
+        /* Pairs, with write-back or without */
+        return rt || extract32(insn, 10, 5) == n ||
+               (extract32(insn, 23, 1) && rn);
+    case 7:
+        if (extract32(insn, 24, 1)) {
+            /* Unsigned offset */
+            return rt;
+        }
+        switch (extract32(insn, 10, 2)) {
+        case 0:
+            /* Unscaled offset, or atomics, of which LD64B writes more */
+            return rt || (bit21 && extract32(insn, 15, 1));
+        case 2:
+            /* Register offset, or unprivileged */
+            return rt;
+        default:
+            /* Write-back */
+            return rt || rn;
+        }
+    default:
+        return true;
+    }
+}
+
+static bool spe_unchanged(const uint32_t *code, int first, int end,
+                          int base, int index)
+{
+    for (int i = first; i < end; i++) {
+        uint32_t insn = le32_to_cpu(code[i]);
+
+        if (spe_may_write(insn, base) ||
+            (index != 31 && spe_may_write(insn, index))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * The operation to be sampled is number k of the n in the TB that begins at
+ * env->pc. Sample it, if what it does can be told from outside the TB.
+ */
+static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
+{
+    ARMSPESample *s = &env->spe.sample;
+    const ARMSPEConfig *config = &env_archcpu(env)->spe;
+    uint64_t pc = env->pc + k * 4;
+    const uint32_t *code;
+    bool late = false;
+    uint32_t insn;
+    void *host;
+    SPEOp op;
+
+    if (config->cache || config->prev_branch || config->inflight) {
+        return false;
+    }
+    /* A TB lies within one page. */
+    if (probe_access_flags(env, env->pc, 0, MMU_INST_FETCH,
+                           arm_to_core_mmu_idx(arm_mmu_idx(env)),
+                           true, &host, 0) || !host) {
+        return false;
+    }
+    code = host;
+    insn = le32_to_cpu(code[k]);
+    spe_decode(env, pc, insn, &op);
+    if (op.class == SPE_CLASS_OTHER && k && (op.subclass & SPE_OTHER_COND) &&
+        !(op.subclass & SPE_OTHER_SVE)) {
+        return false;
+    }
+    if (op.has_va && (insn & 0x3b000000) != 0x18000000) {
+        /* Not of literal data: which registers make the address? */
+        int kind = extract32(insn, 27, 3);
+        int base = extract32(insn, 5, 5);
+        int index = kind == 7 && !extract32(insn, 24, 1) &&
+                    extract32(insn, 21, 1) ? extract32(insn, 16, 5) : 31;
+
+        if (kind != 5 && kind != 7 && k) {
+            return false;
+        }
+        if (!spe_unchanged(code, 0, k, base, index)) {
+            if (!spe_unchanged(code, k, n, base, index)) {
+                return false;
+            }
+            late = true;
+        }
+    }
+
+    env_archcpu(env)->spe_control.counters.selected++;
+    spe_start_sample(env, pc, insn);
+    s->late = late;
+    s->index = k;
+    s->insns = n;
+    env->spe.state = ARM_SPE_ARMED;
+    /* The next TB cannot take its length from this. */
+    env->spe.count = 0;
+    return true;
+}
+
+/* Once the TB has been left: where the counter would be without ARMED. */
+static void spe_disarm(CPUARMState *env, int done)
+{
+    int k = env->spe.sample.index;
+
+    env->spe.count = k - done;
+    env->spe.mark = env->spe.count;
+    if (k > done) {
+        spe_deselect(env);
+    } else {
+        env->spe.state = k == done ? ARM_SPE_UNWOUND : ARM_SPE_RETIRED;
+    }
+}
+
+/*
+ * The counter does not cover the TB of n instructions that is about to be
+ * entered. Returns true if it may be entered all the same; the counter then
+ * has been brought up to date.
+ */
+uint32_t HELPER(spe_expired)(CPUARMState *env, uint32_t n)
+{
+    uint64_t hflags = env->hflags.flags2;
+
+    if (env->spe.state == ARM_SPE_ARMED && !icount_enabled()) {
+        spe_disarm(env, env->spe.sample.insns);
+        spe_finish(env, false, env->pc);
+        if (env->hflags.flags2 != hflags) {
+            /* The unit has stopped. */
+            return false;
+        }
+    }
+    if (env->spe.state == ARM_SPE_IDLE && env->spe.reload) {
+        env->spe.reload = false;
+        spe_set_count(env, spe_next_interval(env));
+    }
+    if (env->spe.state == ARM_SPE_IDLE) {
+        if (env->spe.count >= n) {
+            env->spe.count -= n;
+            return true;
+        }
+        if (spe_sample_in_tb(env, env->spe.count, n)) {
+            return true;
+        }
+        env->spe.searching = true;
+    }
+    if (icount_enabled()) {
+        /* The TB is not executed now: give back what it has taken. */
+        env_cpu(env)->neg.icount_decr.u16.low += n;
+    }
+    return false;
 }
 
 /*
@@ -1657,12 +1840,13 @@ void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
  */
 void arm_spe_retire(CPUARMState *env)
 {
+    if (env->spe.state == ARM_SPE_ARMED) {
+        spe_disarm(env, env->spe.sample.insns);
+    }
     if (env->spe.state == ARM_SPE_UNWOUND) {
         /* Not executed after all; it will be. */
-        env->spe.state = ARM_SPE_IDLE;
+        spe_deselect(env);
         env->spe.searching = true;
-        env->spe.flight = -1;
-        env_archcpu(env)->spe_control.counters.selected--;
     } else {
         spe_finish(env, false, env->pc);
     }
@@ -1683,6 +1867,11 @@ void arm_spe_exception(CPUARMState *env, int excp)
         arm_spe_retire(env);
         break;
     default:
+        if (env->spe.state == ARM_SPE_ARMED) {
+            /* By the last instruction, which has not been unwound */
+            spe_disarm(env, env->spe.sample.insns - 1);
+            env->spe.count -= env->spe.state == ARM_SPE_RETIRED;
+        }
         spe_finish(env, env->spe.state == ARM_SPE_UNWOUND ||
                    (env->spe.state == ARM_SPE_PENDING &&
                     env->spe.count == -1), env->pc);
@@ -1698,6 +1887,8 @@ void arm_spe_unwind(CPUARMState *env, const TranslationBlock *tb,
                     uint64_t pc_offset)
 {
     CPUARMTBFlags flags = arm_tbflags_from_tb(tb);
+    int done = ((pc_offset & ~TARGET_PAGE_MASK) -
+                (tb_page_addr0(tb) & ~TARGET_PAGE_MASK)) / 4;
 
     if (!EX_TBFLAG_A64(flags, SPE_ACTIVE)) {
         return;
@@ -1709,10 +1900,9 @@ void arm_spe_unwind(CPUARMState *env, const TranslationBlock *tb,
                                                   : ARM_SPE_RETIRED;
         }
         env->spe.count++;
+    } else if (env->spe.state == ARM_SPE_ARMED) {
+        spe_disarm(env, done);
     } else {
-        int done = ((pc_offset & ~TARGET_PAGE_MASK) -
-                    (tb_page_addr0(tb) & ~TARGET_PAGE_MASK)) / 4;
-
         env->spe.count += tb->icount - done;
     }
 }
@@ -1722,13 +1912,23 @@ void arm_spe_unwind(CPUARMState *env, const TranslationBlock *tb,
  * address is misaligned for an access that may not be.
  */
 void arm_spe_tlb_fill(CPUARMState *env, uint64_t address,
-                      MMUAccessType access_type, MemOp memop)
+                      MMUAccessType access_type, MemOp memop, uintptr_t ra)
 {
-    if (env->spe.state == ARM_SPE_PENDING && env->spe.count == -1 &&
-        access_type != MMU_INST_FETCH &&
-        !(address & ((1 << memop_alignment_bits(memop)) - 1))) {
-        env->spe.sample.walk = true;
+    uint64_t data[TARGET_INSN_START_WORDS];
+    bool sampled;
+
+    if (access_type == MMU_INST_FETCH ||
+        (address & ((1 << memop_alignment_bits(memop)) - 1))) {
+        return;
     }
+    if (env->spe.state == ARM_SPE_ARMED) {
+        /* One of the accesses of the TB */
+        sampled = ra && cpu_unwind_state_data(env_cpu(env), ra, data) &&
+                  !((data[0] ^ env->spe.sample.pc) & ~TARGET_PAGE_MASK);
+    } else {
+        sampled = env->spe.state == ARM_SPE_PENDING && env->spe.count == -1;
+    }
+    env->spe.sample.walk |= sampled;
 }
 
 /* --- The model of the caches --------------------------------------------- */
@@ -1870,7 +2070,7 @@ void arm_spe_gen_insn(DisasContext *s)
 /* At the end of a profiled TB, when its length is known. */
 void arm_spe_gen_tb_stop(DisasContext *s)
 {
-    TCGLabel *expired = NULL;
+    TCGLabel *expired = NULL, *resume = NULL;
 
     if (!s->spe_first_insn || (s->spe_search && !s->spe_prev_branch)) {
         return;
@@ -1881,8 +2081,10 @@ void arm_spe_gen_tb_stop(DisasContext *s)
         TCGv_i64 count = spe_gen_count(s->base.num_insns);
 
         expired = gen_new_label();
+        resume = gen_new_label();
         tcg_gen_brcondi_i64(TCG_COND_LT, count, 0, expired);
         tcg_gen_st_i64(count, tcg_env, offsetof(CPUARMState, spe.count));
+        gen_set_label(resume);
     }
     if (s->spe_prev_branch) {
         spe_gen_prev_target(s);
@@ -1890,8 +2092,12 @@ void arm_spe_gen_tb_stop(DisasContext *s)
     tcg_ctx->emit_before_op = NULL;
 
     if (expired) {
+        TCGv_i32 enter = tcg_temp_new_i32();
+
         gen_set_label(expired);
-        gen_helper_spe_expired(tcg_env, tcg_constant_i32(s->base.num_insns));
+        gen_helper_spe_expired(enter, tcg_env,
+                               tcg_constant_i32(s->base.num_insns));
+        tcg_gen_brcondi_i32(TCG_COND_NE, enter, 0, resume);
         tcg_gen_lookup_and_goto_ptr();
     }
 }
@@ -2248,7 +2454,7 @@ const VMStateDescription vmstate_arm_spe = {
         VMSTATE_UINT64(env.spe.sample.pc, ARMCPU),
         VMSTATE_UINT64(env.spe.sample.va, ARMCPU),
         VMSTATE_UINT64(env.spe.sample.prev_target, ARMCPU),
-        VMSTATE_UINT64(env.spe.sample.timestamp, ARMCPU),
+        VMSTATE_UINT64(env.spe.sample.time_offset, ARMCPU),
         VMSTATE_UINT32_ARRAY(env.spe.sample.context, ARMCPU, 2),
         VMSTATE_UINT32(env.spe.sample.insn, ARMCPU),
         VMSTATE_UINT16(env.spe.sample.packets, ARMCPU),
@@ -2256,6 +2462,9 @@ const VMStateDescription vmstate_arm_spe = {
         VMSTATE_UINT8(env.spe.sample.mmu_idx, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.space, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.cache, ARMCPU),
+        VMSTATE_UINT16(env.spe.sample.index, ARMCPU),
+        VMSTATE_UINT16(env.spe.sample.insns, ARMCPU),
+        VMSTATE_BOOL(env.spe.sample.late, ARMCPU),
         VMSTATE_BOOL(env.spe.sample.cond_failed, ARMCPU),
         VMSTATE_BOOL(env.spe.sample.walk, ARMCPU),
         VMSTATE_BOOL(spe_control.irq_lost, ARMCPU),

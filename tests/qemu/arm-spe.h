@@ -18,6 +18,8 @@
  * What becomes of the operation that was selected for sampling.
  *
  * IDLE:     nothing is sampled.
+ * ARMED:    the operation is in the TB that is being executed; it has been
+ *           when the next TB is looked up, or begins.
  * PENDING:  the operation has started; it has retired as soon as the
  *           operation counter has gone below -1.
  * RETIRED:  it has retired; a later operation of the same TB was unwound.
@@ -26,6 +28,7 @@
  */
 enum {
     ARM_SPE_IDLE,
+    ARM_SPE_ARMED,
     ARM_SPE_PENDING,
     ARM_SPE_RETIRED,
     ARM_SPE_UNWOUND,
@@ -44,14 +47,17 @@ typedef struct ARMSPESample {
     uint64_t pc;
     uint64_t va;
     uint64_t prev_target;   /* of the branch before it; 0 if not known */
-    uint64_t timestamp;
+    uint64_t time_offset;   /* from the physical counter */
     uint32_t context[2];    /* CONTEXTIDR_EL1, CONTEXTIDR_EL2 */
     uint32_t insn;
     uint16_t packets;       /* SPE_WITH_*: what its record contains */
+    uint16_t index;         /* in the TB, and how many there are (ARMED) */
+    uint16_t insns;
     uint8_t el;
     uint8_t mmu_idx;        /* core MMU index of its data access */
     uint8_t space;          /* ARMSecuritySpace */
     uint8_t cache;          /* ARM_SPE_CACHE_* */
+    bool late;              /* va is known after the TB only */
     bool cond_failed;       /* conditional, and not a branch */
     bool walk;              /* its data access missed in the TLB */
 } ARMSPESample;
@@ -204,7 +210,7 @@ void arm_spe_exception(struct CPUArchState *env, int excp);
 void arm_spe_unwind(struct CPUArchState *env,
                     const struct TranslationBlock *tb, uint64_t pc_offset);
 void arm_spe_tlb_fill(struct CPUArchState *env, uint64_t address,
-                      MMUAccessType access_type, MemOp memop);
+                      MMUAccessType access_type, MemOp memop, uintptr_t ra);
 
 void arm_spe_gen_tb_start(struct DisasContext *s);
 void arm_spe_gen_insn(struct DisasContext *s);
