@@ -238,6 +238,7 @@ typedef struct SPEOp {
     bool atomic;
     bool has_va;
     bool unpriv;
+    uint8_t esize;      /* of what P0 to P7 in bits [12:10] govern, or 0 */
     uint8_t size;       /* bytes that must be naturally aligned, or 0 */
     uint64_t va;
 } SPEOp;
@@ -1001,6 +1002,10 @@ static void spe_decode_branch(uint32_t insn, SPEOp *op)
  */
 static void spe_decode_sve_ldst(uint32_t insn, SPEOp *op)
 {
+    /* Bytes of an element in the register, by the dtype field */
+    static const uint8_t loaded[] = {
+        1, 2, 4, 8, 8, 2, 4, 8, 8, 4, 4, 8, 8, 4, 2, 8
+    };
     int group = extract32(insn, 29, 2);
     int kind = extract32(insn, 13, 3);
     bool store = group == 3;
@@ -1024,10 +1029,20 @@ static void spe_decode_sve_ldst(uint32_t insn, SPEOp *op)
     }
     spe_set_ldst(op, store, SPE_LDST_SVE);
     op->types |= SPE_TYPE_SIMD;
-    if (!whole) {
-        op->subclass |= SPE_LDST_PRED | (sg ? SPE_LDST_SG : 0);
-    }
     /* The address depends on the predicate: none is recorded. */
+    if (whole) {
+        return;
+    }
+    op->subclass |= SPE_LDST_PRED | (sg ? SPE_LDST_SG : 0);
+    if (store) {
+        op->esize = sg ? 0 : 1 << extract32(insn, 21, 2);
+    } else if (group != 1) {
+        op->esize = sg ? 4 << (group >> 1) : 0;
+    } else if (kind == 2 || kind == 3 || kind == 5) {
+        op->esize = loaded[extract32(insn, 21, 4)];
+    } else {
+        op->esize = 1 << extract32(insn, 23, 2);
+    }
 }
 
 /* Integer arithmetic, integer comparison, floating-point: is it predicated? */
@@ -1046,6 +1061,22 @@ static bool spe_sve_predicated(uint32_t insn)
     }
 }
 
+/* Events of an operation that some elements, or all of them, are left out of */
+static uint32_t spe_predicate_events(CPUARMState *env, uint32_t insn,
+                                     const SPEOp *op)
+{
+    const uint64_t *p = env->vfp.pregs[extract32(insn, 10, 3)].p;
+    int vl = (EX_TBFLAG_A64(env->hflags, VL) + 1) * 16;
+    int active = 0;
+
+    for (int i = 0; i < vl; i += op->esize) {
+        active += extract64(p[i / 64], i % 64, 1);
+    }
+    return active == vl / op->esize ? 0 :
+           active ? SPE_EV_PARTIAL_PRED
+                  : SPE_EV_PARTIAL_PRED | SPE_EV_EMPTY_PRED;
+}
+
 /* SVE: the length in the payload is in powers of two times 32 bits */
 static void spe_decode_sve(CPUARMState *env, uint32_t insn, SPEOp *op)
 {
@@ -1060,6 +1091,7 @@ static void spe_decode_sve(CPUARMState *env, uint32_t insn, SPEOp *op)
         op->types = SPE_TYPE_SIMD;
         if (spe_sve_predicated(insn)) {
             op->subclass |= SPE_OTHER_PRED;
+            op->esize = 1 << extract32(insn, 22, 2);
         }
         if (extract32(insn, 25, 7) == 0x32) {
             op->subclass |= SPE_OTHER_FP;
@@ -1067,6 +1099,50 @@ static void spe_decode_sve(CPUARMState *env, uint32_t insn, SPEOp *op)
         }
     }
     op->subclass |= evl << 4;
+}
+
+/* Advanced SIMD, vector or scalar: does it work on floating-point numbers? */
+static bool spe_simd_is_fp(uint32_t insn)
+{
+    static const struct {
+        uint32_t mask;
+        uint32_t value;
+    } fp[] = {
+        { 0x8f20c400, 0x0e20c400 }, /* three same */
+        { 0x8f60c400, 0x0e400400 }, /* three same, half precision */
+        { 0x8f20e400, 0x0e00c400 }, /* FCMLA */
+        { 0x8f20ec00, 0x0e00e400 }, /* FCADD */
+        { 0x8f20fc00, 0x0e00fc00 }, /* BFDOT, BFMLALB, BFMLALT */
+        { 0x8f20fc00, 0x0e00ec00 }, /* BFMMLA */
+        { 0x8fbfcc00, 0x0ea0c800 }, /* comparison with zero, FABS, FNEG */
+        { 0x8f3fec00, 0x0e216800 }, /* FCVTN, FCVTL */
+        { 0x8f3f8c00, 0x0e218800 }, /* FRINTN and what follows it */
+        { 0x8f7e0c00, 0x0e780800 }, /* two registers, half precision */
+        { 0x8f3fcc00, 0x0e30c800 }, /* across lanes, pairs */
+        { 0x8f00b400, 0x0f001000 }, /* by element: FMLA, FMLS, FCMLA */
+        { 0x8f00f400, 0x0f009000 }, /* by element: FMUL, FMULX */
+        { 0xaf00b400, 0x2f003000 }, /* by element: FCMLA */
+        { 0xafc0b400, 0x0f800000 }, /* by element: FMLAL, FMLSL */
+        { 0xafc0b400, 0x2f808000 }, /* by element: FMLAL2, FMLSL2 */
+        { 0xafc0f400, 0x0f40f000 }, /* by element: BFDOT */
+        { 0xafc0f400, 0x0fc0f000 }, /* by element: BFMLALB, BFMLALT */
+        { 0x8ff8f400, 0x0f00f400 }, /* FMOV of an immediate */
+        { 0x8f00fc00, 0x0f00fc00 }, /* FCVTZS, FCVTZU to fixed point */
+    };
+
+    if ((insn & 0x8f00fc00) == 0x0f00e400) {
+        /* SCVTF and UCVTF from fixed point; without a shift it is MOVI */
+        return extract32(insn, 19, 4);
+    }
+    if ((insn & 0x8fbffc00) == 0x0ea1c800) {
+        return false;   /* URECPE, URSQRTE */
+    }
+    for (int i = 0; i < ARRAY_SIZE(fp); i++) {
+        if ((insn & fp[i].mask) == fp[i].value) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void spe_decode(CPUARMState *env, uint64_t pc, uint32_t insn, SPEOp *op)
@@ -1113,6 +1189,10 @@ static void spe_decode(CPUARMState *env, uint64_t pc, uint32_t insn, SPEOp *op)
         } else {
             op->types = SPE_TYPE_SIMD;
             op->subclass = SPE_OTHER_ASE;
+            if (spe_simd_is_fp(insn)) {
+                op->types |= SPE_TYPE_FP;
+                op->subclass |= SPE_OTHER_FP;
+            }
         }
         break;
     }
@@ -1404,7 +1484,8 @@ static int spe_construct_record(CPUARMState *env, const SPEOutcome *out,
     if (op->class == SPE_CLASS_LDST) {
         spe_packet(&rec, 4, 0x8a, 2, out->xlat);
     }
-    spe_packet(&rec, 14, 0x42, 2, out->events);
+    spe_packet(&rec, 14, 0x42,
+               cpu->spe.event_mask & SPE_FILTER_V1P1_SVE ? 4 : 2, out->events);
     spe_packet(&rec, 13, 0x48 | op->class, 1, op->subclass);
     if (out->taken) {
         spe_packet(&rec, 11, 0x81, 8,
@@ -1450,7 +1531,8 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
     int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
     SPEOutcome out = {
         .exception = exception,
-        .events = exception ? SPE_EV_EXCEPTION : SPE_EV_RETIRED,
+        .events = (exception ? SPE_EV_EXCEPTION : SPE_EV_RETIRED) |
+                  s->predicate,
         .total = SPE_LAT_ISSUE,
         .source = -1,
         .next_pc = next_pc,
@@ -1595,6 +1677,7 @@ static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
  */
 static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn)
 {
+    const ARMSPEConfig *config = &env_archcpu(env)->spe;
     ARMSPESample *s = &env->spe.sample;
     int el = arm_current_el(env);
     SPEOp op;
@@ -1607,6 +1690,8 @@ static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn)
     s->walk = false;
     s->cache = ARM_SPE_CACHE_NONE;
     s->cond_failed = spe_condition_fails(env, insn);
+    s->predicate = op.esize && config->pmsver >= SPE_V1P1
+                   ? spe_predicate_events(env, insn, &op) : 0;
     s->el = el;
     s->space = arm_security_space(env);
     s->mmu_idx = arm_to_core_mmu_idx(
@@ -1749,8 +1834,10 @@ static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
     code = host;
     insn = le32_to_cpu(code[k]);
     spe_decode(env, pc, insn, &op);
-    if (op.class == SPE_CLASS_OTHER && k && (op.subclass & SPE_OTHER_COND) &&
-        !(op.subclass & SPE_OTHER_SVE)) {
+    if (k && (op.esize ||
+              (op.class == SPE_CLASS_OTHER && !(op.subclass & SPE_OTHER_SVE) &&
+               (op.subclass & SPE_OTHER_COND)))) {
+        /* It depends on flags or predicates as they will be. */
         return false;
     }
     if (op.has_va && (insn & 0x3b000000) != 0x18000000) {
@@ -2461,6 +2548,7 @@ const VMStateDescription vmstate_arm_spe = {
         VMSTATE_UINT8(env.spe.sample.el, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.mmu_idx, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.space, ARMCPU),
+        VMSTATE_UINT32(env.spe.sample.predicate, ARMCPU),
         VMSTATE_UINT8(env.spe.sample.cache, ARMCPU),
         VMSTATE_UINT16(env.spe.sample.index, ARMCPU),
         VMSTATE_UINT16(env.spe.sample.insns, ARMCPU),

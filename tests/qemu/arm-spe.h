@@ -50,6 +50,7 @@ typedef struct ARMSPESample {
     uint64_t time_offset;   /* from the physical counter */
     uint32_t context[2];    /* CONTEXTIDR_EL1, CONTEXTIDR_EL2 */
     uint32_t insn;
+    uint32_t predicate;     /* events of its governing predicate */
     uint16_t packets;       /* SPE_WITH_*: what its record contains */
     uint16_t index;         /* in the TB, and how many there are (ARMED) */
     uint16_t insns;
