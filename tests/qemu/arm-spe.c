@@ -224,6 +224,9 @@ enum {
 /* In ARMSPEState.next_pc: where the code comes from is not known */
 #define SPE_NO_BRANCH   1
 
+/* In ARMSPEState.flight: no sample is in flight */
+#define SPE_NO_FLIGHT   (INT64_MIN / 2)
+
 /* The largest size and the largest alignment that can be chosen */
 #define SPE_MAX_SLOT    2048
 
@@ -325,6 +328,7 @@ bool arm_spe_enabled(CPUARMState *env, int el)
         return true;
     }
     env->spe.next_pc = SPE_NO_BRANCH;
+    env->spe.flight = SPE_NO_FLIGHT;
     return false;
 }
 
@@ -609,28 +613,53 @@ static int64_t spe_reload_value(CPUARMState *env)
 }
 
 /*
- * SPEResetSampleCounter() and SPEToCollectSample(): how many operations until
- * the next sample. The operation that finds COUNT at zero loads it, and is not
- * counted. Without ERND, the random offset makes the interval longer. With it,
- * COUNT reloads exactly, and the sample is taken a random number of operations
- * after COUNT has reached zero, so offsets do not add up.
+ * SPEResetSampleCounter() and SPEToCollectSample() follow every operation; here
+ * the counter is told from how far away the next sample is. The operation that
+ * finds COUNT at zero loads it, and is not counted. Without ERND, a random
+ * number of operations makes the interval longer. With it, COUNT reloads
+ * exactly, and the sample is taken that number of operations after COUNT has
+ * reached zero, so offsets do not add up.
  */
+static bool spe_delays(CPUARMState *env)
+{
+    return spe_ernd(env) && FIELD_EX64(env->spe.pmsirr, PMSIRR, RND);
+}
+
+/* How far apart the next sample and the one after it are, at least */
+static int64_t spe_least_distance(CPUARMState *env)
+{
+    return spe_delays(env) ? spe_reload_value(env) + 1 - env->spe.lead
+                           : spe_reload_value(env);
+}
+
+/* From one sample to the next */
 static int64_t spe_next_interval(CPUARMState *env)
 {
-    int64_t lead = env->spe.lead;
+    int64_t to_zero = -env->spe.lead;
 
-    env->spe.period = spe_reload_value(env);
-    env->spe.lead = 0;
-    if (FIELD_EX64(env->spe.pmsirr, PMSIRR, RND)) {
-        uint8_t r = spe_random(env);
-
-        if (spe_ernd(env)) {
-            env->spe.lead = r;
-        } else {
-            env->spe.period += r;
+    if (to_zero <= 0) {
+        /* COUNT has reached zero, and been reloaded since. */
+        env->spe.period = spe_reload_value(env);
+        if (!spe_ernd(env) && FIELD_EX64(env->spe.pmsirr, PMSIRR, RND)) {
+            env->spe.period += spe_random(env);
         }
+        to_zero += env->spe.period + 1;
     }
-    return env->spe.period + 1 + env->spe.lead - lead;
+    env->spe.lead = 0;
+    if (spe_delays(env)) {
+        env->spe.lead = spe_random(env);
+        env->spe.ecount = 0;
+    }
+    env->spe.delay = env->spe.lead;
+    return to_zero + env->spe.lead;
+}
+
+/* The operation that is about to execute loads COUNT. */
+static int64_t spe_first_interval(CPUARMState *env)
+{
+    env->spe.reload = false;
+    env->spe.lead = 0;
+    return spe_next_interval(env) - 1;
 }
 
 /* Time passes for the sample that is in flight: see spe-inflight. */
@@ -647,28 +676,19 @@ static void spe_set_count(CPUARMState *env, int64_t count)
     env->spe.mark = count;
 }
 
-/* PMSICR_EL1, from how far away the next sample is */
 static uint64_t spe_counter(CPUARMState *env)
 {
     int64_t left = MAX(env->spe.count + 1, 0);
-    int64_t lead = env->spe.lead;
-    uint64_t ret = 0;
+    int64_t to_zero = left - env->spe.lead;
+    uint64_t ret = FIELD_DP64(0, PMSICR, ECOUNT, left <= env->spe.delay
+                              ? left : env->spe.ecount);
 
-    if (env->spe.reload) {
-        return 0;
-    }
-    if (left > lead) {
-        /* Until the next operation, COUNT stays zero after a sample. */
-        if (left - lead <= env->spe.period) {
-            ret = FIELD_DP64(ret, PMSICR, COUNT, left - lead);
-        }
+    if (env->spe.reload || to_zero == 0 || to_zero > env->spe.period) {
+        /* Until the next operation, COUNT stays zero. */
         return ret;
     }
-    if (left < lead) {
-        ret = FIELD_DP64(ret, PMSICR, COUNT,
-                         env->spe.period + 1 - (lead - left));
-    }
-    return FIELD_DP64(ret, PMSICR, ECOUNT, left);
+    return FIELD_DP64(ret, PMSICR, COUNT,
+                      to_zero > 0 ? to_zero : env->spe.period + 1 + to_zero);
 }
 
 static void spe_set_counter(CPUARMState *env, uint64_t value)
@@ -677,15 +697,24 @@ static void spe_set_counter(CPUARMState *env, uint64_t value)
     int64_t ecount = spe_ernd(env) ? FIELD_EX64(value, PMSICR, ECOUNT) : 0;
 
     env->spe.searching = false;
-    env->spe.lead = 0;
     env->spe.reload = false;
-    env->spe.period = count;
-    if (ecount) {
-        env->spe.period = spe_reload_value(env);
-        env->spe.lead = count ? env->spe.period + 1 - count + ecount : ecount;
+    env->spe.lead = 0;
+    env->spe.delay = 0;
+    env->spe.ecount = ecount;
+    env->spe.period = count ? count : spe_reload_value(env);
+    if (ecount && spe_delays(env) && (!count || ecount <= count)) {
+        /* ECOUNT is counting, and COUNT goes on. */
+        env->spe.ecount = 0;
+        env->spe.delay = ecount;
+        env->spe.lead = ecount - count;
         spe_set_count(env, ecount - 1);
     } else if (count) {
-        spe_set_count(env, count - 1);
+        if (spe_delays(env)) {
+            /* At zero, ECOUNT is loaded, whatever it is now. */
+            env->spe.lead = spe_random(env);
+            env->spe.delay = env->spe.lead;
+        }
+        spe_set_count(env, count + env->spe.lead - 1);
     } else {
         spe_set_count(env, 0);
         env->spe.reload = true;
@@ -817,6 +846,16 @@ static void spe_decode_atomic(CPUARMState *env, uint32_t insn, SPEOp *op)
     spe_set_va(op, spe_base(env, insn), 1 << size);
 }
 
+/* The address that an authenticated pointer should hold */
+static uint64_t spe_strip_pac(CPUARMState *env, uint64_t ptr)
+{
+    ARMVAParameters param = aa64_va_parameters(env, ptr, arm_stage1_mmu_idx(env),
+                                               true, false);
+    uint64_t mask = pauth_ptr_mask(param);
+
+    return extract64(ptr, 55, 1) ? ptr | mask : ptr & ~mask;
+}
+
 /* Load/store register: size 111 V ... */
 static void spe_decode_reg(CPUARMState *env, uint32_t insn, SPEOp *op)
 {
@@ -839,7 +878,7 @@ static void spe_decode_reg(CPUARMState *env, uint32_t insn, SPEOp *op)
         int64_t offset = (sextract32(insn, 22, 1) * 512) |
                          extract32(insn, 12, 9);
 
-        base = sextract64(base, 0, 56);
+        base = spe_strip_pac(env, base);
         spe_set_ldst(op, false, SPE_LDST_GP);
         spe_set_va(op, base + offset * 8, 8);
         return;
@@ -1412,14 +1451,25 @@ static void spe_note_ldst(CPUARMState *env, SPEOutcome *out)
             out->events |= SPE_EV_L1D_ACCESS;
         }
     }
+    if (!op->has_va && !(s->predicate & SPE_EV_EMPTY_PRED)) {
+        /* Many addresses: taken to be in the L1 data cache */
+        out->source = SPE_DS_L1D;
+        out->events |= SPE_EV_L1D_ACCESS;
+    }
     spe_note_cache(env, out);
     if (!(op->types & SPE_TYPE_LD) ||
         !FIELD_EX64(cpu->spe.pmsidr, PMSIDR, LDS)) {
         out->source = -1;
     }
-    if ((out->op.subclass & 0x0a) == SPE_LDST_SVE &&
-        cpu->spe.pmsver < SPE_V1P1) {
-        out->op.subclass = SPE_LDST_SIMD_FP | (op->subclass & SPE_LDST_ST);
+    if ((op->subclass & (SPE_LDST_SVE | SPE_LDST_EXTENDED)) == SPE_LDST_SVE) {
+        if (cpu->spe.pmsver < SPE_V1P1) {
+            out->op.subclass = SPE_LDST_SIMD_FP | (op->subclass & SPE_LDST_ST);
+        } else if (cpu->spe.pmsver < SPE_V1P2 && (op->types & SPE_TYPE_LD)) {
+            out->op.subclass &= ~SPE_LDST_PRED;
+        }
+    } else if (cpu->spe.pmsver < SPE_V1P1 &&
+               op->subclass == SPE_LDST_UNSPEC) {
+        out->op.subclass = SPE_LDST_GP;
     }
 }
 
@@ -1531,7 +1581,7 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
     int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
     SPEOutcome out = {
         .exception = exception,
-        .events = (exception ? SPE_EV_EXCEPTION : SPE_EV_RETIRED) |
+        .events = (exception ? SPE_EV_EXCEPTION : 0) | SPE_EV_RETIRED |
                   s->predicate,
         .total = SPE_LAT_ISSUE,
         .source = -1,
@@ -1735,7 +1785,7 @@ static bool spe_collides(CPUARMState *env)
 static void spe_deselect(CPUARMState *env)
 {
     env->spe.state = ARM_SPE_IDLE;
-    env->spe.flight = -1;
+    env->spe.flight = SPE_NO_FLIGHT;
     env_archcpu(env)->spe_control.counters.selected--;
 }
 
@@ -1890,7 +1940,9 @@ static void spe_disarm(CPUARMState *env, int done)
  */
 uint32_t HELPER(spe_expired)(CPUARMState *env, uint32_t n)
 {
+    CPUState *cs = env_cpu(env);
     uint64_t hflags = env->hflags.flags2;
+    bool alone = false;
 
     if (env->spe.state == ARM_SPE_ARMED && !icount_enabled()) {
         spe_disarm(env, env->spe.sample.insns);
@@ -1901,22 +1953,28 @@ uint32_t HELPER(spe_expired)(CPUARMState *env, uint32_t n)
         }
     }
     if (env->spe.state == ARM_SPE_IDLE && env->spe.reload) {
-        env->spe.reload = false;
-        spe_set_count(env, spe_next_interval(env));
+        spe_set_count(env, spe_first_interval(env));
     }
     if (env->spe.state == ARM_SPE_IDLE) {
         if (env->spe.count >= n) {
             env->spe.count -= n;
             return true;
         }
-        if (spe_sample_in_tb(env, env->spe.count, n)) {
+        if (spe_least_distance(env) < n) {
+            alone = true;
+        } else if (spe_sample_in_tb(env, env->spe.count, n)) {
             return true;
         }
         env->spe.searching = true;
     }
     if (icount_enabled()) {
         /* The TB is not executed now: give back what it has taken. */
-        env_cpu(env)->neg.icount_decr.u16.low += n;
+        cs->neg.icount_decr.u16.low += n;
+    }
+    if (alone) {
+        /* Another one may be due soon: end the TB with the sampled one. */
+        cs->cflags_next_tb = cs->tcg_cflags | (env->spe.count + 1);
+        cpu_loop_exit(cs);
     }
     return false;
 }
@@ -2130,8 +2188,10 @@ void arm_spe_gen_insn(DisasContext *s)
     tcg_debug_assert(tb_cflags(s->base.tb) & CF_PCREL);
 
     if (s->insn == 0xd503223f) {
-        /* PSB CSYNC: the record is written when the TB has been left */
+        /* PSB CSYNC: the record is written when the TB has been left. */
         s->base.max_insns = s->base.num_insns;
+        tcg_gen_st_i64(tcg_constant_i64(SPE_NO_FLIGHT), tcg_env,
+                       offsetof(CPUARMState, spe.flight));
     }
     if (s->base.num_insns == 1) {
         s->spe_first_insn = s->base.insn_start;
@@ -2314,10 +2374,8 @@ static void pmsirr_write(CPUARMState *env, const ARMCPRegInfo *ri,
 
     spe_write_masked(env, ri, value,
                      R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);
-    if (!counter) {
-        /* It is loaded by the next operation, from the new value. */
-        spe_set_counter(env, 0);
-    }
+    /* What follows from the counter is another now. */
+    spe_set_counter(env, counter);
 }
 
 static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -2530,6 +2588,8 @@ const VMStateDescription vmstate_arm_spe = {
         VMSTATE_INT64(env.spe.count, ARMCPU),
         VMSTATE_INT64(env.spe.lead, ARMCPU),
         VMSTATE_INT64(env.spe.period, ARMCPU),
+        VMSTATE_INT64(env.spe.delay, ARMCPU),
+        VMSTATE_UINT8(env.spe.ecount, ARMCPU),
         VMSTATE_INT64(env.spe.flight, ARMCPU),
         VMSTATE_INT64(env.spe.mark, ARMCPU),
         VMSTATE_UINT64(env.spe.prng, ARMCPU),

@@ -69,10 +69,16 @@ typedef struct ARMSPEState {
      * Generated code counts this down.
      */
     int64_t count;
-    /* How far COUNT is reloaded before the sampled operation (ERND). */
+    /*
+     * COUNT reaches zero so many operations before the sampled one, or after
+     * it if negative (ERND).
+     */
     int64_t lead;
     /* What COUNT was last loaded with. */
     int64_t period;
+    /* ECOUNT counts the last so many operations; until then it is ECOUNT. */
+    int64_t delay;
+    uint8_t ecount;
     /* Operations for which a sample is in flight, as of COUNT == MARK. */
     int64_t flight;
     int64_t mark;
