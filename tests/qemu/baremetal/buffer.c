@@ -33,9 +33,9 @@ TEST(full, "buffer: full as soon as there is no room for one more record, and no
 			continue;
 		last = outcome.record[outcome.n - 1].size;
 		last = (last + align() - 1) & ~(align() - 1);
-		expect(outcome.pmbptr > s.limit - slot() && outcome.pmbptr <= s.limit, "%d pages: PMBPTR_EL1 %x", pages,
+		expect(outcome.pmbptr > s.limit - max_size() && outcome.pmbptr <= s.limit, "%d pages: PMBPTR_EL1 %x", pages,
 		       outcome.pmbptr);
-		expect(outcome.pmbptr - last <= s.limit - slot(), "%d pages: there was no room for the last record", pages);
+		expect(outcome.pmbptr - last <= s.limit - max_size(), "%d pages: there was no room for the last record", pages);
 	}
 }
 
@@ -46,16 +46,16 @@ TEST(exactly, "buffer: one record where there is room for exactly one")
 	if (!version)
 		return skip("no SPE");
 	s.limit = BUFFER + PAGE;
-	s.pmbptr = s.limit - slot();
+	s.pmbptr = s.limit - max_size();
 	profile(&s, many, 0, 0, 0, 0);
 	expect_eq(outcome.n, 1, "records");
 	expect_eq(outcome.pmbsr & ~PMBSR_COLL, PMBSR_FULL, "PMBSR_EL1");
 
 	/* Room for two, of which the first leaves enough for the second: nothing is full after the first. */
-	if (slot() * 2 > PAGE)
+	if (max_size() * 2 > PAGE)
 		return;
 	s.pmsirr = BITS(31, 8);
-	s.pmbptr = s.limit - 2 * slot();
+	s.pmbptr = s.limit - 2 * max_size();
 	profile(&s, many, 0, 0, 0, 0);
 	expect_eq(outcome.n, 1, "records with room for two");
 	expect_eq(outcome.pmbsr, 0, "PMBSR_EL1 with room for two");
@@ -63,7 +63,7 @@ TEST(exactly, "buffer: one record where there is room for exactly one")
 
 TEST(dropped, "buffer: a record for which there is no room is dropped, and buffer full is reported")
 {
-	u64 pointers[] = { BUFFER + PAGE, BUFFER + PAGE + align(), BUFFER + 2 * PAGE, BUFFER + PAGE - slot() + align() };
+	u64 pointers[] = { BUFFER + PAGE, BUFFER + PAGE + align(), BUFFER + 2 * PAGE, BUFFER + PAGE - max_size() + align() };
 
 	if (!version)
 		return skip("no SPE");
@@ -91,8 +91,8 @@ TEST(stops, "buffer: nothing more is counted or sampled after buffer full")
 	s.pmsirr = 1 << 8;
 	profile(&s, many, 0, 0, 0, 0);
 	expect_eq(outcome.pmbsr, PMBSR_FULL, "PMBSR_EL1");
-	/* COUNT is 0 at the sample; the next operation at the level would reload it. */
-	expect_eq(outcome.pmsicr, 0, "PMSICR_EL1");
+	/* COUNT is 0 at the sample. The operations that follow before the unit has stopped are few. */
+	expect(outcome.pmsicr == 0 || (outcome.pmsicr > 256 - 32 && outcome.pmsicr <= 256), "PMSICR_EL1 %x", outcome.pmsicr);
 }
 
 TEST(discard, "buffer: with FM = 2, records are discarded and the buffer is never full")
@@ -203,7 +203,7 @@ TEST(interrupt, "buffer: PPI 21 is pending exactly while PMBSR_EL1.S is 1")
 	spe_write(PMBSR_EL1, 0);
 }
 
-TEST(keeps, "buffer: an event adds to what software left in COLL and DL, and replaces the rest")
+TEST(keeps, "buffer: an event leaves COLL as it is, and replaces what was in EC and MSS")
 {
 	struct setup s = sampling(0);
 
@@ -211,7 +211,7 @@ TEST(keeps, "buffer: an event adds to what software left in COLL and DL, and rep
 		return skip("no SPE");
 	s.limit = BUFFER + PAGE;
 	s.pmbptr = s.limit;
-	s.pmbsr = PMBSR_COLL | PMBSR_EC(0x24) | 0x0f | PMBSR_EA;
+	s.pmbsr = PMBSR_COLL | PMBSR_EC(0x24) | 0x0f;
 	profile(&s, many, 0, 0, 0, 0);
 	expect_eq(outcome.pmbsr, PMBSR_FULL | PMBSR_COLL, "PMBSR_EL1");
 }

@@ -214,7 +214,7 @@ static void before_end(struct setup *s, u64 end)
 static void check_joined(const u8 *tail, const u8 *head, const char *what)
 {
 	u8 *joined = arena + PAGE;
-	u64 bytes = slot() + align();
+	u64 bytes = max_size() + align();
 
 	fill(joined, POISON, PAGE);
 	memcpy(joined, tail, align());

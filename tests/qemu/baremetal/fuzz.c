@@ -61,7 +61,7 @@ static u64 random_address(void)
 		address = random() >> below(40);
 		break;
 	default:
-		address = WINDOW + below(MAPPED) * PAGE + (chance(50) ? below(PAGE) : PAGE - below(2 * slot() + 1));
+		address = WINDOW + below(MAPPED) * PAGE + (chance(50) ? below(PAGE) : PAGE - below(2 * max_size() + 1));
 		break;
 	}
 	if (chance(70))

@@ -24,13 +24,14 @@ enum need {
 #define FP TYPE_FP
 #define SIMD TYPE_SIMD
 #define TAKEN BIT(0)		/* to label 1 */
-#define NOT_TAKEN BIT(1)
+#define NOT_TAKEN BIT(1)	/* also of conditional selects and compares, if the condition fails */
 #define ATOMIC BIT(2)		/* for its latency */
 #define FAULTS BIT(3)		/* takes an exception to the next level, which returns behind it */
 #define PREFETCH BIT(4)		/* no data need come from it */
 #define PARTIAL BIT(5)		/* events 17 and 18 */
 #define EMPTY BIT(6)
 
+/* The manual's chapter on SPE, "Operation Type packet payload", has the payloads. */
 /*   id           need          before, instruction                              class   payload va  flags */
 #define OPERATIONS(X)										\
 	/* --- General-purpose loads and stores --- */						\
@@ -97,14 +98,14 @@ enum need {
 	X(casal,      NEED_LSE,    "", "casal w2, w1, [x0]",                     LDST,   0x16, 0, LD | ST | ATOMIC) \
 	X(casp,       NEED_LSE,    "", "casp x2, x3, x4, x5, [x0]",              LDST,   0x06, 0, LD | ST | ATOMIC) \
 	X(ldraa,      NEED_PAUTH,  "mov x2, x0\n pacdza x2", "ldraa x3, [x2, #16]", LDST, 0x00, 16, LD)	\
-	/* --- SIMD and floating-point registers --- */						\
-	X(ldr_b,      ALWAYS,      "", "ldr b0, [x0, #3]",                       LDST,   0x04, 3, LD | SIMD) \
-	X(ldr_d,      ALWAYS,      "", "ldr d0, [x0, #8]",                       LDST,   0x04, 8, LD | SIMD) \
-	X(ldr_q,      ALWAYS,      "", "ldr q0, [x0, #16]",                      LDST,   0x04, 16, LD | SIMD) \
-	X(str_s,      ALWAYS,      "", "str s0, [x0], #4",                       LDST,   0x05, 0, ST | SIMD) \
-	X(str_q,      ALWAYS,      "", "str q0, [x0, #16]!",                     LDST,   0x05, 16, ST | SIMD) \
-	X(ldp_q,      ALWAYS,      "", "ldp q0, q1, [x0, #-32]",                 LDST,   0x04, -32, LD | SIMD) \
-	X(stp_d,      ALWAYS,      "", "stp d0, d1, [x0, #8]",                   LDST,   0x05, 8, ST | SIMD) \
+	/* --- SIMD and floating-point registers; scalars count as floating-point --- */		\
+	X(ldr_b,      ALWAYS,      "", "ldr b0, [x0, #3]",                       LDST,   0x04, 3, LD | FP) \
+	X(ldr_d,      ALWAYS,      "", "ldr d0, [x0, #8]",                       LDST,   0x04, 8, LD | FP) \
+	X(ldr_q,      ALWAYS,      "", "ldr q0, [x0, #16]",                      LDST,   0x04, 16, LD | FP) \
+	X(str_s,      ALWAYS,      "", "str s0, [x0], #4",                       LDST,   0x05, 0, ST | FP) \
+	X(str_q,      ALWAYS,      "", "str q0, [x0, #16]!",                     LDST,   0x05, 16, ST | FP) \
+	X(ldp_q,      ALWAYS,      "", "ldp q0, q1, [x0, #-32]",                 LDST,   0x04, -32, LD | FP) \
+	X(stp_d,      ALWAYS,      "", "stp d0, d1, [x0, #8]",                   LDST,   0x05, 8, ST | FP) \
 	X(ld1,        ALWAYS,      "", "ld1 {v0.16b}, [x0]",                     LDST,   0x04, 0, LD | SIMD) \
 	X(ld1_lane,   ALWAYS,      "", "ld1 {v0.s}[1], [x0]",                    LDST,   0x04, 0, LD | SIMD) \
 	X(ld1r,       ALWAYS,      "", "ld1r {v0.4s}, [x0], #4",                 LDST,   0x04, 0, LD | SIMD) \
@@ -128,10 +129,13 @@ enum need {
 	X(isb,        ALWAYS,      "", "isb",                                    OTHER,  0x00, NO_VA, 0) \
 	X(dmb,        ALWAYS,      "", "dmb ish",                                OTHER,  0x00, NO_VA, 0) \
 	X(clrex,      ALWAYS,      "", "clrex",                                  OTHER,  0x00, NO_VA, 0) \
-	X(csel,       ALWAYS,      "", "csel x2, x3, x4, ne",                    OTHER,  0x01, NO_VA, 0) \
-	X(csinc,      ALWAYS,      "", "cset x2, eq",                            OTHER,  0x01, NO_VA, 0) \
-	X(csneg,      ALWAYS,      "", "csneg w2, w3, w4, lt",                   OTHER,  0x01, NO_VA, 0) \
-	X(ccmp,       ALWAYS,      "", "ccmp x2, #4, #0, ne",                    OTHER,  0x01, NO_VA, 0) \
+	X(csel,       ALWAYS,      "cmp x0, x0", "csel x2, x3, x4, eq",                OTHER,  0x01, NO_VA, 0) \
+	X(csinc,      ALWAYS,      "cmp x0, x0", "cset x2, ne",                  OTHER,  0x01, NO_VA, 0) \
+	X(csneg,      ALWAYS,      "cmp x0, x0", "csneg w2, w3, w4, lt",         OTHER,  0x01, NO_VA, NOT_TAKEN) \
+	X(csel_not,   ALWAYS,      "cmp x0, x0", "csel x2, x3, x4, ne",          OTHER,  0x01, NO_VA, NOT_TAKEN) \
+	X(ccmp_not,   ALWAYS,      "cmp x0, x0", "ccmp x2, x3, #0, ne",          OTHER,  0x01, NO_VA, NOT_TAKEN) \
+	X(fcsel_not,  ALWAYS,      "cmp x0, x0", "fcsel d0, d1, d2, ne",         OTHER,  0x03, NO_VA, FP | NOT_TAKEN) \
+	X(ccmp,       ALWAYS,      "cmp x0, x0", "ccmp x2, #4, #0, eq",                OTHER,  0x01, NO_VA, 0) \
 	X(ccmn,       ALWAYS,      "", "ccmn x2, x3, #0, al",                    OTHER,  0x01, NO_VA, 0) \
 	X(svc,        ALWAYS,      "", "svc #1",                                 OTHER,  0x00, NO_VA, FAULTS) \
 	X(udf,        ALWAYS,      "", "udf #0",                                 OTHER,  0x00, NO_VA, FAULTS) \
@@ -140,8 +144,8 @@ enum need {
 	X(fcmp,       ALWAYS,      "", "fcmp d0, d1",                            OTHER,  0x02, NO_VA, FP) \
 	X(fmov_imm,   ALWAYS,      "", "fmov d0, #1.0",                          OTHER,  0x02, NO_VA, FP) \
 	X(scvtf,      ALWAYS,      "", "scvtf d0, x1",                           OTHER,  0x02, NO_VA, FP) \
-	X(fcsel,      ALWAYS,      "", "fcsel d0, d1, d2, ne",                   OTHER,  0x03, NO_VA, FP) \
-	X(fccmp,      ALWAYS,      "", "fccmp d0, d1, #0, ne",                   OTHER,  0x03, NO_VA, FP) \
+	X(fcsel,      ALWAYS,      "cmp x0, x0", "fcsel d0, d1, d2, eq",                OTHER,  0x03, NO_VA, FP) \
+	X(fccmp,      ALWAYS,      "cmp x0, x0", "fccmp d0, d1, #0, eq",                OTHER,  0x03, NO_VA, FP) \
 	X(add_v,      ALWAYS,      "", "add v0.4s, v1.4s, v2.4s",                OTHER,  0x04, NO_VA, SIMD) \
 	X(add_d,      ALWAYS,      "", "add d0, d1, d2",                         OTHER,  0x04, NO_VA, SIMD) \
 	X(dup_v,      ALWAYS,      "", "dup v0.4s, w1",                          OTHER,  0x04, NO_VA, SIMD) \

@@ -40,7 +40,7 @@ bool machine_has(enum need need)
 	case NEED_SVE:
 		return feature(pfr0, 32);
 	case NEED_MOPS:
-		return feature(isar2, 16);
+		return version >= V1P3 && feature(isar2, 16);
 	default:
 		return true;
 	}
@@ -56,6 +56,10 @@ static u8 payload_of(const struct operation *o)
 		payload &= ~0x18;
 	if (o->class == CLASS_OTHER && o->need != NEED_SVE && !(pmsidr & PMSIDR_FPF))
 		payload &= ~0x06;
+	if (o->class == CLASS_LDST && o->flags & PREFETCH && version < V1P1)
+		payload = 0;	/* "unspecified registers" are not there yet */
+	if (o->class == CLASS_LDST && o->need == NEED_SVE && o->flags & LD && version < V1P2)
+		payload &= ~0x04;	/* that a load is predicated is not told yet */
 	return payload;
 }
 
@@ -67,7 +71,8 @@ static u64 va_of(const struct operation *o)
 /* Events of which it is known whether they are there */
 static void expected_events(const struct operation *o, u64 *there, u64 *absent)
 {
-	*there = o->flags & FAULTS ? EV_EXCEPTION : EV_RETIRED;
+	/* What completes with a synchronous exception has retired as well. */
+	*there = EV_RETIRED | (o->flags & FAULTS ? EV_EXCEPTION : 0);
 	*absent = o->flags & FAULTS ? 0 : EV_EXCEPTION;
 	if (o->class == CLASS_LDST && !(o->flags & PREFETCH) && !(o->flags & EMPTY))
 		*there |= EV_TLB | EV_L1D;

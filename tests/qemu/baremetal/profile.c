@@ -80,11 +80,6 @@ bool complete(void)
 	return enough;
 }
 
-u64 slot(void)
-{
-	return max_size() > align() ? max_size() : align();
-}
-
 u64 counter_max(void)
 {
 	return FIELD(pmsidr, 19, 16) == 2 ? 0xfff : 0xffff;
@@ -99,7 +94,7 @@ u64 events_mask(void)
 		if (feature(mrs(id_aa64pfr0_el1), 32))	/* SVE */
 			mask |= EV_PARTIAL | EV_EMPTY;
 	}
-	if (version >= V1P2)
+	if (pmsidr & PMSIDR_FNE)
 		mask |= EV_NOT_TAKEN;
 	if (version >= V1P4)
 		mask |= EV_L1D | EV_TLB | EV_LLC | EV_LLC_MISS | BIT(10) | BITS(23, 19);

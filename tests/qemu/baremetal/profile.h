@@ -18,12 +18,12 @@ extern int version;	/* ID_AA64DFR0_EL1.PMSVer: 1 for SPEv1p0 to 6 for SPEv1p5; 0
 extern u64 pmsidr;
 #define V1P1 2
 #define V1P2 3
+#define V1P3 4
 #define V1P4 5
 
 u64 align(void);	/* bytes: PMBIDR_EL1.Align */
-u64 max_size(void);	/* bytes: PMSIDR_EL1.MaxSize */
+u64 max_size(void);	/* bytes: PMSIDR_EL1.MaxSize, the room that a record needs */
 bool complete(void);	/* there is SPE, and a record has room for every packet; if not, the test is skipped */
-u64 slot(void);		/* how much room a record needs */
 u64 counter_max(void);	/* PMSIDR_EL1.CountSize */
 u64 events_mask(void);	/* what the event filters can select */
 

@@ -21,8 +21,8 @@ static enum kind expected_kind(const struct setup *s)
 			return in_host ? PHYSICAL : VIRTUAL;
 		if (two == 1 && s->owner == 2)
 			return PHYSICAL;
-		if (two == 3)
-			return s->owner == 1 && one == 0 ? VIRTUAL : GUEST_PHYSICAL;
+		if (two == 3 && (s->owner == 2 || one))
+			return GUEST_PHYSICAL;
 	}
 	return one == 0 ? VIRTUAL : one == 1 ? PHYSICAL : GUEST_PHYSICAL;
 }
@@ -41,7 +41,8 @@ static void check_time(struct setup *s, bool offset_applies)
 
 	if (has_el2() && kind == VIRTUAL)
 		offset = VIRTUAL_OFFSET;
-	if (has_el2() && kind == GUEST_PHYSICAL && offset_applies)
+	/* CNTPOFF_EL2 is for guests: it does not apply to the applications of a host. */
+	if (has_el2() && kind == GUEST_PHYSICAL && offset_applies && !(s->hcr & HCR_TGE))
 		offset = PHYSICAL_OFFSET;
 	s->limit = BUFFER + 2 * PAGE;
 	before = now();
