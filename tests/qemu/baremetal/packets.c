@@ -105,6 +105,9 @@ static void check_latency(const struct operation *o, const struct record *r)
 		if (events & EV_WALK)
 			xlat = walk;
 		total += xlat;
+		/* What the first level has not costs more, and what the last level has not, more again. */
+		if (events & EV_L1D_REFILL)
+			total += 10;
 		if (events & EV_LLC_MISS)
 			total += param("miss-latency") ? param("miss-latency") : 100;
 	} else if (o->class == CLASS_BRANCH) {

@@ -63,7 +63,7 @@ struct access try_write(int el, u64 hcr, enum reg reg, u64 value)
 
 u64 align(void)
 {
-	return 1 << (spe_read(PMBIDR_EL1) & 0xf);
+	return version ? 1 << (spe_read(PMBIDR_EL1) & 0xf) : 1;
 }
 
 u64 max_size(void)

@@ -31,7 +31,8 @@ TEST(pmsidr, "registers: PMSVer, PMSIDR_EL1 and PMBIDR_EL1 agree with each other
 	expect(FIELD(pmsidr, 15, 12) >= 4 && FIELD(pmsidr, 15, 12) <= 11, "PMSIDR_EL1.MaxSize in %x", pmsidr);
 	expect(FIELD(pmsidr, 19, 16) == 2 || FIELD(pmsidr, 19, 16) == 3, "PMSIDR_EL1.CountSize in %x", pmsidr);
 	expect(FIELD(pmsidr, 11, 8) <= 8 && FIELD(pmsidr, 11, 8) != 1, "PMSIDR_EL1.Interval in %x", pmsidr);
-	expect_eq(pmsidr & ~(BITS(19, 0) | BITS(27, 25)), 0, "other bits of PMSIDR_EL1");
+	expect_eq(pmsidr & PMSIDR_PBT, param("prev-branch") ? PMSIDR_PBT : 0, "PMSIDR_EL1.PBT");
+	expect_eq(pmsidr & ~(BITS(19, 0) | BITS(27, 24)), 0, "other bits of PMSIDR_EL1");
 	expect(align() <= 2048, "PMBIDR_EL1.Align: %d bytes", align());
 	expect_eq(spe_read(PMBIDR_EL1) & ~(u64)(0xf | PMBIDR_P | PMBIDR_F), 0, "other bits of PMBIDR_EL1");
 }

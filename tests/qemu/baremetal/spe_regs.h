@@ -56,6 +56,7 @@ enum group { TRAP_PMS, TRAP_PMB, TRAP_NONE };
 #define PMSIDR_ERND BIT(5)
 #define PMSIDR_FNE BIT(6)
 #define PMSIDR_FDS BIT(7)
+#define PMSIDR_PBT BIT(24)
 #define PMSIDR_CRR BIT(25)
 #define PMSIDR_EFT BIT(26)
 #define PMSIDR_FPF BIT(27)
