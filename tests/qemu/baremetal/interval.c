@@ -20,6 +20,14 @@ static u64 number(int record)
 	return ((outcome.record[record].value[PC] & BITS(55, 0)) - (u64)sled) / 4 + 1;
 }
 
+/* Each selected operation is recorded. If not, the test is skipped. */
+static bool no_collisions(void)
+{
+	if (!version || param("inflight"))
+		skip("no SPE, or operations that collide");
+	return version && !param("inflight");
+}
+
 static void run_sled(struct setup *s)
 {
 	profile(s, sled, 0, 0, 0, 0);
@@ -41,8 +49,8 @@ TEST(count, "interval: with PMSICR_EL1.COUNT = n, the n-th operation is sampled,
 {
 	static const u64 counts[] = { 0, 1, 2, 3, 10, 255, 256, 257, 1000, 4095 };
 
-	if (!version)
-		return skip("no SPE");
+	if (!no_collisions())
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
 		for (u64 interval = 1; interval <= 3; interval++) {
 			u64 distance = interval * 256 + 1, first = counts[i] ? counts[i] : distance;
@@ -64,8 +72,8 @@ TEST(zero, "interval: INTERVAL of 0 is as 1")
 {
 	struct setup s = sampling(0);
 
-	if (!version)
-		return skip("no SPE");
+	if (!no_collisions())
+		return;
 	s.pmsicr = 0;
 	s.pmsirr = 0;
 	run_sled(&s);
@@ -131,8 +139,8 @@ TEST(rnd, "interval: RND adds 0 to 255 operations, and not always the same")
 	u64 first[MAX_RECORDS], second[MAX_RECORDS];
 	int n, same = 0;
 
-	if (!version)
-		return skip("no SPE");
+	if (!no_collisions())
+		return;
 	s.pmsicr = 0;
 	s.pmsirr = 1 << 8 | 1;
 	run_sled(&s);
