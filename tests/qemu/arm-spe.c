@@ -849,7 +849,8 @@ static void spe_decode_atomic(CPUARMState *env, uint32_t insn, SPEOp *op)
 /* The address that an authenticated pointer should hold */
 static uint64_t spe_strip_pac(CPUARMState *env, uint64_t ptr)
 {
-    ARMVAParameters param = aa64_va_parameters(env, ptr, arm_stage1_mmu_idx(env),
+    ARMVAParameters param = aa64_va_parameters(env, ptr,
+                                               arm_stage1_mmu_idx(env),
                                                true, false);
     uint64_t mask = pauth_ptr_mask(param);
 

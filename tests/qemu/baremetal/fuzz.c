@@ -20,7 +20,6 @@
 #define STEPS 24
 #define PATTERN 0x5a
 
-extern const char sled[];
 
 /* --- Random choices --- */
 
@@ -240,7 +239,7 @@ static void run_something(void)
 		if (machine_has(o->need))
 			run_at(el == home ? 0 : el, hcr, o->code, (u64)DATA + below(16), 3, 0, 0);
 	} else {
-		run_at(el == home ? 0 : el, hcr, sled + 4 * (8192 - below(700)), 0, 0, 0, 0);
+		run_at(el == home ? 0 : el, hcr, sled + 4 * (SLED - below(700)), 0, 0, 0, 0);
 	}
 	traps_over();
 }

@@ -3,16 +3,13 @@
 
 #include "profile.h"
 
-/* NOPs, so that the address tells the number of an operation; the last operation is an SVC. */
-#define SLED 8192
 asm(".pushsection .text\n"
     ".globl sled\n"
-    "sled:	.rept 8192\n"
+    "sled:	.rept " STRING(SLED) "\n"
     "	nop\n"
     "	.endr\n"
     "	svc #0\n"
     ".popsection");
-extern const char sled[];
 
 /* The number of the operation that a record is of, from 1 on */
 static u64 number(int record)
@@ -178,7 +175,9 @@ TEST(ernd, "interval: with ERnd, COUNT reloads exactly and ECOUNT delays the sam
 	struct setup s = sampling(0);
 	u64 ecount;
 
-	if (!version || !(pmsidr & PMSIDR_ERND))
+	if (!no_collisions())
+		return;
+	if (!(pmsidr & PMSIDR_ERND))
 		return skip("no ERnd");
 	s.pmsirr = 2 << 8 | 1;
 	for (int i = 0; i < 64; i++) {

@@ -65,6 +65,13 @@ struct setup {
  */
 struct setup sampling(int el);
 
+/*
+ * NOPs, so that the address tells the number of an operation; the last operation is an SVC. They are so many
+ * that the buffer has room for a record of any size for each 257 of them.
+ */
+#define SLED 7936
+extern const char sled[];
+
 #define BUFFER_PAGE 0			/* of the window */
 #define BUFFER_SIZE 0x10000ull
 #define BUFFER (WINDOW + BUFFER_PAGE * PAGE)

@@ -6,7 +6,7 @@
 #define ROUNDS 20
 #define SECOND_BUFFER (WINDOW + 256 * PAGE)
 
-extern const char sled[], start_secondary[];
+extern const char start_secondary[];
 
 static u8 second_stack[0x4000] __attribute__((aligned(16)));
 static struct outcome outcomes[2];
@@ -66,7 +66,7 @@ static void check_round(int cpu, int round, u8 *buffer)
 
 	expect_eq(o->pmbsr, 0, "round %d, CPU %d: PMBSR_EL1", (u64)round, (u64)cpu);
 	read_records(o, buffer, o->pmbptr - setup_of(cpu).pmbptr);
-	expect_eq(o->n, 8193 / distance, "round %d, CPU %d: records", (u64)round, (u64)cpu);
+	expect_eq(o->n, (SLED + 1) / distance, "round %d, CPU %d: records", (u64)round, (u64)cpu);
 	for (int i = 0; i < o->n; i++)
 		expect_eq(o->record[i].value[PC], code_address((u64)sled + 4 * (distance * (i + 1) - 1), 0, false),
 			  "round %d, CPU %d: PC of record %d", (u64)round, (u64)cpu, (u64)i);
