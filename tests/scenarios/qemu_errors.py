@@ -4,11 +4,14 @@
 import re
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from guest import QEMU, QEMUMachine
 from qemu.qmp import ExecuteError
+
+TOP = Path(__file__).resolve().parents[2]
 
 INTERVALS = "256, 512, 768, 1024, 1536, 2048, 3072, 4096"
 LATENCIES = (["0", "16777216"], ["16777217", "4294967295"], "16777216")
@@ -134,6 +137,15 @@ def test_properties_are_listed(properties):
     help_text = subprocess.run([QEMU / "qemu-system-aarch64", "-M", "virt", "-device", "cortex-a57-arm-cpu,help"],
                                check=True, stdout=subprocess.PIPE, text=True).stdout
     assert set(properties) == set(re.findall(r"^  ((?:x-)?spe\b\S*)=<(?!link)", help_text, re.MULTILINE))
+
+
+def test_properties_are_documented(properties):
+    """The page for QEMU's documentation has a row for each that is chosen, and tells of the others."""
+    page = (TOP / "tests/qemu/docs/spe.rst").read_text()
+    rows = re.findall(r"^   \* - (``.*?)(?=^     - )", page, re.MULTILINE | re.DOTALL)
+    named = {name for row in rows for name in re.findall(r"``((?:x-)?spe\b.*?)``", row)}
+    assert named == set(properties) - CONTROL
+    assert all(f"``{name}``" in page for name in CONTROL)
 
 
 def test_every_property_has_its_range_here(properties):
