@@ -68,7 +68,7 @@ test:
 	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))guest tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_source,guest,uefi tests/run
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
@@ -107,6 +107,10 @@ clippy:
 doc:
 	$(WITH) kernel tests/env/doc
 
+# FEAT_SPE for QEMU, as patches that are complete.
+qemu-series:
+	$(WITH) qemu_source tests/qemu/series build/qemu-series
+
 update:
 	$(WITH) update
 
@@ -129,6 +133,7 @@ help:
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
+	@echo 'make qemu-series   FEAT_SPE as patches for the source of QEMU, in build/qemu-series/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'
 	@echo 'make clean         remove what was built in this checkout'
 	@echo 'make distclean     remove the cache as well'
@@ -136,4 +141,4 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test kunit table test-host demo shell fmt fmt-check clippy doc update clean distclean help
+.PHONY: all modules install modules_install test kunit table test-host demo shell fmt fmt-check clippy doc qemu-series update clean distclean help

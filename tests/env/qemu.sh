@@ -4,6 +4,24 @@
 
 qemu_source() { apt_ask amd64 apt-get source -qq --print-uris "qemu/$SUITE" | awk '{ print $2, $4 }'; }
 
+# What the patches for QEMU touch, and its checker, of the source as it is: for tests of the patches.
+build_qemu_source() {
+	local out=$1 file
+	(cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/amd64.conf" -q source --download-only "qemu/$SUITE")
+	file=$(qemu_source | awk '/\.orig\.tar\./ { print $1 }')
+	# shellcheck disable=SC2016 # for the inner shell
+	WORKDIR=$out enter_root "$ROOT" bash -euo pipefail -c '
+		tar --no-same-owner -xf "$1" --strip-components=1 --wildcards --no-wildcards-match-slash \
+			"*/VERSION" "*/MAINTAINERS" "*/docs/system" "*/hw/arm" "*/include/hw/arm" "*/target/arm" "*/scripts/checkpatch.pl"' \
+		tar "$CACHE/apt/archives/$file"
+}
+
+want_qemu_source() {
+	want_root
+	step qemu-source build_qemu_source -- "$(qemu_source)"
+	export ARM_SPE_QEMU_SOURCE=$result
+}
+
 build_qemu() {
 	local out=$1 variant=$2 file
 	(cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/amd64.conf" -q source --download-only "qemu/$SUITE")

@@ -6,7 +6,7 @@
 ROOT_PACKAGES=(
 	# a shell to work in
 	base-files bash ca-certificates coreutils dash diffutils findutils gawk grep gzip hostname libc-bin
-	mount patch perl procps sed tar util-linux xz-utils zstd bzip2 cpio socat
+	git mount patch perl procps sed tar util-linux xz-utils zstd bzip2 cpio socat
 	# the kernel tree and the module, cross-compiled
 	make bc bison flex m4 kmod pahole libssl-dev libelf-dev libdw-dev zlib1g-dev
 	gcc gcc-14 libc6-dev gcc-aarch64-linux-gnu gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross

@@ -26,6 +26,10 @@ PROGRAMS = TOP / "build" / "guest"
 sys.path.insert(0, str(QEMU / "python"))
 from qemu.machine import QEMUMachine  # noqa: E402
 
+#: For Guest(arguments=...): the machine starts with UEFI firmware, and ACPI tables describe it instead of the
+#: device tree.
+UEFI = ("-bios", os.environ.get("ARM_SPE_UEFI", "none"))
+
 #: What no scenario may leave in the kernel log.
 COMPLAINTS = re.compile(
     r"^.*(?:WARNING:|BUG:|Oops|Internal error|Kernel panic|rcu:.*stall|possible recursive"
