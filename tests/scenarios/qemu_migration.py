@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's model of SPE migrates, can be saved and reset while it profiles, and repeats a run exactly.
+"""QEMU's model of SPE migrates, can be saved and reset while it profiles, and repeats a run.
 
 Where a run is to repeat, an instruction takes 1 ns of the guest's time, however busy the machine is that
 runs QEMU, and no word from outside reaches the guest before the run has ended.
 """
 
-import re
+from dataclasses import replace
 
 import pytest
 
@@ -50,15 +50,18 @@ HALF_WAY = RECORD + "bash -c 'workload 5 >/dev/null; echo half >/dev/vport0p2; w
 def state(guest):
     """The registers and the counters of the profiling units."""
     paths = [cpu["qom-path"] for cpu in guest.qmp("query-cpus-fast")]
-    return units(guest), 0, [0 and guest.qmp("qom-get", path=path, property="spe-counters") for path in paths]
+    return units(guest), [guest.qmp("qom-get", path=path, property="spe-counters") for path in paths]
 
 
-def trace_and_bytes(guest):
-    """The Trace in the guest, and its bytes."""
+def records(guest):
+    """The records in the guest, but for what they say of the TLB.
+
+    QEMU chooses the size of its TLB by the clock of the machine that it runs on, so that one thing does not repeat.
+    """
     trace = trace_of(guest)
     check_decodes(trace, 500)
-    dump = (guest.directory / "perf.data.txt").read_text(errors="replace")
-    return trace, re.findall(r"^\.  [0-9a-f]+: ((?: [0-9a-f]{2})+)", dump, re.MULTILINE)
+    return [replace(record, events=record.events - {"TLB-REFILL"}, latency={"ISSUE": record.latency["ISSUE"]})
+            for record in trace.records]
 
 
 def test_migrates_while_it_profiles(guest):
@@ -97,34 +100,30 @@ def boot_alone(boot, driver):
 
 
 def test_boots_are_alike(boot_alone):
-    """The same seed makes the same trace, to the byte; another one samples other instructions."""
-    traces = []
+    """The same seed makes the same records, down to the time stamps; another one samples other instructions."""
+    found = []
     for name, seed in (("first", 1), ("second", 1), ("other", 2)):
         guest = boot_alone(name, seed)
-        traces.append(trace_and_bytes(guest))
+        found.append(records(guest))
         guest.close()
-    (first, bytes_first), (_, bytes_second), (other, _) = traces
-    assert bytes_first == bytes_second
-    assert [record.pc for record in first.records] != [record.pc for record in other.records]
+    first, second, other = found
+    assert first == second
+    assert [record.pc for record in first] != [record.pc for record in other]
 
 
 def test_a_saved_run_repeats(boot_alone):
-    """Saved in the middle of a run, and continued: twice with the same bytes.
-
-    The guest that was saved goes on as well, with the same operations sampled. Only its TLB is not empty then.
-    """
+    """Saved in the middle of a run: it goes on as if nothing had been, and does so again from what was saved."""
     guest = boot_alone("guest", 1)
     saved = guest.scratch / "saved"
     guest.begin(HALF_WAY)
     guest.hear()
     guest.save(saved)
-    ends = []
+    found = []
     for go_on in (lambda: guest.qmp("cont"), lambda: guest.resume(saved), lambda: guest.resume(saved)):
         go_on()
         status, output = guest.finish()
         assert status == 0, output
-        ends.append(trace_and_bytes(guest))
-    (original, _), (once, bytes_once), (_, bytes_again) = ends
-    assert bytes_once == bytes_again
-    assert ([(record.pc, record.op, record.address, record.timestamp) for record in original.records]
-            == [(record.pc, record.op, record.address, record.timestamp) for record in once.records])
+        found.append(records(guest))
+    original, once, again = found
+    assert once == original
+    assert again == once
