@@ -25,9 +25,9 @@ TABLE(s2_arena);
 /* TTBR0 only; tags and addresses up to 40 bits */
 #define TCR_EL1 (TCR | 1 << 23 | 2ull << 30 | 2ull << 32)
 #define TCR_EL3 (TCR | 2 << 16 | 1 << 23 | 1ull << 31)
-/* As without virtual memory, but with it, with caches, SPAN, allocation tags */
+/* As without virtual memory, but with it, with caches, SPAN, allocation tags, authentication of pointers, MOPS */
 #define SCTLR (0x30d00800ull | BIT(0) | BIT(2) | BIT(12) | BIT(14) | BIT(15) | BIT(16) | BIT(18) | BIT(26) \
-	       | BIT(42) | BIT(43))
+	       | BIT(27) | BIT(31) | BIT(33) | BIT(42) | BIT(43))
 #define VTCR (25 | 1 << 6 | 1 << 8 | 1 << 10 | 3 << 12 | 2 << 16 | 1ull << 31)
 
 void mmu_init(void)

@@ -3,6 +3,7 @@
 
 int version;
 u64 pmsidr;
+struct outcome outcome;
 
 /* Functions that access a register, to be run at any level. They touch nothing else. */
 #define X_NAME(op1, crm, op2) "S3_" #op1 "_C9_C" #crm "_" #op2
@@ -70,3 +71,164 @@ u64 max_size(void)
 	return 1 << FIELD(pmsidr, 15, 12);
 }
 
+u64 slot(void)
+{
+	return max_size() > align() ? max_size() : align();
+}
+
+u64 counter_max(void)
+{
+	return FIELD(pmsidr, 19, 16) == 2 ? 0xfff : 0xffff;
+}
+
+/* --- Profiling --- */
+
+u8 *buffer_of(int owner)
+{
+	return arena + BUFFER_SIZE * owner;
+}
+
+struct setup sampling(int el)
+{
+	struct setup s = {
+		.el = el,
+		.owner = el == 2 ? 2 : 1,
+		.hcr = HCR_BASE,
+		.pmsicr = 1,
+		.pmsirr = BITS(31, 8),
+		.pmbptr = BUFFER,
+		.limit = BUFFER + BUFFER_SIZE,
+	};
+
+	s.pmscr1 = PMSCR_PA | (el == 0 ? PMSCR_E0SPE : el == 1 ? PMSCR_E1SPE : 0);
+	s.pmscr2 = PMSCR_PA | (el == 2 ? PMSCR_E2SPE : 0);
+	return s;
+}
+
+static void map_buffer(int owner)
+{
+	for (u64 i = 0; i < BUFFER_SIZE / PAGE; i++)
+		*window_entry(owner, BUFFER_PAGE + i) = ((u64)buffer_of(owner) + i * PAGE) | PTE_DATA;
+	*window_entry(owner, (WINDOW_DATA - WINDOW) / PAGE) = (u64)arena | PTE_DATA;
+	*window_entry(3 - owner, (WINDOW_DATA - WINDOW) / PAGE) = (u64)arena | PTE_DATA;
+}
+
+void unit_program(const struct setup *s)
+{
+	spe_write(PMBLIMITR_EL1, 0);
+	spe_write(PMSCR_EL1, 0);
+	spe_write(PMBSR_EL1, s->pmbsr);
+	spe_write(PMBPTR_EL1, s->pmbptr);
+	spe_write(PMSICR_EL1, s->pmsicr);
+	spe_write(PMSIRR_EL1, s->pmsirr);
+	spe_write(PMSFCR_EL1, s->pmsfcr);
+	spe_write(PMSEVFR_EL1, s->pmsevfr);
+	if (reg_exists(PMSNEVFR_EL1))
+		spe_write(PMSNEVFR_EL1, s->pmsnevfr);
+	spe_write(PMSLATFR_EL1, s->pmslatfr);
+	if (reg_exists(PMSDSFR_EL1))
+		spe_write(PMSDSFR_EL1, s->pmsdsfr);
+	if (has_el2()) {
+		msr(mdcr_el2, MDCR_EL2_E2PB(s->owner == 2 ? 0 : 3));
+		spe_write(PMSCR_EL2, s->pmscr2);
+	}
+	spe_write(PMBLIMITR_EL1, s->limit | PMBLIMITR_FM(s->fill_mode) | PMBLIMITR_E);
+	spe_write(PMSCR_EL1, s->pmscr1);
+}
+
+void unit_stop(void)
+{
+	spe_write(PMSCR_EL1, 0);
+	if (has_el2())
+		spe_write(PMSCR_EL2, 0);
+	psb_csync();
+	isb();
+	outcome.pmsicr = spe_read(PMSICR_EL1);
+	spe_write(PMBLIMITR_EL1, 0);
+	outcome.pmbsr = spe_read(PMBSR_EL1);
+	outcome.pmbptr = spe_read(PMBPTR_EL1);
+	spe_write(PMBSR_EL1, 0);
+	if (has_el2()) {
+		msr(mdcr_el2, MDCR_EL2_BASE);
+		isb();
+	}
+}
+
+/* Reads one record. Returns what its packets take, or 0 if they are not what a record consists of. */
+static u64 decode(const u8 *at, u64 left, struct record *r)
+{
+	static const struct { u8 header, size; enum packet packet; } kinds[] = {
+		{ 0xb0, 8, PC }, { 0xb1, 8, TARGET }, { 0xb2, 8, VA }, { 0xb3, 8, PA }, { 0xb4, 8, PREVIOUS },
+		{ 0x98, 2, TOTAL }, { 0x99, 2, ISSUE }, { 0x9a, 2, XLAT }, { 0x52, 2, EVENTS }, { 0x62, 4, EVENTS },
+		{ 0x48, 1, OP }, { 0x49, 1, OP }, { 0x4a, 1, OP }, { 0x64, 4, CONTEXT1 }, { 0x65, 4, CONTEXT2 },
+		{ 0x43, 1, SOURCE }, { 0x71, 8, TIME },
+	};
+	const u8 *start = at, *end = at + left;
+
+	*r = (struct record) {};
+	while (at < end) {
+		u8 header = *at++;
+		size_t k;
+
+		if (header == 0x01) {
+			r->size = at - start;
+			return r->size;
+		}
+		for (k = 0; k < ARRAY_SIZE(kinds) && kinds[k].header != header; k++)
+			;
+		if (!expect(k < ARRAY_SIZE(kinds) && !has(r, kinds[k].packet) && at + kinds[k].size <= end,
+			    "packet %x at byte %d of a record is unknown, repeated or incomplete", (u64)header,
+			    (u64)(at - 1 - start)))
+			return 0;
+		r->has |= BIT(kinds[k].packet);
+		for (int i = 0; i < kinds[k].size; i++)
+			r->value[kinds[k].packet] |= (u64)*at++ << (8 * i);
+		if (kinds[k].packet == OP)
+			r->class = header & 3;
+		if (kinds[k].packet == EVENTS)
+			r->events_size = kinds[k].size;
+		if (kinds[k].packet == TIME) {
+			r->size = at - start;
+			return r->size;
+		}
+	}
+	expect(false, "a record has no end");
+	return 0;
+}
+
+void unit_records(const struct setup *s)
+{
+	const u8 *buffer = buffer_of(s->owner) + (s->pmbptr - BUFFER);
+	u64 bytes = outcome.pmbptr - s->pmbptr, at = 0;
+
+	outcome.n = 0;
+	if (!expect(s->pmbptr + bytes <= BUFFER + BUFFER_SIZE, "PMBPTR_EL1 is %x", outcome.pmbptr))
+		return;
+	while (at < bytes && outcome.n < MAX_RECORDS) {
+		struct record *r = &outcome.record[outcome.n];
+		u64 size = decode(buffer + at, bytes - at, r), end = at + ((size + align() - 1) & ~(align() - 1));
+
+		if (!size)
+			break;
+		expect(size <= max_size(), "a record of %d bytes", size);
+		expect(has(r, PC), "a record without PC");
+		outcome.n++;
+		for (at += size; at < end; at++)
+			if (!expect_eq(buffer[at], 0, "padding at byte %d", at))
+				return;
+	}
+	for (at = bytes; at < BUFFER_SIZE && s->pmbptr + at < BUFFER + BUFFER_SIZE; at++) {
+		if (!expect_eq(buffer[at], POISON, "byte %d, where PMBPTR_EL1 is at byte %d", at, bytes))
+			return;
+	}
+}
+
+void profile(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+	map_buffer(s->owner);
+	fill(buffer_of(s->owner), POISON, BUFFER_SIZE);
+	unit_program(s);
+	outcome.x0 = run_at(s->el, s->hcr, code, a0, a1, a2, a3);
+	unit_stop();
+	unit_records(s);
+}

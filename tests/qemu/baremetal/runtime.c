@@ -97,7 +97,14 @@ void give_up(const char *format, ...)
 
 void *fill(void *to, u8 byte, size_t n)
 {
-	for (volatile u8 *p = to; n; n--)
+	volatile u8 *p = to;
+	u64 eight = 0x0101010101010101 * byte;
+
+	while (n && (u64)p & 7)
+		*p++ = byte, n--;
+	for (; n >= 8; p += 8, n -= 8)
+		*(volatile u64 *)p = eight;
+	while (n--)
 		*p++ = byte;
 	return to;
 }
@@ -284,14 +291,25 @@ static void cpu_init(void)
 		msr(cptr_el2, 3 << 20 | 3 << 16 | 3 << 24);	/* no trap in either format */
 		msr(cnthctl_el2, 0xc03);
 		msr(cntvoff_el2, 0);
-		/* The fine-grained traps that trap when they are 0 */
-		msr(S3_4_C3_C1_4, BIT(62));
-		msr(S3_4_C3_C1_5, BIT(62));
+		if (feature(mrs(id_aa64mmfr0_el1), 56)) {
+			/* HDFGRTR_EL2 and HDFGWTR_EL2: nPMSNEVFR_EL1 traps when it is 0 */
+			msr(S3_4_C3_C1_4, BIT(62));
+			msr(S3_4_C3_C1_5, BIT(62));
+		}
+		if (feature(mrs(id_aa64mmfr1_el1), 40))
+			msr(S3_4_C1_C2_2, BIT(11));	/* HCRX_EL2.MSCEn */
 	}
 	msr(cpacr_el1, 3 << 20 | 3 << 16);
 	msr(contextidr_el1, 0);
-	if (feature(pfr0, 32) && has_el2())
-		msr(S3_4_C1_C2_0, 0);	/* ZCR_EL2 */
+	isb();
+	if (feature(pfr0, 32)) {
+		/* SVE: vectors of 128 bits */
+		msr(S3_0_C1_C2_0, 0);	/* ZCR_EL1 */
+		if (has_el2())
+			msr(S3_4_C1_C2_0, 0);	/* ZCR_EL2 */
+		if (has_el3())
+			msr(S3_6_C1_C2_0, 0);	/* ZCR_EL3 */
+	}
 	isb();
 }
 

@@ -57,7 +57,7 @@ void *fill(void *to, u8 byte, size_t n);
 #define SCR_NS BIT(0)
 #define SCR_EEL2 BIT(18)
 #define SCR_ECVEN BIT(28)
-#define SCR_BASE (SCR_NS | SCR_ECVEN | 3 << 4 | BIT(8) | BIT(10) | BIT(16) | BIT(17) | BIT(26) | BIT(27))
+#define SCR_BASE (SCR_NS | SCR_ECVEN | 3 << 4 | BIT(8) | BIT(10) | BIT(16) | BIT(17) | BIT(26) | BIT(27) | BIT(38))
 
 /* Runs fn(a0 to a3) at a level, at most home, with this HCR_EL2. Returns what it left in x0. */
 u64 run_at(int el, u64 hcr, const void *fn, u64 a0, u64 a1, u64 a2, u64 a3);

@@ -8,25 +8,25 @@
  * only
  */
 #define REGISTERS(X)						\
-	X(PMSCR_EL1, 0, 9, 0, SAMPLING, 26, false)		\
-	X(PMSNEVFR_EL1, 0, 9, 1, SAMPLING, 62, false)	\
-	X(PMSICR_EL1, 0, 9, 2, SAMPLING, 29, false)	\
-	X(PMSIRR_EL1, 0, 9, 3, SAMPLING, 31, false)	\
-	X(PMSFCR_EL1, 0, 9, 4, SAMPLING, 28, false)	\
-	X(PMSEVFR_EL1, 0, 9, 5, SAMPLING, 27, false)	\
-	X(PMSLATFR_EL1, 0, 9, 6, SAMPLING, 32, false)	\
-	X(PMSIDR_EL1, 0, 9, 7, SAMPLING, 30, true)		\
-	X(PMBLIMITR_EL1, 0, 10, 0, BUFFER, 23, false)	\
-	X(PMBPTR_EL1, 0, 10, 1, BUFFER, 24, false)		\
-	X(PMBSR_EL1, 0, 10, 3, BUFFER, 25, false)		\
-	X(PMSDSFR_EL1, 0, 10, 4, SAMPLING, -1, false)	\
-	X(PMBIDR_EL1, 0, 10, 7, IDENTITY, 63, true)	\
-	X(PMSCR_EL2, 4, 9, 0, SAMPLING, -1, false)		\
-	X(PMSCR_EL12, 5, 9, 0, SAMPLING, -1, false)
+	X(PMSCR_EL1, 0, 9, 0, TRAP_PMS, 26, false)		\
+	X(PMSNEVFR_EL1, 0, 9, 1, TRAP_PMS, 62, false)	\
+	X(PMSICR_EL1, 0, 9, 2, TRAP_PMS, 29, false)	\
+	X(PMSIRR_EL1, 0, 9, 3, TRAP_PMS, 31, false)	\
+	X(PMSFCR_EL1, 0, 9, 4, TRAP_PMS, 28, false)	\
+	X(PMSEVFR_EL1, 0, 9, 5, TRAP_PMS, 27, false)	\
+	X(PMSLATFR_EL1, 0, 9, 6, TRAP_PMS, 32, false)	\
+	X(PMSIDR_EL1, 0, 9, 7, TRAP_PMS, 30, true)		\
+	X(PMBLIMITR_EL1, 0, 10, 0, TRAP_PMB, 23, false)	\
+	X(PMBPTR_EL1, 0, 10, 1, TRAP_PMB, 24, false)		\
+	X(PMBSR_EL1, 0, 10, 3, TRAP_PMB, 25, false)		\
+	X(PMSDSFR_EL1, 0, 10, 4, TRAP_PMS, -1, false)	\
+	X(PMBIDR_EL1, 0, 10, 7, TRAP_NONE, 63, true)	\
+	X(PMSCR_EL2, 4, 9, 0, TRAP_PMS, -1, false)		\
+	X(PMSCR_EL12, 5, 9, 0, TRAP_PMS, -1, false)
 
 #define X_ENUM(name, ...) name,
 enum reg { REGISTERS(X_ENUM) REG_COUNT };
-enum group { SAMPLING, BUFFER, IDENTITY };
+enum group { TRAP_PMS, TRAP_PMB, TRAP_NONE };
 
 #define PMSCR_E0SPE BIT(0)
 #define PMSCR_E1SPE BIT(1)

@@ -56,7 +56,7 @@ TEST(tpms, "traps: MDCR_EL2.TPMS traps the sampling registers at EL1, and only t
 		return skip("no SPE or EL2");
 	msr(mdcr_el2, MDCR_EL2_BASE | MDCR_EL2_TPMS);
 	isb();
-	check_all(1, 2, in_group, BIT(SAMPLING), "TPMS", 1);
+	check_all(1, 2, in_group, BIT(TRAP_PMS), "TPMS", 1);
 	check_all(2, 0, none, 0, "TPMS", 1);
 	expect(try_read(0, HCR_BASE, PMSCR_EL1).trapped && trap.to == 1 && ESR_EC(trap.esr) == EC_UNDEFINED,
 	       "at EL0 it is not UNDEFINED: to EL%d, ESR %x", (u64)trap.to, trap.esr);
@@ -74,7 +74,7 @@ TEST(e2pb, "traps: MDCR_EL2.E2PB traps the buffer registers at EL1, and only the
 			continue;	/* reserved */
 		msr(mdcr_el2, MDCR_EL2_E2PB(e2pb));
 		isb();
-		check_all(1, 2, in_group, e2pb & 1 ? 0 : BIT(BUFFER), "E2PB", e2pb);
+		check_all(1, 2, in_group, e2pb & 1 ? 0 : BIT(TRAP_PMB), "E2PB", e2pb);
 		check_all(2, 0, none, 0, "E2PB", e2pb);
 	}
 	msr(mdcr_el2, MDCR_EL2_BASE);
@@ -139,7 +139,7 @@ TEST(nspb, "traps: MDCR_EL3.NSPB traps the state that may not use the unit, or b
 			continue;
 		msr(scr_el3, s->scr);
 		for (u64 nspb = 0; nspb < 4; nspb++) {
-			u64 groups = nspb == s->owner_nspb ? 0 : BIT(SAMPLING) | BIT(BUFFER);
+			u64 groups = nspb == s->owner_nspb ? 0 : BIT(TRAP_PMS) | BIT(TRAP_PMB);
 
 			msr(mdcr_el3, MDCR_EL3_NSPB(nspb) | MDCR_EL3_ENPMS3);
 			isb();
