@@ -7,6 +7,7 @@
 	asm(".pushsection .text\n"			\
 	    ".arch armv8.8-a+sve+memtag+mops+pauth\n"	\
 	    ".balign 32\n"				\
+	    ".globl code_" #id ", at_" #id ", label_" #id "\n"	\
 	    "code_" #id ": " before "\n"		\
 	    "at_" #id ": " insn "\n"			\
 	    "	nop\n"					\

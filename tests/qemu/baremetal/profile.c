@@ -81,6 +81,22 @@ u64 counter_max(void)
 	return FIELD(pmsidr, 19, 16) == 2 ? 0xfff : 0xffff;
 }
 
+u64 events_mask(void)
+{
+	u64 mask = EV_RETIRED | EV_L1D_REFILL | EV_WALK | EV_MISPREDICTED;
+
+	if (version >= V1P1) {
+		mask |= EV_MISALIGNED;
+		if (feature(mrs(id_aa64pfr0_el1), 32))	/* SVE */
+			mask |= EV_PARTIAL | EV_EMPTY;
+	}
+	if (version >= V1P2)
+		mask |= EV_NOT_TAKEN;
+	if (version >= V1P4)
+		mask |= EV_L1D | EV_TLB | EV_LLC | EV_LLC_MISS | BIT(10) | BITS(23, 19);
+	return mask;
+}
+
 /* --- Profiling --- */
 
 u8 *buffer_of(int owner)
@@ -105,7 +121,7 @@ struct setup sampling(int el)
 	return s;
 }
 
-static void map_buffer(int owner)
+void map_buffer(int owner)
 {
 	for (u64 i = 0; i < BUFFER_SIZE / PAGE; i++)
 		*window_entry(owner, BUFFER_PAGE + i) = ((u64)buffer_of(owner) + i * PAGE) | PTE_DATA;
@@ -136,17 +152,17 @@ void unit_program(const struct setup *s)
 	spe_write(PMSCR_EL1, s->pmscr1);
 }
 
-void unit_stop(void)
+void unit_stop(struct outcome *o)
 {
 	spe_write(PMSCR_EL1, 0);
 	if (has_el2())
 		spe_write(PMSCR_EL2, 0);
 	psb_csync();
 	isb();
-	outcome.pmsicr = spe_read(PMSICR_EL1);
+	o->pmsicr = spe_read(PMSICR_EL1);
 	spe_write(PMBLIMITR_EL1, 0);
-	outcome.pmbsr = spe_read(PMBSR_EL1);
-	outcome.pmbptr = spe_read(PMBPTR_EL1);
+	o->pmbsr = spe_read(PMBSR_EL1);
+	o->pmbptr = spe_read(PMBPTR_EL1);
 	spe_write(PMBSR_EL1, 0);
 	if (has_el2()) {
 		msr(mdcr_el2, MDCR_EL2_BASE);
@@ -196,6 +212,16 @@ static u64 decode(const u8 *at, u64 left, struct record *r)
 	return 0;
 }
 
+/* How many bytes from PMBPTR_EL1 on are watched: up to the limit and a page behind it */
+static u64 poisoned(const struct setup *s)
+{
+	u64 end = s->limit + PAGE;
+
+	if (end < s->pmbptr || end > BUFFER + BUFFER_SIZE)
+		end = BUFFER + BUFFER_SIZE;
+	return end - s->pmbptr;
+}
+
 void unit_records(const struct setup *s)
 {
 	const u8 *buffer = buffer_of(s->owner) + (s->pmbptr - BUFFER);
@@ -217,7 +243,7 @@ void unit_records(const struct setup *s)
 			if (!expect_eq(buffer[at], 0, "padding at byte %d", at))
 				return;
 	}
-	for (at = bytes; at < BUFFER_SIZE && s->pmbptr + at < BUFFER + BUFFER_SIZE; at++) {
+	for (at = bytes; at < poisoned(s); at++) {
 		if (!expect_eq(buffer[at], POISON, "byte %d, where PMBPTR_EL1 is at byte %d", at, bytes))
 			return;
 	}
@@ -226,9 +252,9 @@ void unit_records(const struct setup *s)
 void profile(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3)
 {
 	map_buffer(s->owner);
-	fill(buffer_of(s->owner), POISON, BUFFER_SIZE);
+	fill(buffer_of(s->owner) + (s->pmbptr - BUFFER), POISON, poisoned(s));
 	unit_program(s);
 	outcome.x0 = run_at(s->el, s->hcr, code, a0, a1, a2, a3);
-	unit_stop();
+	unit_stop(&outcome);
 	unit_records(s);
 }

@@ -97,8 +97,9 @@ extern struct outcome {
 
 /* The records have to be well-formed, one after the other, and nothing else written to the buffer. */
 void profile(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3);
+void map_buffer(int owner);
 void unit_program(const struct setup *s);
-void unit_stop(void);		/* fills in outcome, all but the records */
+void unit_stop(struct outcome *o);	/* fills it in, all but the records */
 void unit_records(const struct setup *s);
 
 static inline bool has(const struct record *r, enum packet packet) { return r->has >> packet & 1; }

@@ -36,22 +36,6 @@ TEST(pmsidr, "registers: PMSVer, PMSIDR_EL1 and PMBIDR_EL1 agree with each other
 	expect_eq(spe_read(PMBIDR_EL1) & ~(u64)(0xf | PMBIDR_P | PMBIDR_F), 0, "other bits of PMBIDR_EL1");
 }
 
-static u64 event_mask(void)
-{
-	u64 mask = EV_RETIRED | EV_L1D_REFILL | EV_WALK | EV_MISPREDICTED;
-
-	if (version >= V1P1) {
-		mask |= EV_MISALIGNED;
-		if (feature(mrs(id_aa64pfr0_el1), 32))	/* SVE */
-			mask |= EV_PARTIAL | EV_EMPTY;
-	}
-	if (version >= V1P2)
-		mask |= EV_NOT_TAKEN;
-	if (version >= V1P4)
-		mask |= EV_L1D | EV_TLB | EV_LLC | EV_LLC_MISS | BIT(10) | BITS(23, 19);
-	return mask;
-}
-
 static u64 pmsfcr_mask(void)
 {
 	u64 mask = 0;
@@ -79,7 +63,7 @@ static bool bits(enum reg reg, u64 *holds, u64 *ignores)
 			*holds |= PMSCR_PCT(2);
 		break;
 	case PMSNEVFR_EL1:
-		*holds = event_mask();
+		*holds = events_mask();
 		break;
 	case PMSICR_EL1:
 		*holds = BITS(31, 0) | (pmsidr & PMSIDR_ERND ? BITS(63, 56) : 0);
@@ -93,7 +77,7 @@ static bool bits(enum reg reg, u64 *holds, u64 *ignores)
 	case PMSEVFR_EL1:
 		if (!(pmsidr & PMSIDR_FE))
 			return false;
-		*holds = event_mask();
+		*holds = events_mask();
 		break;
 	case PMSLATFR_EL1:
 		if (!(pmsidr & PMSIDR_FL))
