@@ -6,6 +6,7 @@
 /* NOPs, so that the address tells the number of an operation; the last operation is an SVC. */
 #define SLED 8192
 asm(".pushsection .text\n"
+    ".globl sled\n"
     "sled:	.rept 8192\n"
     "	nop\n"
     "	.endr\n"

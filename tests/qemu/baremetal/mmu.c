@@ -98,6 +98,11 @@ u64 *window_entry(int regime, int page)
 	return &window3[regime][page];
 }
 
+u64 *window_block(int regime, int block)
+{
+	return &window2[regime][block];
+}
+
 u64 window_map(int regime, int page, u64 pa, u64 attributes)
 {
 	*window_entry(regime, page) = pa | attributes;
@@ -108,4 +113,44 @@ u64 window_map(int regime, int page, u64 pa, u64 attributes)
 u64 *stage2_entry(u64 ipa)
 {
 	return &s2_arena[(ipa - (u64)arena) >> 12];
+}
+
+/* --- Other granules --- */
+
+/* Of up to 64 KiB: the first one is a table of level 2, the next two of level 3. */
+static u64 wide[3][8192] __attribute__((aligned(0x10000)));
+
+bool granule_exists(int shift)
+{
+	u64 mmfr0 = mrs(id_aa64mmfr0_el1);
+
+	return shift == 14 ? feature(mmfr0, 20) : FIELD(mmfr0, 27, 24) == 0;
+}
+
+void granule_use(int shift, const u64 *pas, int count)
+{
+	static u64 level1[8] __attribute__((aligned(64)));
+	int below = 2 * shift - 3;	/* address bits below level 2 */
+
+	if (shift == 12) {
+		REGIME(1, TCR_EL1);
+		tlb_flush();
+		return;
+	}
+	fill(wide, 0, sizeof(wide));
+	for (u64 i = 0; i < 1u << (shift - 3); i++) {
+		u64 pa = RAM_BASE + (i << shift);
+		bool code = pa >> 21 == (RAM_BASE >> 21) + 1;
+
+		wide[1][i] = pa | PTE_PAGE | PTE_USER | PTE_AF | PTE_INNER | (code ? PTE_READ_ONLY : PTE_XN);
+	}
+	for (int i = 0; i < count; i++)
+		wide[2][i] = pas[i] | PTE_DATA;
+	wide[0][RAM_BASE >> below] = (u64)wide[1] | 3;
+	wide[0][WINDOW >> below] = (u64)wide[2] | 3;
+	/* With 64 KiB, 39 bits begin at level 2. */
+	level1[0] = (u64)wide[0] | 3;
+	REGIME(1, TCR_EL1 | (shift == 14 ? 2 : 1) << 14);
+	msr(ttbr0_el1, shift == 14 ? level1 : wide[0]);
+	tlb_flush();
 }

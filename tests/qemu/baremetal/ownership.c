@@ -96,7 +96,6 @@ static void check_security(int el, bool secure, u64 nspb)
 	struct setup s = sampling(el);
 	bool sampled = nspb >> 1 == !secure;
 
-	map_buffer(1);
 	msr(scr_el3, secure ? SCR_BASE & ~SCR_NS : SCR_BASE);
 	msr(mdcr_el3, MDCR_EL3_NSPB(nspb) | MDCR_EL3_ENPMS3);
 	tlb_flush();

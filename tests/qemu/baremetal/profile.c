@@ -228,47 +228,51 @@ static u64 first_other(const u8 *buffer, u8 byte, u64 start, u64 end)
 	return at;
 }
 
-/* How many bytes from PMBPTR_EL1 on are watched: up to the limit and a page behind it */
-static u64 poisoned(const struct setup *s)
+void read_records(struct outcome *o, const u8 *buffer, u64 bytes)
 {
-	u64 end = s->limit + PAGE;
+	u64 at = 0;
 
-	if (end < s->pmbptr || end > BUFFER + BUFFER_SIZE)
-		end = BUFFER + BUFFER_SIZE;
-	return end - s->pmbptr;
-}
-
-void unit_records(const struct setup *s)
-{
-	const u8 *buffer = buffer_of(s->owner) + (s->pmbptr - BUFFER);
-	u64 bytes = outcome.pmbptr - s->pmbptr, at = 0;
-
-	outcome.n = 0;
-	if (!expect(s->pmbptr + bytes <= BUFFER + BUFFER_SIZE, "PMBPTR_EL1 is %x", outcome.pmbptr))
-		return;
-	while (at < bytes && outcome.n < MAX_RECORDS) {
-		struct record *r = &outcome.record[outcome.n];
+	o->n = 0;
+	while (at < bytes && o->n < MAX_RECORDS) {
+		struct record *r = &o->record[o->n];
 		u64 size = decode(buffer + at, bytes - at, r), end = at + ((size + align() - 1) & ~(align() - 1));
 
 		if (!size)
-			break;
+			return;
 		expect(size <= max_size(), "a record of %d bytes", size);
 		expect(has(r, PC), "a record without PC");
-		outcome.n++;
+		o->n++;
 		at = first_other(buffer, 0, at + size, end);
 		if (!expect(at == end, "padding at byte %d is not zero", at))
 			return;
 	}
-	at = first_other(buffer, POISON, bytes, poisoned(s));
-	expect(at == poisoned(s), "byte %d of the buffer was written, where PMBPTR_EL1 is at byte %d", at, bytes);
+}
+
+void profile_mapped(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3)
+{
+	unit_program(s);
+	outcome.x0 = run_at(s->el, s->hcr, code, a0, a1, a2, a3);
+	unit_stop(&outcome);
 }
 
 void profile(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3)
 {
+	u8 *buffer = buffer_of(s->owner) + (s->pmbptr - BUFFER);
+	u64 end = s->limit + PAGE, bytes, at;
+
+	/* The buffer is watched from PMBPTR_EL1 on, up to the limit and a page behind it. */
+	if (end < s->pmbptr || end > BUFFER + BUFFER_SIZE)
+		end = BUFFER + BUFFER_SIZE;
+	end -= s->pmbptr;
+
 	map_buffer(s->owner);
-	fill(buffer_of(s->owner) + (s->pmbptr - BUFFER), POISON, poisoned(s));
-	unit_program(s);
-	outcome.x0 = run_at(s->el, s->hcr, code, a0, a1, a2, a3);
-	unit_stop(&outcome);
-	unit_records(s);
+	fill(buffer, POISON, end);
+	profile_mapped(s, code, a0, a1, a2, a3);
+	bytes = outcome.pmbptr - s->pmbptr;
+	outcome.n = 0;
+	if (!expect(bytes <= end, "PMBPTR_EL1 is %x", outcome.pmbptr))
+		return;
+	read_records(&outcome, buffer, bytes);
+	at = first_other(buffer, POISON, bytes, end);
+	expect(at == end, "byte %d of the buffer was written, where PMBPTR_EL1 is at byte %d", at, bytes);
 }

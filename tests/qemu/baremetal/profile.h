@@ -86,7 +86,7 @@ struct record {
 	u32 size;		/* bytes, without padding */
 };
 enum { CLASS_OTHER, CLASS_LDST, CLASS_BRANCH };
-#define MAX_RECORDS 512
+#define MAX_RECORDS 1024
 
 /* What was there after profiling had ended. */
 extern struct outcome {
@@ -95,12 +95,19 @@ extern struct outcome {
 	u64 pmbsr, pmbptr, pmsicr, x0;
 } outcome;
 
-/* The records have to be well-formed, one after the other, and nothing else written to the buffer. */
+/*
+ * Maps the buffer and profiles code. The records have to be well-formed, one after the other, and nothing
+ * else may be written to the buffer.
+ */
 void profile(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3);
+
+/* The same in steps, for what goes wrong on purpose: the buffer as it is mapped, and no look at records */
 void map_buffer(int owner);
+void profile_mapped(const struct setup *s, const void *code, u64 a0, u64 a1, u64 a2, u64 a3);
+void read_records(struct outcome *o, const u8 *buffer, u64 bytes);
+
 void unit_program(const struct setup *s);
-void unit_stop(struct outcome *o);	/* fills it in, all but the records */
-void unit_records(const struct setup *s);
+void unit_stop(struct outcome *o);	/* fills it in, all but the records and x0 */
 
 static inline bool has(const struct record *r, enum packet packet) { return r->has >> packet & 1; }
 

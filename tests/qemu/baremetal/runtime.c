@@ -403,10 +403,12 @@ void main(void)
 	quit(0);
 }
 
+/* Of a second CPU, from start.S */
 void main_secondary(void)
 {
 	cpu_init();
 	mmu_on();
+	second_cpu();
 	for (;;)
-		;
+		asm volatile("wfi");
 }

@@ -96,6 +96,8 @@ bool expect_eq_(u64 got, u64 want, const char *file, int line, const char *forma
 #define expect_eq(got, want, ...) expect_eq_(got, want, __FILE__, __LINE__, __VA_ARGS__)
 
 void fuzz(u64 iterations);
+void second_cpu(void);
+void *memcpy(void *to, const void *from, size_t n);
 
 /* --- Memory --- */
 
@@ -127,7 +129,15 @@ void mmu_init(void);
 void mmu_on(void);			/* at home */
 u64 window_map(int regime, int page, u64 pa, u64 attributes);	/* its virtual address */
 u64 *window_entry(int regime, int page);
+u64 *window_block(int regime, int block);	/* of 2 MiB; block 0 has the pages */
 u64 *stage2_entry(u64 ipa);		/* of a page of the arena */
 void tlb_flush(void);
+
+/*
+ * Another granule for the EL1&0 regime, while that is not home's: 14 or 16 for 16 or 64 KiB, 12 for the
+ * usual one. Flat as ever; in the window are pages 0 to count - 1 at pas, and none behind them.
+ */
+bool granule_exists(int shift);
+void granule_use(int shift, const u64 *pas, int count);
 
 #endif

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Two CPUs that profile at once: each has its own unit. */
+
+#include "profile.h"
+
+#define ROUNDS 20
+#define SECOND_BUFFER (WINDOW + 256 * PAGE)
+
+extern const char sled[], start_secondary[];
+
+static u8 second_stack[0x4000] __attribute__((aligned(16)));
+static struct outcome outcomes[2];
+static volatile int round_started, round_ended;
+
+static struct setup setup_of(int cpu)
+{
+	struct setup s = sampling(0);
+
+	s.pmsicr = 0;
+	s.pmsirr = (u64)(cpu + 1) << 8;
+	s.pmbptr = cpu ? SECOND_BUFFER : BUFFER;
+	s.limit = s.pmbptr + BUFFER_SIZE;
+	return s;
+}
+
+static void run_round(int cpu)
+{
+	struct setup s = setup_of(cpu);
+
+	unit_program(&s);
+	run_at(0, HCR_BASE, sled, 0, 0, 0, 0);
+	unit_stop(&outcomes[cpu]);
+}
+
+/* The second CPU, at home and with its tables */
+void second_cpu(void)
+{
+	for (int round = 1; round <= ROUNDS; round++) {
+		while (round_started != round)
+			asm volatile("yield");
+		dsb();
+		run_round(1);
+		dsb();
+		round_ended = round;
+	}
+}
+
+static bool cpu_on(u64 cpu, const void *entry, u64 context)
+{
+	register u64 x0 asm("x0") = 0xc4000003;	/* PSCI CPU_ON */
+	register u64 x1 asm("x1") = cpu;
+	register u64 x2 asm("x2") = (u64)entry;
+	register u64 x3 asm("x3") = context;
+
+	if (home == 1)
+		asm volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	else
+		asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	return x0 == 0;
+}
+
+static void check_round(int cpu, int round, u8 *buffer)
+{
+	struct outcome *o = &outcomes[cpu];
+	u64 distance = 256 * (cpu + 1) + 1;
+
+	expect_eq(o->pmbsr, 0, "round %d, CPU %d: PMBSR_EL1", (u64)round, (u64)cpu);
+	read_records(o, buffer, o->pmbptr - setup_of(cpu).pmbptr);
+	expect_eq(o->n, 8193 / distance, "round %d, CPU %d: records", (u64)round, (u64)cpu);
+	for (int i = 0; i < o->n; i++)
+		expect_eq(o->record[i].value[PC], code_address((u64)sled + 4 * (distance * (i + 1) - 1), 0, false),
+			  "round %d, CPU %d: PC of record %d", (u64)round, (u64)cpu, (u64)i);
+}
+
+TEST(two, "smp: two CPUs profile at once, each with an interval and a buffer of its own")
+{
+	if (!version || param("cpus") < 2 || has_el3() || param("inflight"))
+		return skip("not two CPUs that PSCI can start, or operations that collide");
+	map_buffer(1);
+	for (u64 i = 0; i < BUFFER_SIZE / PAGE; i++)
+		*window_entry(1, 256 + i) = ((u64)buffer_of(3) + i * PAGE) | PTE_DATA;
+	tlb_flush();
+	if (!expect(cpu_on(1, start_secondary, (u64)second_stack + sizeof(second_stack)), "CPU_ON failed"))
+		return;
+	for (int round = 1; round <= ROUNDS; round++) {
+		fill(buffer_of(1), POISON, BUFFER_SIZE);
+		fill(buffer_of(3), POISON, BUFFER_SIZE);
+		dsb();
+		round_started = round;
+		run_round(0);
+		while (round_ended != round)
+			asm volatile("yield");
+		dsb();
+		check_round(0, round, buffer_of(1));
+		check_round(1, round, buffer_of(3));
+	}
+}
