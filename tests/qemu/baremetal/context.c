@@ -39,8 +39,8 @@ TEST(contexts, "context: CONTEXTIDR_EL1 and CONTEXTIDR_EL2 are recorded where CX
 {
 	struct setup s;
 
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	msr(contextidr_el1, ID1);
 	if (has_el2())
 		msr(S3_4_C13_C0_1, ID2);	/* CONTEXTIDR_EL2 */
@@ -70,8 +70,8 @@ TEST(pa_control, "context: physical addresses are recorded where PA of the owner
 {
 	struct setup s;
 
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	for (int i = 0; situation(i, &s); i++) {
 		for (int pa = 0; s.el >= 0 && pa < 4; pa++) {
 			bool one = pa & 1, two = pa & 2, want = has_el2() ? two && (s.owner == 2 || one) : one;
@@ -104,8 +104,8 @@ TEST(pa, "context: PA is where both stages of translation lead to")
 {
 	u64 page = (u64)arena + 12 * PAGE, *s2;
 
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	for (int el = 0; el <= 2 && el < home; el++) {
 		struct setup s = sampling(el);
 
@@ -129,8 +129,8 @@ TEST(no_pa, "context: a load that faults has its VA, but no PA, and is not retir
 	const struct record *r = &outcome.record[0];
 	u64 nowhere = WINDOW + 100 * PAGE;
 
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	for (int el = 0; el <= 2 && el < home; el++) {
 		struct setup s = sampling(el);
 

@@ -31,8 +31,8 @@ TEST(walk, "events: the first access after TLBI walks the tables, the next one h
 	u64 walk = param("walk-latency") ? param("walk-latency") : 20;
 	const struct record *r;
 
-	if (!version)
-		return skip("no SPE");
+	if (!complete())
+		return;
 	if (walk > counter_max())
 		walk = counter_max();
 	for (int round = 0; round < 4; round++) {
@@ -55,7 +55,9 @@ TEST(saturation, "events: counters stop at the greatest number they can hold")
 {
 	const struct record *r;
 
-	if (!version || param("walk-latency") < 0xfff)
+	if (!complete())
+		return;
+	if (param("walk-latency") < 0xfff)
 		return skip("a walk does not take long enough here");
 	tlb_flush();
 	r = sample(two_loads, 1, WINDOW_DATA, 0);
@@ -77,8 +79,8 @@ TEST(misaligned, "events: misaligned is an access that is not a multiple of its 
 		{ code_ldp, 8, false }, { code_stp, 1, true }, { code_ldp_q, 8, true },
 	};
 
-	if (!version)
-		return skip("no SPE");
+	if (!complete())
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct record *r = sample(cases[i].code, 1, (u64)DATA + cases[i].offset, 3);
 		bool misaligned = cases[i].misaligned && version >= V1P1;
@@ -92,8 +94,8 @@ TEST(prediction, "events: a backward conditional branch is predicted as taken")
 {
 	const struct record *r;
 
-	if (!version)
-		return skip("no SPE");
+	if (!complete())
+		return;
 	r = sample(backward, 2, (u64)DATA, 0);
 	if (r) {
 		expect_eq(r->value[EVENTS] & (EV_MISPREDICTED | EV_NOT_TAKEN), 0, "taken: events");
@@ -113,7 +115,9 @@ TEST(previous_branch, "events: the target of the last taken branch, if the imple
 {
 	static const struct { u64 n, target; } cases[] = { { 2, 8 }, { 3, 8 }, { 5, 24 } };
 
-	if (!version || !param("prev-branch"))
+	if (!complete())
+		return;
+	if (!param("prev-branch"))
 		return skip("no previous branch targets");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct record *r = sample(previous, cases[i].n, (u64)DATA, 0);
@@ -128,7 +132,9 @@ TEST(no_previous_branch, "events: no packet for the previous branch otherwise")
 {
 	const struct record *r;
 
-	if (!version || param("prev-branch"))
+	if (!complete())
+		return;
+	if (param("prev-branch"))
 		return skip("there are previous branch targets");
 	r = sample(previous, 3, (u64)DATA, 0);
 	if (r)
@@ -139,8 +145,8 @@ TEST(zva, "events: DC ZVA is a store, or another operation")
 {
 	const struct record *r;
 
-	if (!version)
-		return skip("no SPE");
+	if (!complete())
+		return;
 	r = sample(zero_block, 1, (u64)DATA, 0);
 	if (!r)
 		return;
@@ -156,8 +162,10 @@ TEST(zva, "events: DC ZVA is a store, or another operation")
 
 TEST(mops, "events: CPYFP, CPYFM and CPYFE are copies of memory")
 {
-	if (!version || !machine_has(NEED_MOPS))
-		return skip("no SPE or no MOPS");
+	if (!complete())
+		return;
+	if (!machine_has(NEED_MOPS))
+		return skip("no MOPS");
 	for (u64 n = 4; n <= 6; n++) {
 		const struct record *r = sample(copy, n, (u64)DATA, 0);
 
@@ -172,7 +180,9 @@ TEST(cache, "events: with a cache, a load of a line that the load before it has 
 {
 	const struct record *r;
 
-	if (!version || !param("cache"))
+	if (!complete())
+		return;
+	if (!param("cache"))
 		return skip("no cache");
 	r = sample(two_loads, 2, (u64)DATA, 0);
 	if (r) {
@@ -187,6 +197,8 @@ TEST(vector_length, "events: the effective vector length is that of the level")
 	u64 zcr = has_el2() ? 1 : 0;
 	const struct record *r;
 
+	if (!complete())
+		return;
 	if (version < V1P1 || !machine_has(NEED_SVE))
 		return skip("no SPEv1p1 or no SVE");
 	for (u64 quads = 1; quads <= 16; quads *= 2) {

@@ -38,7 +38,9 @@ static struct record *unfiltered(const struct operation *o)
 
 TEST(event, "filters: FE takes what has all the events, FnE what has none of them")
 {
-	if (!version || !(pmsidr & (PMSIDR_FE | PMSIDR_FNE)))
+	if (!complete())
+		return;
+	if (!(pmsidr & (PMSIDR_FE | PMSIDR_FNE)))
 		return skip("no FE or FnE");
 	for_each_chosen(o) {
 		struct record *r = unfiltered(o);
@@ -125,7 +127,9 @@ TEST(ext_type, "filters: with EFT, masked types have to be as selected, of the o
 
 TEST(latency, "filters: FL takes what has at least the minimum latency")
 {
-	if (!version || !(pmsidr & PMSIDR_FL))
+	if (!complete())
+		return;
+	if (!(pmsidr & PMSIDR_FL))
 		return skip("no FL");
 	for_each_chosen(o) {
 		struct record *r = unfiltered(o);
@@ -149,7 +153,9 @@ TEST(latency, "filters: FL takes what has at least the minimum latency")
 
 TEST(data_source, "filters: FDS takes loads from the selected sources, and what has no source")
 {
-	if (!version || !(pmsidr & PMSIDR_FDS))
+	if (!complete())
+		return;
+	if (!(pmsidr & PMSIDR_FDS))
 		return skip("no FDS");
 	for_each_chosen(o) {
 		struct record *r = unfiltered(o);

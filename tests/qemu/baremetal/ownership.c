@@ -52,7 +52,7 @@ static void check_level(int el)
 				struct setup s = sampling(el);
 
 				/* At home, the harness would be sampled. */
-				if (home == 2 && controls & 8)
+				if ((home == 2 && controls & 8) || (home == 1 && controls & 2))
 					continue;
 				s.owner = owner;
 				s.hcr = hcrs[i];

@@ -170,10 +170,10 @@ static void check_operation(int el, const struct operation *o)
 
 static void check_operations(int el, bool sve)
 {
-	if (!version || el >= home)
-		return skip("no SPE, or no level above to sample this one from");
-	if (max_size() < 64)
-		return skip("not every packet fits into a record");
+	if (!complete())
+		return;
+	if (el >= home)
+		return skip("no level above to sample this one from");
 	if (sve && (version < V1P1 || !machine_has(NEED_SVE)))
 		return skip("no SPEv1p1 or no SVE");
 	for (size_t i = 0; i < OPERATION_COUNT; i++) {

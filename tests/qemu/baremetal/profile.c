@@ -71,6 +71,15 @@ u64 max_size(void)
 	return 1 << FIELD(pmsidr, 15, 12);
 }
 
+bool complete(void)
+{
+	bool enough = version && max_size() >= 64;
+
+	if (!enough)
+		skip("no SPE, or not every packet fits into a record");
+	return enough;
+}
+
 u64 slot(void)
 {
 	return max_size() > align() ? max_size() : align();

@@ -22,7 +22,8 @@ extern u64 pmsidr;
 
 u64 align(void);	/* bytes: PMBIDR_EL1.Align */
 u64 max_size(void);	/* bytes: PMSIDR_EL1.MaxSize */
-u64 slot(void);		/* how much PMBPTR_EL1 moves for a record, at most */
+bool complete(void);	/* there is SPE, and a record has room for every packet; if not, the test is skipped */
+u64 slot(void);		/* how much room a record needs */
 u64 counter_max(void);	/* PMSIDR_EL1.CountSize */
 u64 events_mask(void);	/* what the event filters can select */
 

@@ -95,8 +95,8 @@ TEST(kinds, "time: virtual, physical or guest physical, as both PCT say")
 	bool poff = FIELD(mrs(id_aa64mmfr0_el1), 63, 60) == 2;
 	u64 cnthctl = 0;
 
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	if (has_el2()) {
 		cnthctl = mrs(cnthctl_el2);
 		msr(cntvoff_el2, VIRTUAL_OFFSET);
@@ -125,8 +125,8 @@ TEST(kinds, "time: virtual, physical or guest physical, as both PCT say")
 
 TEST(present, "time: TS of the owner's PMSCR decides whether there is one")
 {
-	if (!version || max_size() < 64)
-		return skip("no SPE, or not every packet fits into a record");
+	if (!complete())
+		return;
 	for (int owner = 1; owner <= (has_el2() ? 2 : 1); owner++) {
 		for (int ts = 0; ts < 4; ts++) {
 			struct setup s = sampling(0);
