@@ -95,7 +95,7 @@ bool expect_(bool good, const char *file, int line, const char *format, ...);
 bool expect_eq_(u64 got, u64 want, const char *file, int line, const char *format, ...);
 #define expect_eq(got, want, ...) expect_eq_(got, want, __FILE__, __LINE__, __VA_ARGS__)
 
-void fuzz(u64 iterations);
+_Noreturn void fuzz(u64 iterations);
 void second_cpu(void);
 void *memcpy(void *to, const void *from, size_t n);
 
