@@ -68,7 +68,7 @@ test:
 	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_source,guest,uefi tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,guest,uefi tests/run
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
@@ -78,6 +78,15 @@ table:
 	@rm -f build/verdicts.json
 	-$(MAKE) test T=three_drivers
 	$(WITH) root python3 tests/guest/table.py
+
+# For as many minutes as wanted, with sanitizers in QEMU: random register values, faults and interrupts.
+qemu-fuzz:
+	$(WITH) qemu,qemu_sanitized tests/qemu/fuzz.py $(or $(MINUTES),10) $(or $(SEED),1)
+
+# Each rule of the model of SPE, broken on purpose: does a test notice?
+qemu-mutants:
+	$(WITH) kernel $(BUILD_MODULE) -s modules
+	$(WITH) kernel,qemu,qemu_source,guest tests/qemu/mutate $(if $(M),$(M),--readme)
 
 test-host:
 	$(WITH) root tests/host/run
@@ -109,7 +118,7 @@ doc:
 
 # FEAT_SPE for QEMU, as patches that are complete.
 qemu-series:
-	$(WITH) qemu_source tests/qemu/series build/qemu-series
+	$(WITH) qemu_touched tests/qemu/series build/qemu-series
 
 update:
 	$(WITH) update
@@ -130,6 +139,8 @@ help:
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
+	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
+	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
@@ -141,4 +152,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test kunit table test-host demo shell fmt fmt-check clippy doc qemu-series update clean distclean help
+.PHONY: all modules install modules_install test kunit table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
+	fmt-check clippy doc update clean distclean help

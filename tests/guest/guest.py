@@ -51,7 +51,10 @@ class GuestError(Exception):
 
 
 def overlay(path, files):
-    """Write to path the base initramfs with files (name in the guest: content or Path) added."""
+    """Write to path the base initramfs with files (name in the guest: content or Path) added.
+
+    The same files make the same bytes, so that two guests can boot alike.
+    """
     with tempfile.TemporaryDirectory() as directory:
         for name, content in files.items():
             file = Path(directory, name.lstrip("/"))
@@ -61,7 +64,8 @@ def overlay(path, files):
             else:
                 file.write_text(content)
         archive = subprocess.run(
-            "find . | cpio -o -H newc -R 0:0 --quiet | zstd -q -1",
+            "find . -exec touch -h -d @0 {} + && find . | LC_ALL=C sort"
+            " | cpio -o -H newc -R 0:0 --reproducible --quiet | zstd -q -1",
             shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
         ).stdout
     with open(path, "wb") as out:
@@ -111,55 +115,60 @@ class Guest:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.console = self.directory / "console.log"
-        self._trace = self.directory / "trace.log"
         self._transcript = open(self.directory / "transcript.log", "w", encoding="utf-8")
         # Unix socket names have to be short.
         self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
-        scratch = Path(self._scratch.name)
+        self.scratch = Path(self._scratch.name)
         spe = self.SPE if spe is None else spe
-        initrd = scratch / "initrd"
-        overlay(initrd, {**guest_files(scratch, kernel, rust), **(files or {})})
+        initrd = self.scratch / "initrd"
+        overlay(initrd, {**guest_files(self.scratch, kernel, rust), **(files or {})})
 
-        self._machine = QEMUMachine(
-            str(qemu or QEMU / "qemu-system-aarch64"),
-            args=[
-                *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
-                                smp, memory, append),
-                "-chardev", f"file,id=console,path={self.console}",
-                "-serial", "chardev:console",
-                "-D", str(self._trace),
-                "-device", "virtio-serial-pci",
-                "-chardev", f"socket,id=control,path={scratch}/control",
-                "-device", "virtserialport,chardev=control,nr=1,name=control",
-                "-chardev", f"socket,id=files,path={scratch}/files",
-                "-device", "virtserialport,chardev=files,nr=2,name=files",
-                *arguments,
-            ],
-            name="qemu", base_temp_dir=str(scratch), log_dir=str(self.directory),
-        )
-        self._control, self._files = self._listen_and_launch(scratch)
+        self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
+        self._arguments = [
+            *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
+                            smp, memory, append),
+            "-chardev", f"file,id=console,path={self.console},append=on",
+            "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=control,path={self.scratch}/control",
+            "-device", "virtserialport,chardev=control,nr=1,name=control",
+            "-chardev", f"socket,id=files,path={self.scratch}/files",
+            "-device", "virtserialport,chardev=files,nr=2,name=files",
+            *arguments,
+        ]
+        self._boot_timeout = kernel.boot_timeout
+        self._listeners = [self._listener(name) for name in ("control", "files")]
+        self._machines = []
+        self._control = self._files = None
         self._pending = b""
         try:
-            if (word := self._until_nul(kernel.boot_timeout)) != "ready":
-                raise GuestError(f"the guest's agent said {word!r}")
+            self._launch()
+            self._until_ready()
         except BaseException:
             self.close()
             raise
 
-    def _listen_and_launch(self, scratch):
-        listeners = []
-        for name in ("control", "files"):
-            listener = socket.socket(socket.AF_UNIX)
-            listener.bind(f"{scratch}/{name}")
-            listener.listen(1)
-            listener.settimeout(60)
-            listeners.append(listener)
+    def _listener(self, name):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{self.scratch}/{name}")
+        listener.listen(1)
+        listener.settimeout(60)
+        return listener
+
+    def _launch(self, *more):
+        """Start a QEMU of this guest's machine, and talk to the guest through it from now on."""
+        number = f"{len(self._machines) or ''}"
+        self._trace = self.directory / f"trace{number}.log"
+        self._machine = QEMUMachine(
+            self._qemu, args=[*self._arguments, "-D", str(self._trace), *more],
+            name=f"qemu{number}", base_temp_dir=str(self.scratch), log_dir=str(self.directory))
         self._machine.launch()
-        connections = []
-        for listener in listeners:
-            connections.append(listener.accept()[0])
-            listener.close()
-        return connections
+        self._machines.append(self._machine)
+        self._control, self._files = (listener.accept()[0] for listener in self._listeners)
+
+    def _until_ready(self):
+        if (word := self._until_nul(self._boot_timeout)) != "ready":
+            raise GuestError(f"the guest's agent said {word!r}")
 
     def __enter__(self):
         return self
@@ -188,16 +197,28 @@ class Guest:
         """The last lines of the console log."""
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
 
-    def run(self, script, timeout=120):
-        """Run a bash script in the guest; its exit status and its output."""
+    def begin(self, script):
+        """Let a bash script run in the guest; finish() has to follow, for its result."""
         self._transcript.write(f"$ {script}\n")
         self._transcript.flush()
         self._control.sendall(script.encode() + b"\0")
+
+    def finish(self, timeout=120):
+        """Wait for the end of the script that began last; its exit status and its output."""
         status = int(self._until_nul(timeout))
         output = self._until_nul(timeout)
         self._transcript.write(f"{output}[status {status}]\n\n")
         self._transcript.flush()
         return status, output
+
+    def run(self, script, timeout=120):
+        """Run a bash script in the guest; its exit status and its output."""
+        self.begin(script)
+        return self.finish(timeout)
+
+    def hear(self, timeout=120):
+        """Wait until the script that runs has written something to /dev/vport0p2."""
+        return self._receive(self._files, timeout)
 
     def sh(self, script, timeout=120):
         """Run a bash script that has to succeed; its output."""
@@ -237,6 +258,60 @@ class Guest:
         """A QMP command; its answer. Errors are raised."""
         return self._machine.cmd(command, **arguments)
 
+    def _until_migrated(self, command, uri):
+        """Let this QEMU give its state away, or take one, and wait until it has."""
+        self.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        self.qmp(command, uri=uri)
+        self._machine.event_wait("MIGRATION", match={"data": {"status": "completed"}})
+
+    def save(self, path):
+        """Stop the guest and save its state in a file, from which resume() lets it go on. It stands still until then."""
+        self.qmp("stop")
+        self._until_migrated("migrate", f"file:{path}")
+
+    def resume(self, path):
+        """Go on from a saved state, in another QEMU of the same machine."""
+        self._machine.shutdown()
+        self._launch("-incoming", "defer")
+        self._until_migrated("migrate-incoming", f"file:{path}")
+        self.qmp("cont")
+
+    def migrate(self, look=lambda guest: None):
+        """Move the running guest to another QEMU of the same machine, whatever it is doing but fetch().
+
+        What look(guest) says in the one that it leaves, and in the other before it goes on there.
+        """
+        source, control, files = self._machine, self._control, self._files
+        address = f"unix:{self.scratch}/migration"
+        self._launch("-S", "-incoming", "defer")
+        target, self._machine = self._machine, source
+        target.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        target.cmd("migrate-incoming", uri=address)
+        self._until_migrated("migrate", address)
+        left = look(self)
+        source.shutdown()
+        # What the guest had said before it left.
+        while data := control.recv(1 << 16):
+            self._pending += data
+        control.close()
+        files.close()
+        self._machine = target
+        target.event_wait("MIGRATION", match={"data": {"status": "completed"}})
+        found = look(self)
+        self.qmp("cont")
+        return left, found
+
+    def reset(self, look=lambda guest: None):
+        """The reset button: the guest boots again. What look(guest) says after the reset and before the boot."""
+        self.qmp("set-action", reboot="reset")
+        self.qmp("stop")
+        self.qmp("system_reset")
+        self._machine.event_wait("RESET")
+        found = look(self)
+        self.qmp("cont")
+        self._until_ready()
+        return found
+
     @contextmanager
     def registers(self, *kinds):
         """Every Access to the unit's registers while the context is open, in a list that is filled at its end.
@@ -260,12 +335,14 @@ class Guest:
 
     def close(self):
         """End QEMU and keep the console log and transcript."""
-        try:
-            self._machine.shutdown(hard=True)
-        except Exception:  # pylint: disable=broad-except
-            # QEMU had ended by itself (a crash or a panic); what counts was said before.
-            pass
-        for connection in (self._control, self._files):
-            connection.close()
+        for machine in self._machines:
+            try:
+                machine.shutdown(hard=True)
+            except Exception:  # pylint: disable=broad-except
+                # QEMU had ended by itself (a crash or a panic); what counts was said before.
+                pass
+        for connection in (*self._listeners, self._control, self._files):
+            if connection:
+                connection.close()
         self._transcript.close()
         self._scratch.cleanup()

@@ -11,7 +11,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parents[1] / "qemu"
 #: What the patches touch, as the distribution has it.
-SOURCE = Path(os.environ["ARM_SPE_QEMU_SOURCE"])
+SOURCE = Path(os.environ["ARM_SPE_QEMU_TOUCHED"])
 #: Where the files go that are kept as such.
 FILES = {"arm-spe.h": "target/arm/arm-spe.h", "arm-spe.c": "target/arm/tcg/arm-spe.c",
          "docs/spe.rst": "docs/system/arm/spe.rst"}
