@@ -340,6 +340,9 @@ static bool spe_collect_pa(CPUARMState *env)
     bool el1 = FIELD_EX64(env->spe.pmscr_el[1], PMSCR, PA);
     bool el2 = FIELD_EX64(env->spe.pmscr_el[2], PMSCR, PA);
 
+    if (!(el1 || el2)) {
+        return false;
+    }
     if (!arm_is_el2_enabled(env)) {
         return el1;
     }
@@ -349,15 +352,22 @@ static bool spe_collect_pa(CPUARMState *env)
 /* CollectContextIDR1() */
 static bool spe_collect_context_el1(CPUARMState *env, int el)
 {
-    return el != 2 && !(arm_hcr_el2_eff(env) & HCR_TGE) &&
-           FIELD_EX64(env->spe.pmscr_el[1], PMSCR, CX);
+    return FIELD_EX64(env->spe.pmscr_el[1], PMSCR, CX) &&
+           el != 2 && !(arm_hcr_el2_eff(env) & HCR_TGE);
 }
 
 /* CollectContextIDR2() */
 static bool spe_collect_context_el2(CPUARMState *env)
 {
-    return arm_is_el2_enabled(env) &&
-           FIELD_EX64(env->spe.pmscr_el[2], PMSCR, CX);
+    return FIELD_EX64(env->spe.pmscr_el[2], PMSCR, CX) &&
+           arm_is_el2_enabled(env);
+}
+
+/* CollectTimeStamp(): is there one? */
+static bool spe_collect_time(CPUARMState *env)
+{
+    return ((env->spe.pmscr_el[1] | env->spe.pmscr_el[2]) & R_PMSCR_TS_MASK) &&
+           FIELD_EX64(env->spe.pmscr_el[spe_owner_el(env)], PMSCR, TS);
 }
 
 /* CollectTimeStamp(): which time, as an offset from the physical counter */
@@ -1272,25 +1282,24 @@ static void spe_packet(SPERecord *rec, int rank, int header, int size,
  */
 static int spe_lay_out(SPERecord *rec, uint8_t *buf, int max)
 {
-    int len;
+    int len = rec->packet[rec->n - 1].header != 0x71;
 
-    for (;;) {
+    for (int i = 0; i < rec->n; i++) {
+        len += 1 + rec->packet[i].size;
+    }
+    while (len > max) {
         int worst = 0;
 
-        len = 0;
         for (int i = 0; i < rec->n; i++) {
-            len += 1 + rec->packet[i].size;
             if (rec->packet[i].rank < rec->packet[worst].rank) {
                 worst = i;
             }
         }
-        if (rec->packet[rec->n - 1].header != 0x71) {
-            len++;
-        }
-        if (len <= max) {
-            break;
-        }
+        len -= 1 + rec->packet[worst].size;
         rec->n--;
+        if (worst == rec->n && rec->packet[worst].header == 0x71) {
+            len++;  /* an End packet in the place of the timestamp */
+        }
         memmove(&rec->packet[worst], &rec->packet[worst + 1],
                 (rec->n - worst) * sizeof(SPEPacket));
     }
@@ -1527,8 +1536,9 @@ static int spe_construct_record(CPUARMState *env, const SPEOutcome *out,
     ARMCPU *cpu = env_archcpu(env);
     const ARMSPESample *s = &env->spe.sample;
     const SPEOp *op = &out->op;
-    SPERecord rec = {};
+    SPERecord rec;
 
+    rec.n = 0;
     spe_packet(&rec, 15, 0x80, 8, spe_code_address(s->pc, s->el, s->space));
     spe_packet(&rec, 12, 0x88, 2, out->total);
     spe_packet(&rec, 5, 0x89, 2, SPE_LAT_ISSUE);
@@ -1591,7 +1601,7 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
     };
     ARMSPEInjection injected;
     bool fault = false;
-    uint8_t buf[SPE_MAX_BYTES] = {};
+    uint8_t buf[SPE_MAX_BYTES];
     int len, padded, done;
 
     /* The address was computed when the operation started, or is now. */
@@ -1726,28 +1736,28 @@ static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
  * SPEStartSample(). What the record may contain is decided with the state of
  * this moment; nothing that it depends on changes within a TB.
  */
-static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn)
+static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn,
+                             const SPEOp *op)
 {
     const ARMSPEConfig *config = &env_archcpu(env)->spe;
     ARMSPESample *s = &env->spe.sample;
     int el = arm_current_el(env);
-    SPEOp op;
 
-    spe_decode(env, pc, insn, &op);
     s->pc = pc;
     s->insn = insn;
-    s->va = op.va;
+    s->va = op->va;
     s->late = false;
     s->walk = false;
     s->cache = ARM_SPE_CACHE_NONE;
     s->cond_failed = spe_condition_fails(env, insn);
-    s->predicate = op.esize && config->pmsver >= SPE_V1P1
-                   ? spe_predicate_events(env, insn, &op) : 0;
+    s->predicate = op->esize && config->pmsver >= SPE_V1P1
+                   ? spe_predicate_events(env, insn, op) : 0;
     s->el = el;
     s->space = arm_security_space(env);
-    s->mmu_idx = arm_to_core_mmu_idx(
-        op.unpriv && EX_TBFLAG_A64(env->hflags, UNPRIV)
-        ? arm_mmu_idx_el(env, 0) : arm_mmu_idx(env));
+    s->mmu_idx = EX_TBFLAG_ANY(env->hflags, MMUIDX);
+    if (op->unpriv && EX_TBFLAG_A64(env->hflags, UNPRIV)) {
+        s->mmu_idx = arm_to_core_mmu_idx(arm_mmu_idx_el(env, 0));
+    }
     s->prev_target = env->spe.prev_target;
     s->packets = spe_collect_pa(env) ? SPE_WITH_PA : 0;
     if (spe_collect_context_el1(env, el)) {
@@ -1758,7 +1768,7 @@ static void spe_start_sample(CPUARMState *env, uint64_t pc, uint32_t insn)
         s->packets |= SPE_WITH_CONTEXT_EL2;
         s->context[1] = env->cp15.contextidr_el[2];
     }
-    if (FIELD_EX64(env->spe.pmscr_el[spe_owner_el(env)], PMSCR, TS)) {
+    if (spe_collect_time(env)) {
         s->packets |= SPE_WITH_TIMESTAMP;
         s->time_offset = spe_time_offset(env, el);
     }
@@ -1793,9 +1803,13 @@ static void spe_deselect(CPUARMState *env)
 /* In a TB with the SPE_SEARCH flag, at the operation to be sampled. */
 void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
 {
+    uint64_t pc = env->pc + pc_diff;
+    SPEOp op;
+
     env->spe.searching = false;
     if (!spe_collides(env)) {
-        spe_start_sample(env, env->pc + pc_diff, insn);
+        spe_decode(env, pc, insn, &op);
+        spe_start_sample(env, pc, insn, &op);
         env->spe.state = ARM_SPE_PENDING;
     }
 }
@@ -1878,7 +1892,7 @@ static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
     }
     /* A TB lies within one page. */
     if (probe_access_flags(env, env->pc, 0, MMU_INST_FETCH,
-                           arm_to_core_mmu_idx(arm_mmu_idx(env)),
+                           EX_TBFLAG_ANY(env->hflags, MMUIDX),
                            true, &host, 0) || !host) {
         return false;
     }
@@ -1910,7 +1924,7 @@ static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
     }
 
     env_archcpu(env)->spe_control.counters.selected++;
-    spe_start_sample(env, pc, insn);
+    spe_start_sample(env, pc, insn, &op);
     s->late = late;
     s->index = k;
     s->insns = n;
@@ -2120,7 +2134,7 @@ void HELPER(spe_cache)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
     spe_decode(env, env->pc + pc_diff, insn, &op);
     if (!op.has_va ||
         (probe_access_full_mmu(env, op.va, 0, MMU_DATA_LOAD,
-                               arm_to_core_mmu_idx(arm_mmu_idx(env)),
+                               EX_TBFLAG_ANY(env->hflags, MMUIDX),
                                &host, &full) & TLB_INVALID_MASK) || !host) {
         return;
     }
@@ -2708,17 +2722,17 @@ static void spe_do_inject(CPUState *cs, run_on_cpu_data data)
 }
 
 /* Take a number out of the options; false if it is none or too large. */
-static bool spe_option(QDict *options, const char *name, uint64_t max,
-                       uint64_t *value, Error **errp)
+static bool spe_option(QDict *options, const char *name, uint64_t min,
+                       uint64_t max, uint64_t *value, Error **errp)
 {
     const char *text = qdict_get_try_str(options, name);
 
     if (!text) {
         return true;
     }
-    if (qemu_strtou64(text, NULL, 0, value) || *value > max) {
-        error_setg(errp, "spe-inject: %s=%s is not a number from 0 to %" PRIu64,
-                   name, text, max);
+    if (qemu_strtou64(text, NULL, 0, value) || *value < min || *value > max) {
+        error_setg(errp, "spe-inject: %s=%s is not a number from %" PRIu64
+                   " to %" PRIu64, name, text, min, max);
         return false;
     }
     qdict_del(options, name);
@@ -2821,19 +2835,15 @@ static bool spe_parse_injection(const char *text, ARMSPEInjection *what,
     };
     fsc = mss = kinds[i].mss;
     ec = kinds[i].ec;
-    if (!spe_option(options, "after", UINT32_MAX, &what->after, errp) ||
-        !spe_option(options, "value", UINT64_MAX, &what->value, errp) ||
-        !spe_option(options, "stage", 2, &stage, errp) ||
-        !spe_option(options, "fsc", 0x3f, &fsc, errp) ||
-        !spe_option(options, "ec", 0x3f, &ec, errp) ||
-        !spe_option(options, "mss", 0xffff, &mss, errp) ||
-        !spe_option(options, "partial", SPE_MAX_SLOT, &partial, errp) ||
+    if (!spe_option(options, "after", 0, UINT32_MAX, &what->after, errp) ||
+        !spe_option(options, "value", 0, UINT64_MAX, &what->value, errp) ||
+        !spe_option(options, "stage", 1, 2, &stage, errp) ||
+        !spe_option(options, "fsc", 0, 0x3f, &fsc, errp) ||
+        !spe_option(options, "ec", 0, 0x3f, &ec, errp) ||
+        !spe_option(options, "mss", 0, 0xffff, &mss, errp) ||
+        !spe_option(options, "partial", 0, SPE_MAX_SLOT, &partial, errp) ||
         !spe_flag(options, "ea", &what->external, errp) ||
         !spe_flag(options, "dl", &what->data_loss, errp)) {
-        return false;
-    }
-    if (stage == 0) {
-        error_setg(errp, "spe-inject: stage=0 is not 1 or 2");
         return false;
     }
     what->ec = ec + (stage == 2);
@@ -2874,7 +2884,7 @@ static const Property spe_properties[] = {
     DEFINE_PROP_STRING("spe-version", ARMCPU, spe.version),
     DEFINE_PROP_UINT32("spe-min-interval", ARMCPU, spe.min_interval, 1024),
     DEFINE_PROP_UINT32("spe-max-record-size", ARMCPU, spe.max_record_size, 64),
-    DEFINE_PROP_UINT32("spe-align", ARMCPU, spe.align, 64),
+    DEFINE_PROP_UINT32("spe-align", ARMCPU, spe.align, 0),
     DEFINE_PROP_UINT32("spe-count-size", ARMCPU, spe.count_size, 12),
     DEFINE_PROP_UINT64("spe-seed", ARMCPU, spe.seed, 1),
     DEFINE_PROP_UINT32("spe-inflight", ARMCPU, spe.inflight, 0),
@@ -2986,6 +2996,16 @@ static bool spe_check_range(uint64_t value, const char *name, uint64_t max,
     return true;
 }
 
+static bool spe_check_align(const ARMSPEConfig *c, Error **errp)
+{
+    if (c->align > c->max_record_size) {
+        error_setg(errp, "spe-align=%u is more than spe-max-record-size=%u",
+                   c->align, c->max_record_size);
+        return false;
+    }
+    return true;
+}
+
 static bool spe_check_cache(uint64_t size, const char *name, Error **errp)
 {
     if (!is_power_of_2(size) || size < 4 * KiB || size > 64 * MiB) {
@@ -3046,10 +3066,8 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
     c->pmsidr = FIELD_DP64(c->pmsidr, PMSIDR, COUNTSIZE,
                            c->count_size == 12 ? 2 : 3);
     c->counter_max = MAKE_64BIT_MASK(0, c->count_size);
-    if (c->align > c->max_record_size) {
-        error_setg(errp, "spe-align=%u is more than spe-max-record-size=%u",
-                   c->align, c->max_record_size);
-        return;
+    if (!c->align) {
+        c->align = MIN(64, c->max_record_size);
     }
     if (c->prev_branch && c->pmsver < SPE_V1P2) {
         error_setg(errp, "spe-prev-branch=on needs spe-version=1.2 or later");
@@ -3077,6 +3095,7 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
                       R_PMSIDR_MAXSIZE_SHIFT, 16, SPE_MAX_SLOT, errp) ||
         !spe_set_size(&c->pmbidr, c->align, "spe-align",
                       R_PMBIDR_ALIGN_SHIFT, 1, SPE_MAX_SLOT, errp) ||
+        !spe_check_align(c, errp) ||
         !spe_set_feature(cpu, c->filter_event, "spe-filter-event",
                          SPE_V1P0, R_PMSIDR_FE_SHIFT, errp) ||
         !spe_set_feature(cpu, c->filter_type, "spe-filter-type",

@@ -22,7 +22,7 @@ RANGES = {
     "spe-version": (["1.0", "1.5"], ["", "1", "0.9", "1.6", "1.25", "2.0", "x"], "1.0 to 1.5"),
     "spe-min-interval": (["256", "4096"], ["0", "255", "257", "4097", "4294967295"], INTERVALS),
     "spe-max-record-size": (["16", "2048"], ["0", "8", "48", "4096", "4294967295"], "power of two from 16 to 2048"),
-    "spe-align": (["1", "2048"], ["0", "3", "4096", "4294967295"], "power of two from 1 to 2048"),
+    "spe-align": (["1", "2048"], ["3", "4096", "4294967295"], "power of two from 1 to 2048"),
     "spe-count-size": (["12", "16"], ["0", "11", "13", "17"], "12 or 16"),
     "spe-inflight": LATENCIES,
     "spe-walk-latency": LATENCIES,
