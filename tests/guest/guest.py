@@ -268,6 +268,8 @@ class Guest:
         """Stop the guest and save its state in a file, from which resume() lets it go on. It stands still until then."""
         self.qmp("stop")
         self._until_migrated("migrate", f"file:{path}")
+        while self.qmp("query-status")["status"] == "finish-migrate":
+            pass    # what is left takes no time; there is no event at its end
 
     def resume(self, path):
         """Go on from a saved state, in another QEMU of the same machine."""

@@ -79,11 +79,15 @@ def test_migrates_while_it_profiles(guest):
 
 
 def test_reset_while_it_profiles(guest):
-    """The units are as after power-on, and the guest, which boots again, has use of them."""
+    """The units are as after power-on, no interrupt is pending, and the guest, which boots again, has use of them."""
     guest.sh(EVERYTHING + WRITES)
+    guest.qmp("stop")
+    path = guest.qmp("query-cpus-fast")[0]["qom-path"]
+    guest.qmp("qom-set", path=path, property="spe-inject", value="full")
     for unit in guest.reset(units):
         assert [name for name, value in unit.items() if value] == ["PMSIDR_EL1"]
     guest.load("c")
+    assert guest.sh("grep arm_spe /proc/interrupts | tr -s ' ' | cut -d' ' -f3,4") == "0 0"
     guest.sh(RECORD + "workload 5")
     check_decodes(trace_of(guest), 100)
 
