@@ -68,7 +68,7 @@ test:
 	$(debug_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,guest,uefi tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode,$(T)),,perf$(,))guest,uefi tests/run
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit

@@ -5,7 +5,8 @@
 
 qemu_source() { apt_ask amd64 apt-get source -qq --print-uris "qemu/$SUITE" | awk '{ print $2, $4 }'; }
 
-# What the patches for QEMU touch, and its checker, of the source as it is: for tests of the patches.
+# What the patches for QEMU touch, and its checker, of the source as it is: for tests of the patches. And the header
+# that a plugin is built with.
 build_qemu_touched() {
 	local out=$1 file
 	(cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/amd64.conf" -q source --download-only "qemu/$SUITE")
@@ -13,7 +14,8 @@ build_qemu_touched() {
 	# shellcheck disable=SC2016 # for the inner shell
 	WORKDIR=$out enter_root "$ROOT" bash -euo pipefail -c '
 		tar --no-same-owner -xf "$1" --strip-components=1 --wildcards --no-wildcards-match-slash \
-			"*/VERSION" "*/MAINTAINERS" "*/docs/system" "*/hw/arm" "*/include/hw/arm" "*/target/arm" "*/scripts/checkpatch.pl"' \
+			"*/VERSION" "*/MAINTAINERS" "*/docs/system" "*/hw/arm" "*/include/hw/arm" "*/target/arm" "*/scripts/checkpatch.pl" \
+			"*/include/qemu/qemu-plugin.h"' \
 		tar "$CACHE/apt/archives/$file"
 }
 

@@ -335,6 +335,10 @@ class Guest:
             accesses += [Access(int(cpu), register, int(value, 16))
                          for cpu, register, value in ACCESS.findall(trace.read())]
 
+    def quit(self):
+        """End QEMU in an orderly way, so that its plugins write what they still have."""
+        self._machine.shutdown(timeout=60)
+
     def close(self):
         """End QEMU and keep the console log and transcript."""
         for machine in self._machines:

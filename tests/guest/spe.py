@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0
 """What perf says about an SPE trace: the records in `perf report --dump-raw-trace`."""
 
+import os
 import re
+import subprocess
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PMU = "/sys/bus/event_source/devices/arm_spe_0"
 
 COUNTERS = "/sys/kernel/debug/arm_spe_0"
 
-PACKET = re.compile(r"^\.  [0-9a-f]+: (?: [0-9a-f]{2})+ +(\S.*)$")
+#: A packet has an offset of eight digits; other things are dumped with shorter ones.
+PACKET = re.compile(r"^\.  [0-9a-f]{8}: (?: [0-9a-f]{2})+ +(\S.*)$")
 #: How perf prints a packet that it cannot decode, or whose index it does not know.
 UNDECODABLE = re.compile(r"Bad packet!|0x[0-9a-f]+ \(\d+\)$")
 AUX = re.compile(r"PERF_RECORD_AUX offset: (\S+) size: (\S+) flags: (\S+)")
@@ -97,6 +102,40 @@ def trace_of(guest, data="/tmp/perf.data", timeout=200):
     guest.sh(f"perf report --dump-raw-trace -i {data} >{data}.txt 2>{data}.err"
              f" || {{ cat {data}.err; false; }}", timeout)
     return parse(guest.fetch(f"{data}.txt").read_text(errors="replace"))
+
+
+@contextmanager
+def host_dump(data):
+    """The lines of `perf report --dump-raw-trace` of a perf.data file that was fetched: this machine's perf is faster."""
+    command = [os.environ["ARM_SPE_PERF"], "report", "--force", "--dump-raw-trace", "-i", data]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace") as perf:
+        yield perf.stdout
+        error = perf.stderr.read()
+    if perf.returncode:
+        raise AssertionError(f"{command}: {error}")
+
+
+def host_trace(data):
+    """The Trace in a perf.data file that was fetched."""
+    with host_dump(data) as lines:
+        return parse(lines.read())
+
+
+def packets(lines):
+    """What is in a dump: how many packets of each kind, the lines with what perf cannot decode, how many bytes.
+
+    The bytes are two numbers: what the packets have, and what the buffers have.
+    """
+    counts, undecodable, decoded, recorded = Counter(), [], 0, 0
+    for line in lines:
+        if match := PACKET.match(line):
+            counts[match[1].split(maxsplit=1)[0]] += 1
+            decoded += len(line[13:match.start(1)].split())
+            if UNDECODABLE.search(match[1]):
+                undecodable.append(line)
+        elif match := AUXTRACE.search(line):
+            recorded += int(match[1], 16)
+    return counts, undecodable, (decoded, recorded)
 
 
 def record(guest, event, command, options="", data="/tmp/perf.data", timeout=200):

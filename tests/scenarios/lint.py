@@ -81,13 +81,13 @@ def test_knobs():
     assert not absent
 
 
-@pytest.mark.parametrize("kind", ["patches/*.patch", "*.c"])
+@pytest.mark.parametrize("kind", ["patches/*.patch", "*.c", "plugin/*.c"])
 def test_checkpatch(kind):
     """QEMU's own checker, on what is added to QEMU."""
     checker = Path(os.environ["ARM_SPE_QEMU"], "scripts", "checkpatch.pl")
     found = sorted((TOP / "tests/qemu").glob(kind))
     assert found
-    how = ["--no-tree", "--no-signoff"] + (["-f"] if kind == "*.c" else [])
+    how = ["--no-tree", "--no-signoff"] + (["-f"] if kind.endswith(".c") else [])
     for file in found:
         check("perl", checker, *how, file)
 

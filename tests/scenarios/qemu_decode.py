@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Over 1,000,000 records of everything that a program does, and not one byte that perf cannot decode.
+
+The driver is the stock kernel's and the decoder is perf's: it is QEMU that is on trial here.
+"""
+
+import pytest
+
+from spe import UNDECODABLE, host_dump, packets
+
+#: Every kind of packet, and records without padding.
+SPE = ("spe=on,spe-version=1.5,spe-cache=on,spe-prev-branch=on,spe-load-source=on,"
+       "spe-align=1,spe-max-record-size=128,spe-count-size=16")
+KINDS = {"PC", "TGT", "VA", "PA", "PBT", "LAT", "EV", "CONTEXT", "DATA-SOURCE", "TS", "B", "LD", "ST", "OTHER", "SVE-OTHER"}
+
+
+@pytest.mark.timeout(600)
+def test_million_records(boot, capsys):
+    guest = boot(rust=False, spe=SPE)
+    guest.load("c")
+    guest.sh("perf record -q -B -N -o /tmp/perf.data -m ,128M"
+             " -e arm_spe/period=256,jitter=1,ts_enable=1,pa_enable=1/ -- mixed 1900", timeout=400)
+    data = guest.fetch("/tmp/perf.data", timeout=400)
+    with host_dump(data) as lines:
+        counts, undecodable, (decoded, recorded) = packets(lines)
+    data.unlink()
+    with capsys.disabled():
+        print(f"\n    {counts['PC']} records in {recorded} bytes, {counts.total()} packets: {dict(counts.most_common())}")
+    assert not undecodable, f"{len(undecodable)}: {undecodable[:5]}"
+    assert counts["PC"] == counts["TS"] >= 1_000_000
+    assert decoded == recorded
+    assert set(counts) - {"PAD"} == KINDS
+    # The same expression sees what is broken.
+    assert packets([".  00000000:  ff   Bad packet!\n"])[1] and UNDECODABLE.search("0x7f (3)")
