@@ -1103,6 +1103,9 @@ static bool spe_sve_predicated(uint32_t insn)
         return !extract32(insn, 21, 1);
     case 0x24:
         return true;
+    case 0x25:
+        /* Comparison with a signed immediate */
+        return !extract32(insn, 21, 1) && !extract32(insn, 14, 1);
     case 0x65:
         return extract32(insn, 21, 1) ||
                (extract32(insn, 13, 3) && extract32(insn, 10, 6) != 0xe);
