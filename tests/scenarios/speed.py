@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU with SPE present but disabled is as fast as unpatched QEMU; sampling costs at most half again.
+"""QEMU with SPE present but disabled is as fast as unpatched QEMU; what sampling costs, often and very often.
 
 All are measured in one run, in turns, and the best of each is compared. The figures are printed.
 """
@@ -14,8 +14,9 @@ TURNS = 8
 #: Present but disabled, against unpatched: nothing but noise. Two boots of the same QEMU differ by up
 #: to 8 %, as was seen on a virtual machine with 2 cores; what costs something costs more than this.
 DISABLED = 1.15
-#: Sampling every 1,024 operations, against disabled.
-SAMPLING = 1.5
+#: Sampling every so many operations, against disabled: on a quiet machine 1.15 and 1.45 were read. The aims are
+#: 1.2 and 1.6; what is more than noise above them fails.
+SAMPLING = {1024: 1.3, 256: 1.7}
 
 #: Prints how many microseconds the workload alone took.
 TIMED = """\
@@ -26,7 +27,7 @@ echo took $((${after/./} - ${before/./}))
 """
 ALONE = "taskset -c 0 bash /root/timed"
 # The trace stays in its buffer until the end: what is timed is the sampling, not perf's writing of files.
-SAMPLED = ("perf record -q -B -N -o /tmp/perf.data -C 0 -m ,16M --snapshot=e -e arm_spe/period=1024/ -- "
+SAMPLED = ("perf record -q -B -N -o /tmp/perf.data -C 0 -m ,16M --snapshot=e -e arm_spe/period={}/ -- "
            + ALONE)
 
 
@@ -41,13 +42,14 @@ def test_ratios(boot, driver, capsys):
     for _ in range(TURNS):
         for name, guest, command in (("unpatched", unpatched, ALONE),
                                      ("disabled", patched, ALONE),
-                                     ("sampling", patched, SAMPLED)):
+                                     *((period, patched, SAMPLED.format(period)) for period in SAMPLING)):
             took = int(re.search(r"^took (\d+)$", guest.sh(command), re.MULTILINE)[1])
             best[name] = min(took, best.get(name, took))
     disabled = best["disabled"] / best["unpatched"]
-    sampling = best["sampling"] / best["disabled"]
+    sampling = {period: best[period] / best["disabled"] for period in SAMPLING}
     with capsys.disabled():
         print(f"\n    unpatched {best['unpatched'] / 1e6:.3f} s; SPE disabled {disabled:.3f} times that;"
-              f" sampling every 1,024 operations {sampling:.3f} times disabled")
+              + "".join(f"; sampling every {period:,} operations {ratio:.3f} times disabled"
+                        for period, ratio in sampling.items()))
     assert disabled <= DISABLED
-    assert sampling <= SAMPLING
+    assert all(sampling[period] <= bound for period, bound in SAMPLING.items()), sampling
