@@ -97,6 +97,7 @@ bool expect_eq_(u64 got, u64 want, const char *file, int line, const char *forma
 #define expect_eq(got, want, ...) expect_eq_(got, want, __FILE__, __LINE__, __VA_ARGS__)
 
 _Noreturn void fuzz(u64 iterations);
+void obey(void);
 void second_cpu(void);
 void *memcpy(void *to, const void *from, size_t n);
 
