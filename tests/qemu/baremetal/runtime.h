@@ -135,6 +135,10 @@ u64 *window_block(int regime, int block);	/* of 2 MiB; block 0 has the pages */
 u64 *stage2_entry(u64 ipa);		/* of a page of the arena */
 void tlb_flush(void);
 
+/* The upper half of EL2&0, as the lower half is. Without E2H TCR_EL2 makes no sense then: not for home at EL2. */
+#define UPPER_HALF BITS(63, 39)
+void upper_half_on(bool on);
+
 /*
  * Another granule for the EL1&0 regime, while that is not home's: 14 or 16 for 16 or 64 KiB, 12 for the
  * usual one. Flat as ever; in the window are pages 0 to count - 1 at pas, and none behind them.
