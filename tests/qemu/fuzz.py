@@ -130,9 +130,11 @@ def run(qemu, seed, rounds, directory, limit=300):
     said = (directory / "console").read_text(errors="replace")
     log = (directory / "qemu.log").read_text(errors="replace")
     if machine.exitcode() or "ok 1 - fuzz" not in said or re.search(r"runtime error|Sanitizer|assert", log):
+        report = re.search(r"^.*(?:ERROR: |runtime error|assert)(?:.*\n){1,15}", log, re.MULTILINE)
         raise Failure(f"status {machine.exitcode()}, seed {seed}, machine {kind or 'EL1'} {properties}: {directory}\n"
-                      + "\n".join((said + log).splitlines()[-30:]))
-    return Counter(runs=1, rounds=rounds, injections=injected, records=counters.get("records", 0),
+                      + "\n".join(said.splitlines()[-5:]) + "\n" + (report[0] if report else log[-2000:]))
+    writes = int(re.findall(r"^# fuzz: .*?(\d+) register writes", said, re.MULTILINE)[-1])
+    return Counter(runs=1, rounds=rounds, writes=writes, injections=injected, records=counters.get("records", 0),
                    events=counters.get("events", 0), selected=counters.get("selected", 0),
                    milliseconds=round((time.monotonic() - began) * 1000))
 

@@ -77,6 +77,27 @@ TEST(dropped, "buffer: a record for which there is no room is dropped, and buffe
 		expect_eq(outcome.pmbptr, s.pmbptr, "PMBPTR_EL1 afterwards");
 		expect_eq(outcome.pmbsr, PMBSR_FULL, "PMBPTR_EL1 %x: PMBSR_EL1", s.pmbptr);
 	}
+	struct setup s = sampling(0);
+
+	s.limit = 0;
+	profile(&s, many, 0, 0, 0, 0);
+	expect_eq(outcome.n, 0, "limit 0: records");
+	expect_eq(outcome.pmbsr, PMBSR_FULL, "limit 0: PMBSR_EL1");
+}
+
+TEST(rounded, "buffer: where PMBPTR_EL1 is not aligned, a record begins below it")
+{
+	struct setup s = sampling(0);
+
+	if (!version || align() == 1)
+		return skip("no SPE, or records are not aligned");
+	map_buffer(1);
+	fill(buffer_of(1), POISON, PAGE);
+	s.pmbptr = BUFFER + align() / 2;
+	profile_mapped(&s, code_nop, 0, 0, 0, 0);
+	expect_eq(outcome.pmbptr & (align() - 1), 0, "PMBPTR_EL1 %x", outcome.pmbptr);
+	read_records(&outcome, buffer_of(1), outcome.pmbptr - BUFFER);
+	expect_eq(outcome.n, 1, "records");
 }
 
 TEST(stops, "buffer: nothing more is counted or sampled after buffer full")

@@ -195,6 +195,26 @@ TEST(stage2, "faults: stage 2")
 	tlb_flush();
 }
 
+TEST(upper, "faults: EL2's buffer may be in the upper half of the addresses of EL2&0, and is not there without E2H")
+{
+	struct setup s = sampling(1);
+
+	if (!version || !has_el3() || !feature(mrs(id_aa64mmfr1_el1), 8))
+		return skip("no SPE, no E2H, or the regime of EL2 is the one that this code runs in");
+	s.owner = 2;
+	s.pmbptr = UPPER_HALF + BUFFER;
+	prepare(2);
+	upper_half_on(true);
+	check_fault(&s, syndrome(0x24, 0x04), "EL2", "an address of the upper half");
+	s.hcr |= HCR_E2H;
+	profile_mapped(&s, code_ldr_x, (u64)DATA, 3, 0, 0);
+	upper_half_on(false);
+	expect_eq(outcome.pmbsr, 0, "PMBSR_EL1");
+	read_records(&outcome, buffer_of(2), outcome.pmbptr - UPPER_HALF - BUFFER);
+	expect(outcome.n > 0, "no record");
+	repair(2);
+}
+
 /* --- Records across pages --- */
 
 /* Records can begin in one page and end in the next: that of a load is larger than the alignment. */

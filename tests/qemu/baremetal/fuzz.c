@@ -244,6 +244,8 @@ static void run_something(void)
 	traps_over();
 }
 
+static u64 writes;
+
 static void write_something(void)
 {
 	enum reg reg = below(REG_COUNT);
@@ -290,6 +292,7 @@ static void arm(void)
 	spe_write(PMSCR_EL1, random() | 3);
 	if (has_el2())
 		spe_write(PMSCR_EL2, random() | 3);
+	writes += has_el2() ? 7 : 6;
 }
 
 static void step(void)
@@ -358,13 +361,14 @@ void fuzz(u64 iterations)
 		allow_written(PMBLIMITR_EL1, limit);
 		spe_write(PMBLIMITR_EL1, limit);
 		if (done % 1000 == 999)
-			say("# fuzz: %d of %d: %d events, %d bytes written\n", done + 1, iterations, events, changed_bytes);
+			say("# fuzz: %d of %d: %d register writes, %d events, %d bytes written\n", done + 1, iterations, writes, events,
+			    changed_bytes);
 	}
 	spe_write(PMBLIMITR_EL1, 0);
 	good = guards_are_good() && good;
 	good = expect_eq(sum_of_code(), sum, "the sum of the code") && good;
 	good = expect(events && changed_bytes, "nothing was written") && good;
-	say("# fuzz: %d of %d: %d events, %d bytes written\n", done, iterations, events, changed_bytes);
+	say("# fuzz: %d of %d: %d register writes, %d events, %d bytes written\n", done, iterations, writes, events, changed_bytes);
 	say("%s 1 - fuzz: only buffers were written to\n", good ? "ok" : "not ok");
 	quit(!good);
 }

@@ -79,6 +79,14 @@ void mmu_on(void)
 	isb();
 }
 
+void upper_half_on(bool on)
+{
+	/* T1SZ and the other fields for TTBR1_EL2, of which EPD1 is 0 then */
+	msr(tcr_el2, on ? TCR | (u64)TCR << 16 | 2ull << 30 | 2ull << 32 : TCR_EL2);
+	msr(S3_4_C2_C0_1, on ? root[2] : 0);
+	tlb_flush();
+}
+
 void tlb_flush(void)
 {
 	dsb();

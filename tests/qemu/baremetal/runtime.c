@@ -398,6 +398,8 @@ void main(void)
 		pmsidr = spe_read(PMSIDR_EL1);
 	if (param("fuzz"))
 		fuzz(param("fuzz"));
+	else if (param("obey"))
+		obey();
 	else
 		quit(run_tests() != 0);
 	quit(0);

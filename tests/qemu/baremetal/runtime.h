@@ -97,6 +97,7 @@ bool expect_eq_(u64 got, u64 want, const char *file, int line, const char *forma
 #define expect_eq(got, want, ...) expect_eq_(got, want, __FILE__, __LINE__, __VA_ARGS__)
 
 _Noreturn void fuzz(u64 iterations);
+void obey(void);
 void second_cpu(void);
 void *memcpy(void *to, const void *from, size_t n);
 
@@ -133,6 +134,10 @@ u64 *window_entry(int regime, int page);
 u64 *window_block(int regime, int block);	/* of 2 MiB; block 0 has the pages */
 u64 *stage2_entry(u64 ipa);		/* of a page of the arena */
 void tlb_flush(void);
+
+/* The upper half of EL2&0, as the lower half is. Without E2H TCR_EL2 makes no sense then: not for home at EL2. */
+#define UPPER_HALF BITS(63, 39)
+void upper_half_on(bool on);
 
 /*
  * Another granule for the EL1&0 regime, while that is not home's: 14 or 16 for 16 or 64 KiB, 12 for the
