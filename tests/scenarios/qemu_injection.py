@@ -113,6 +113,12 @@ def test_nothing_injected(make_unit, properties):
     assert unit.counted(unit.step) == (RECORD, SAMPLE)
 
 
+def test_filtered_and_discarded(unit):
+    """Neither is written, and each is counted as what it is."""
+    for word, counter in (("f", "filtered"), ("d", "discarded")):
+        assert unit.counted(lambda word=word: unit.tell(word)) == (Found(0, 0, 0, 0, 0), {"selected": 1, counter: 1})
+
+
 def test_collision_of_its_own(make_unit):
     """What is injected looks like what the unit does itself: here, of 30 samples 257 operations apart."""
     unit = make_unit("spe-inflight=1000")

@@ -6,6 +6,8 @@
  *   s  samples one operation, from where PMBPTR_EL1 is, and stops
  *   S  the same with room for no other record behind it
  *   m  samples as many as the sled has, 257 operations apart
+ *   f  samples an operation that the filter does not let through
+ *   d  samples in discard mode
  *   l  looks only
  *   c  writes PMBSR_EL1 as 0
  *   b  puts PMBPTR_EL1 at the beginning of the buffer
@@ -57,10 +59,13 @@ static void sample(struct setup s, const void *code)
 void obey(void)
 {
 	struct setup one = sampling(0), last = sampling(0), many = sampling(0);
+	struct setup filter = sampling(0), discard = sampling(0);
 
 	last.limit = BUFFER + PAGE;
 	many.pmsicr = 0;
 	many.pmsirr = 1 << 8;
+	filter.pmsfcr = PMSFCR_FT | TYPE_B;
+	discard.fill_mode = 2;
 	map_buffer(1);
 	fill(buffer_of(1), POISON, BUFFER_SIZE);
 	spe_write(PMBPTR_EL1, BUFFER);
@@ -76,6 +81,12 @@ void obey(void)
 			break;
 		case 'm':
 			sample(many, sled);
+			break;
+		case 'f':
+			sample(filter, code_nop);
+			break;
+		case 'd':
+			sample(discard, code_nop);
 			break;
 		case 'c':
 			spe_write(PMBSR_EL1, 0);
