@@ -16,7 +16,7 @@ TOP = Path(__file__).resolve().parents[2]
 IMAGE = TOP / "build" / "baremetal" / "spe.elf"
 
 EL1, EL2, EL3 = "", ",virtualization=on", ",virtualization=on,secure=on"
-ONE, TWO = ["-smp", "1"], ["-smp", "2"]
+ONE, TWO, THREE = ["-smp", "1"], ["-smp", "2"], ["-smp", "3"]
 ICOUNT = ["-icount", "shift=0"]
 
 #: Name: (machine, properties of the CPU, what the image cannot find in ID registers, more arguments)
@@ -47,6 +47,7 @@ MACHINES = {
     "icount": (EL3, "spe-version=1.5", "", ONE + ICOUNT),
     "two_el1": (EL1, "spe-version=1.5", "cpus=2", TWO),
     "two_el2": (EL2, "spe-version=1.5", "cpus=2", TWO),
+    "three": (EL2, "spe-version=1.5", "cpus=3", THREE),
     "two_icount": (EL2, "", "cpus=2", TWO + ICOUNT),
 }
 

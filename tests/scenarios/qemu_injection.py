@@ -106,8 +106,26 @@ EVENT = {"events": 1, "interrupts": 1}
 DROPPED = {"selected": 1, "dropped": 1, **EVENT}
 
 
-def test_nothing_injected(unit):
+@pytest.mark.parametrize("properties", ["spe-align=64", "spe-cache=on"])
+def test_nothing_injected(make_unit, properties):
+    """With a model of caches, operations are found in another way."""
+    unit = make_unit(properties)
     assert unit.counted(unit.step) == (RECORD, SAMPLE)
+
+
+def test_filtered_and_discarded(unit):
+    """Neither is written, and each is counted as what it is."""
+    for word, counter in (("f", "filtered"), ("d", "discarded")):
+        assert unit.counted(lambda word=word: unit.tell(word)) == (Found(0, 0, 0, 0, 0), {"selected": 1, counter: 1})
+
+
+def test_collision_of_its_own(make_unit):
+    """What is injected looks like what the unit does itself: here, of 30 samples 257 operations apart."""
+    unit = make_unit("spe-inflight=1000")
+    records = (30 + 3) // 4
+    assert unit.counted(lambda: unit.tell("m")) == (
+        Found(0, 0, COLLISION, records * SIZE, records * SIZE),
+        {"selected": 30, "collided": 30 - records, "records": records, "bytes": records * SIZE})
 
 
 @pytest.mark.parametrize("what,pmbsr", ids=lambda value: value if isinstance(value, str) else hex(value), argvalues=[

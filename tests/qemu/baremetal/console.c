@@ -5,6 +5,9 @@
  *
  *   s  samples one operation, from where PMBPTR_EL1 is, and stops
  *   S  the same with room for no other record behind it
+ *   m  samples as many as the sled has, 257 operations apart
+ *   f  samples an operation that the filter does not let through
+ *   d  samples in discard mode
  *   l  looks only
  *   c  writes PMBSR_EL1 as 0
  *   b  puts PMBPTR_EL1 at the beginning of the buffer
@@ -42,16 +45,12 @@ static void look(void)
 	say("%d %d %x %x %d\n", before, after, pmbsr, spe_read(PMBPTR_EL1) - BUFFER, written);
 }
 
-static void sample_one(u64 room)
+static void sample(struct setup s, const void *code)
 {
-	struct setup s = sampling(0);
-
 	s.pmbptr = spe_read(PMBPTR_EL1);
 	s.pmbsr = spe_read(PMBSR_EL1);
-	if (room)
-		s.limit = (s.pmbptr + room + PAGE - 1) & ~(PAGE - 1);
 	unit_program(&s);
-	run_at(0, HCR_BASE, code_nop, 0, 0, 0, 0);
+	run_at(0, HCR_BASE, code, 0, 0, 0, 0);
 	spe_write(PMSCR_EL1, 0);
 	psb_csync();
 	spe_write(PMBLIMITR_EL1, 0);
@@ -59,6 +58,14 @@ static void sample_one(u64 room)
 
 void obey(void)
 {
+	struct setup one = sampling(0), last = sampling(0), many = sampling(0);
+	struct setup filter = sampling(0), discard = sampling(0);
+
+	last.limit = BUFFER + PAGE;
+	many.pmsicr = 0;
+	many.pmsirr = 1 << 8;
+	filter.pmsfcr = PMSFCR_FT | TYPE_B;
+	discard.fill_mode = 2;
 	map_buffer(1);
 	fill(buffer_of(1), POISON, BUFFER_SIZE);
 	spe_write(PMBPTR_EL1, BUFFER);
@@ -66,11 +73,20 @@ void obey(void)
 	for (;;) {
 		switch (heard()) {
 		case 's':
-			sample_one(0);
+			sample(one, code_nop);
 			break;
 		case 'S':
 			spe_write(PMBPTR_EL1, BUFFER + PAGE - max_size());
-			sample_one(max_size());
+			sample(last, code_nop);
+			break;
+		case 'm':
+			sample(many, sled);
+			break;
+		case 'f':
+			sample(filter, code_nop);
+			break;
+		case 'd':
+			sample(discard, code_nop);
 			break;
 		case 'c':
 			spe_write(PMBSR_EL1, 0);

@@ -3,6 +3,9 @@
 
 #include "operations.h"
 
+#define RTC 0x09010000ull
+#define SOURCE_DEVICE 0xe
+
 /* One of each sort */
 static const int chosen[] = {
 	OPERATION_ldr_x, OPERATION_str_x, OPERATION_ldp, OPERATION_ldadd, OPERATION_stadd, OPERATION_cas, OPERATION_swp,
@@ -71,6 +74,10 @@ TEST(event, "filters: FE takes what has all the events, FnE what has none of the
 				s.pmsnevfr = bit;
 				expect(passes(o, &s) == !(events & bit), "%s has events %x: PMSNEVFR_EL1 = %x", o->name, events,
 				       bit);
+				/* Together with one that most of them have: none is wanted. */
+				s.pmsnevfr = bit | EV_RETIRED;
+				expect(passes(o, &s) == !(events & s.pmsnevfr), "%s has events %x: PMSNEVFR_EL1 = %x", o->name,
+				       events, s.pmsnevfr);
 				s.pmsfcr = 0;
 				expect(passes(o, &s), "%s: PMSNEVFR_EL1 acts without FnE", o->name);
 			}
@@ -174,6 +181,27 @@ TEST(data_source, "filters: FDS takes loads from the selected sources, and what 
 		expect(passes(o, &s) == !source, "%s: all sources but %x are selected", o->name, bit);
 		s.pmsdsfr = 0;
 		expect(passes(o, &s) == !source, "%s: no source is selected", o->name);
+	}
+}
+
+TEST(source_of_device, "filters: a load from a device has a source of its own, which FDS tells from all others")
+{
+	struct setup s = sampling(0);
+
+	if (!complete())
+		return;
+	if (!(pmsidr & PMSIDR_LDS))
+		return skip("no LDS");
+	profile(&s, code_ldr_w, RTC, 0, 0, 0);
+	if (!expect_eq(outcome.n, 1, "records"))
+		return;
+	expect_eq(outcome.record[0].value[SOURCE], SOURCE_DEVICE, "source");
+	expect(!(outcome.record[0].value[EVENTS] & EV_L1D), "it accesses the cache");
+	for (int bit = 0; bit < 64 && pmsidr & PMSIDR_FDS; bit++) {
+		s.pmsfcr = PMSFCR_FDS;
+		s.pmsdsfr = BIT(bit);
+		profile(&s, code_ldr_w, RTC, 0, 0, 0);
+		expect_eq(outcome.n, bit == SOURCE_DEVICE, "PMSDSFR_EL1 %x: records", s.pmsdsfr);
 	}
 }
 

@@ -200,6 +200,10 @@ TEST(ernd, "interval: with ERnd, COUNT reloads exactly and ECOUNT delays the sam
 	run_few(&s, 5);
 	expect_eq(outcome.pmsicr, 995, "after 5 operations");
 	expect_eq(outcome.n, 1, "records");
+	/* COUNT does not wait for ECOUNT. */
+	s.pmsicr = 5ull << 56;
+	run_few(&s, 3);
+	expect_eq(outcome.pmsicr, 2ull << 56 | 510, "ECOUNT 5, COUNT 0, after 3 operations");
 }
 
 TEST(collisions, "interval: an operation selected while another is in flight collides, without a record")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Two CPUs that profile at once: each has its own unit. */
+/* CPUs that profile at once: each has its own unit. */
 
 #include "profile.h"
 
@@ -8,9 +8,9 @@
 
 extern const char start_secondary[];
 
-static u8 second_stack[0x4000] __attribute__((aligned(16)));
+static u8 stacks[2][0x4000] __attribute__((aligned(16)));
 static struct outcome outcomes[2];
-static volatile int round_started, round_ended;
+static volatile int round_started, round_ended, jitter_ended[2];
 
 static struct setup setup_of(int cpu)
 {
@@ -32,9 +32,26 @@ static void run_round(int cpu)
 	unit_stop(&outcomes[cpu]);
 }
 
-/* The second CPU, at home and with its tables */
+/* Of the second and third CPU, numbers 0 and 1 here: a run with jitter, in which each operation counts */
+static void run_jitter(int number)
+{
+	struct setup s = setup_of(number);
+
+	s.pmsirr = 1 << 8 | 1;
+	unit_program(&s);
+	run_at(0, HCR_BASE, sled, 0, 0, 0, 0);
+	unit_stop(&outcomes[number]);
+	dsb();
+	jitter_ended[number] = true;
+}
+
+/* The second CPU, and the third, at home and with their tables */
 void second_cpu(void)
 {
+	if ((mrs(mpidr_el1) & 0xff) == 2) {
+		run_jitter(1);
+		return;
+	}
 	for (int round = 1; round <= ROUNDS; round++) {
 		while (round_started != round)
 			asm volatile("yield");
@@ -43,14 +60,18 @@ void second_cpu(void)
 		dsb();
 		round_ended = round;
 	}
+	while (round_started != ROUNDS + 1)
+		asm volatile("yield");
+	dsb();
+	run_jitter(0);
 }
 
-static bool cpu_on(u64 cpu, const void *entry, u64 context)
+static bool cpu_on(u64 cpu)
 {
 	register u64 x0 asm("x0") = 0xc4000003;	/* PSCI CPU_ON */
 	register u64 x1 asm("x1") = cpu;
-	register u64 x2 asm("x2") = (u64)entry;
-	register u64 x3 asm("x3") = context;
+	register u64 x2 asm("x2") = (u64)start_secondary;
+	register u64 x3 asm("x3") = (u64)stacks[cpu];	/* its end, that of CPU 0 not being there */
 
 	if (home == 1)
 		asm volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
@@ -80,7 +101,7 @@ TEST(two, "smp: two CPUs profile at once, each with an interval and a buffer of 
 	for (u64 i = 0; i < BUFFER_SIZE / PAGE; i++)
 		*window_entry(1, 256 + i) = ((u64)buffer_of(3) + i * PAGE) | PTE_DATA;
 	tlb_flush();
-	if (!expect(cpu_on(1, start_secondary, (u64)second_stack + sizeof(second_stack)), "CPU_ON failed"))
+	if (!expect(cpu_on(1), "CPU_ON failed"))
 		return;
 	for (int round = 1; round <= ROUNDS; round++) {
 		fill(buffer_of(1), POISON, BUFFER_SIZE);
@@ -94,4 +115,29 @@ TEST(two, "smp: two CPUs profile at once, each with an interval and a buffer of 
 		check_round(0, round, buffer_of(1));
 		check_round(1, round, buffer_of(3));
 	}
+}
+
+TEST(jitter, "smp: no two CPUs have the same jitter")
+{
+	struct outcome *one = &outcomes[0], *other = &outcomes[1];
+	int same = 0;
+
+	/* The first CPU has had some already. */
+	if (!version || param("cpus") < 3 || has_el3() || param("inflight"))
+		return skip("not three CPUs that PSCI can start, or operations that collide");
+	fill(buffer_of(1), POISON, BUFFER_SIZE);
+	fill(buffer_of(3), POISON, BUFFER_SIZE);
+	dsb();
+	if (!expect(cpu_on(2), "CPU_ON failed"))
+		return;
+	round_started = ROUNDS + 1;
+	while (!jitter_ended[0] || !jitter_ended[1])
+		asm volatile("yield");
+	dsb();
+	read_records(one, buffer_of(1), one->pmbptr - setup_of(0).pmbptr);
+	read_records(other, buffer_of(3), other->pmbptr - setup_of(1).pmbptr);
+	expect(one->n > 10 && other->n > 10, "%d and %d records", (u64)one->n, (u64)other->n);
+	for (int i = 0; i < one->n && i < other->n; i++)
+		same += one->record[i].value[PC] == other->record[i].value[PC];
+	expect(same < one->n / 2, "%d of %d the same", (u64)same, (u64)one->n);
 }
