@@ -114,6 +114,39 @@ TEST(readback, "interval: PMSICR_EL1 reads as what is left of COUNT, and stands 
 	expect_eq(outcome.pmsicr, 70, "after 20 more");
 }
 
+/* Number 11 takes a Data Abort if x0 is no address. The handler goes on after it. */
+asm(".pushsection .text\n"
+    "aborting: .rept 10\n	nop\n	.endr\n"
+    "	ldr x2, [x0]\n"
+    "	.rept 100\n	nop\n	.endr\n"
+    "	svc #0\n"
+    ".popsection");
+extern const char aborting[];
+
+static void check_aborting(u64 count, u64 position, bool aborts)
+{
+	struct setup s = sampling(0);
+
+	s.pmsicr = count;
+	s.limit = BUFFER + PAGE;
+	traps_expected();
+	profile(&s, aborting, aborts ? 1ull << 40 : (u64)DATA, 0, 0, 0);
+	traps_over();
+	expect_eq(trap.count, aborts, "aborts");
+	if (expect_eq(outcome.n, 1, "COUNT %d: records", count))
+		expect_eq((outcome.record[0].value[PC] & BITS(55, 0)) - (u64)aborting, 4 * (position - 1), "COUNT %d: PC", count);
+}
+
+TEST(aborts, "interval: an operation that takes a Data Abort is counted when it is executed again, or if it is to be sampled")
+{
+	if (!version || max_size() > PAGE)
+		return skip("no SPE");
+	for (u64 count = 1; count < 100; count++) {
+		check_aborting(count, count, false);
+		check_aborting(count, count > 11 ? count + 1 : count, true);
+	}
+}
+
 /* How far each record of a run is behind where it would be without jitter */
 static u64 spread(u64 jitter[], bool exact_reload)
 {
