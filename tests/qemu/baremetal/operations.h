@@ -117,7 +117,7 @@ enum need {
 	X(stg,        NEED_MTE,    "", "stg x0, [x0, #-16]",                     LDST,   0x15, -16, ST)	\
 	X(st2g_post,  NEED_MTE,    "", "st2g x0, [x0], #32",                     LDST,   0x15, 0, ST)	\
 	X(stgp,       NEED_MTE,    "", "stgp x2, x3, [x0, #32]",                 LDST,   0x15, 32, ST)	\
-	X(setp,       NEED_MOPS,   "mov x3, x0\n mov x4, #64", "setp [x3]!, x4!, x2\n setm [x3]!, x4!, x2\n sete [x3]!, x4!, x2", \
+	X(setp,       NEED_MOPS,   "mov x3, x0\n mov x4, #64", "setp [x3]!, x4!, x2; setm [x3]!, x4!, x2; sete [x3]!, x4!, x2", \
 									 LDST,   0x25, NO_VA, ST) \
 	/* --- Other --- */									\
 	X(nop,        ALWAYS,      "", "nop",                                    OTHER,  0x00, NO_VA, 0) \
