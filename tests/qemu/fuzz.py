@@ -28,6 +28,7 @@ OUT = TOP / "out" / "fuzz"
 
 sys.path.insert(0, str(Path(os.environ["ARM_SPE_QEMU"], "python")))
 from qemu.machine import QEMUMachine  # noqa: E402
+from qemu.machine.machine import QEMUMachineError  # noqa: E402
 from qemu.qmp import QMPError  # noqa: E402
 
 #: As long as a run should take. The first takes ROUNDS.
@@ -45,16 +46,17 @@ SANITIZERS = {
 MACHINES = ("", ",virtualization=on", ",secure=on,virtualization=on")
 #: Properties of the CPU, of which each run has some.
 PROPERTIES = (
-    *(f"spe-version=1.{minor}" for minor in range(6)), "spe-cache=on", "spe-cache=on,spe-l1d-size=4096", "spe-prev-branch=on",
-    "spe-inflight=100", "spe-align=1", "spe-align=2048,spe-max-record-size=2048", "spe-max-record-size=16,spe-align=8",
+    *(f"spe-version=1.{minor}" for minor in range(6)), "spe-cache=on", "spe-cache=on,spe-l1d-size=4096",
+    "spe-prev-branch=on,spe-version=1.2", "spe-prev-branch=on,spe-version=1.5", "spe-inflight=100", "spe-align=1", "spe-align=2048,spe-max-record-size=2048", "spe-max-record-size=16,spe-align=8",
     "spe-count-size=16", "spe-walk-latency=70000", "spe-filter-type=off", "spe-ernd=off", "spe-owned=on",
 )
 
 
 def machine_of(chance):
     """The kind of machine and the properties of its CPU, by chance."""
-    properties = dict(option.split("=") for choice in chance.sample(PROPERTIES, chance.randrange(5))
-                      for option in choice.split(","))
+    # In this order: what belongs together comes last, and goes for what was chosen before.
+    chosen = sorted(chance.sample(PROPERTIES, chance.randrange(5)), key=lambda choice: choice.count(","))
+    properties = dict(option.split("=") for choice in chosen for option in choice.split(","))
     return chance.choice(MACHINES), ",".join("=".join(option) for option in properties.items())
 
 
@@ -120,8 +122,8 @@ def run(qemu, seed, rounds, directory, limit=300):
         machine.launch()
         (directory / "command").write_text(f"{qemu} {machine.args}\n")
         injected, counters = inject_while_it_runs(machine, chance)
-    except Failure as failure:
-        raise Failure(f"{failure} (seed {seed}, {directory})") from None
+    except (Failure, QEMUMachineError) as failure:
+        raise Failure(f"seed {seed}, machine {kind or 'EL1'} {properties}: {directory}\n{failure}") from None
     finally:
         try:
             machine.wait(timeout=limit)

@@ -173,6 +173,10 @@ def test_several(unit):
     unit.inject("full,after=3")
     unit.inject("fault,fsc=4,after=1")
     assert [unit.step().pmbsr for _ in range(5)] == [0, syndrome(0x24, 4), 0, syndrome(0, FULL), 0]
+    # One with each record, in the order in which they came
+    unit.inject("full,after=0")
+    unit.inject("fault,fsc=4,after=0")
+    assert [unit.step().pmbsr for _ in range(3)] == [syndrome(0, FULL), syndrome(0x24, 4), 0]
 
 
 @pytest.mark.parametrize("partial", [1, SIZE // 2, SIZE - 1])
