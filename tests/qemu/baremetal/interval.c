@@ -118,7 +118,7 @@ TEST(readback, "interval: PMSICR_EL1 reads as what is left of COUNT, and stands 
 asm(".pushsection .text\n"
     "aborting: .rept 10\n	nop\n	.endr\n"
     "	ldr x2, [x0]\n"
-    "	.rept 100\n	nop\n	.endr\n"
+    "	.rept 600\n	nop\n	.endr\n"
     "	svc #0\n"
     ".popsection");
 extern const char aborting[];
@@ -141,7 +141,7 @@ TEST(aborts, "interval: an operation that takes a Data Abort is counted when it 
 {
 	if (!version || max_size() > PAGE)
 		return skip("no SPE");
-	for (u64 count = 1; count < 100; count++) {
+	for (u64 count = 1; count < 600; count += count < 20 ? 1 : 29) {
 		check_aborting(count, count, false);
 		check_aborting(count, count > 11 ? count + 1 : count, true);
 	}
