@@ -1582,6 +1582,44 @@ static int spe_construct_record(CPUARMState *env, const SPEOutcome *out,
                        1 << FIELD_EX64(cpu->spe.pmsidr, PMSIDR, MAXSIZE));
 }
 
+/* CSEL, CCMP and the like: by the flags as they are. */
+static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
+{
+    int cond = extract32(insn, 12, 4);
+    bool n = (int32_t)env->NF < 0;
+    bool z = env->ZF == 0;
+    bool c = env->CF;
+    bool v = (int32_t)env->VF < 0;
+    bool holds;
+
+    switch (cond >> 1) {
+    case 0:
+        holds = z;
+        break;
+    case 1:
+        holds = c;
+        break;
+    case 2:
+        holds = n;
+        break;
+    case 3:
+        holds = v;
+        break;
+    case 4:
+        holds = c && !z;
+        break;
+    case 5:
+        holds = n == v;
+        break;
+    case 6:
+        holds = n == v && !z;
+        break;
+    default:
+        return false;
+    }
+    return holds == (cond & 1);
+}
+
 /*
  * The outcome of the sampled operation is known: SPECompleteSample().
  * next_pc is where execution continues if it retired.
@@ -1591,7 +1629,7 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
 {
     ARMCPU *cpu = env_archcpu(env);
     ARMSPECounters *counters = &cpu->spe_control.counters;
-    const ARMSPESample *s = &env->spe.sample;
+    ARMSPESample *s = &env->spe.sample;
     int align = 1 << FIELD_EX64(cpu->spe.pmbidr, PMBIDR, ALIGN);
     SPEOutcome out = {
         .exception = exception,
@@ -1607,9 +1645,11 @@ static void spe_complete_sample(CPUARMState *env, bool exception,
     uint8_t buf[SPE_MAX_BYTES];
     int len, padded, done;
 
-    /* The address was computed when the operation started, or is now. */
+    /* Registers and flags were read when the operation started, or are now. */
     spe_decode(env, s->pc, s->insn, &out.op);
-    if (!s->late) {
+    if (s->late) {
+        s->cond_failed = spe_condition_fails(env, s->insn);
+    } else {
         out.op.va = s->va;
     }
     switch (out.op.class) {
@@ -1695,44 +1735,6 @@ static void spe_finish(CPUARMState *env, bool exception, uint64_t next_pc)
 }
 
 /* --- Entry points from generated code and from the rest of the target ---- */
-
-/* CSEL, CCMP and the like: from the flags as they are before. */
-static bool spe_condition_fails(CPUARMState *env, uint32_t insn)
-{
-    int cond = extract32(insn, 12, 4);
-    bool n = (int32_t)env->NF < 0;
-    bool z = env->ZF == 0;
-    bool c = env->CF;
-    bool v = (int32_t)env->VF < 0;
-    bool holds;
-
-    switch (cond >> 1) {
-    case 0:
-        holds = z;
-        break;
-    case 1:
-        holds = c;
-        break;
-    case 2:
-        holds = n;
-        break;
-    case 3:
-        holds = v;
-        break;
-    case 4:
-        holds = c && !z;
-        break;
-    case 5:
-        holds = n == v;
-        break;
-    case 6:
-        holds = n == v && !z;
-        break;
-    default:
-        return false;
-    }
-    return holds == (cond & 1);
-}
 
 /*
  * The operation to be sampled is about to execute, or is in the TB that is:
@@ -1861,14 +1863,79 @@ static bool spe_may_write(uint32_t insn, int n)
     }
 }
 
+/* May the instruction write the flags? True in any doubt. */
+static bool spe_may_write_flags(uint32_t insn)
+{
+    switch (extract32(insn, 25, 4)) {
+    case 0x8:
+    case 0x9:
+        /* Immediates: of those that may be, ADDS, SUBS and ANDS; not ADR */
+        return extract32(insn, 29, 1) && extract32(insn, 24, 2);
+    case 0x5:
+    case 0xd:
+        /* Registers: ORR and ORN have the bit, and do not write the flags. */
+        return extract32(insn, 29, 1) &&
+               (extract32(insn, 24, 5) != 0x0a || extract32(insn, 30, 1));
+    case 0x4:
+    case 0xc:
+    case 0xe:
+    case 0x6:
+        /* Loads and stores, but for block copies and sets */
+        return (insn & 0x3b200c00) == 0x19000400;
+    case 0x7:
+    case 0xf:
+        /* Comparisons, and what is encoded next to them */
+        return (insn & 0x5f200000) == 0x1e200000;
+    case 0xa:
+    case 0xb:
+        /* System instructions other than hints */
+        return extract32(insn, 24, 8) == 0xd5 &&
+               (insn & 0xfffff01f) != 0xd503201f;
+    default:
+        return true;
+    }
+}
+
+/* What the outcome of an operation depends on, besides its encoding */
+typedef struct SPEInputs {
+    bool flags;
+    int8_t base;            /* registers that make the address; -1: none */
+    int8_t index;
+} SPEInputs;
+
+/* False if it is more than can be told. */
+static bool spe_inputs(uint32_t insn, const SPEOp *op, SPEInputs *in)
+{
+    int kind = extract32(insn, 27, 3);
+
+    *in = (SPEInputs) { .base = -1, .index = -1 };
+    if (op->esize) {
+        return false;
+    }
+    if (op->class == SPE_CLASS_OTHER) {
+        in->flags = (op->subclass & SPE_OTHER_COND) &&
+                    !(op->subclass & SPE_OTHER_SVE);
+    }
+    if (!op->has_va || (insn & 0x3b000000) == 0x18000000) {
+        /* No address, or that of literal data */
+        return true;
+    }
+    in->base = extract32(insn, 5, 5);
+    if (kind == 7 && !extract32(insn, 24, 1) && extract32(insn, 21, 1)) {
+        in->index = extract32(insn, 16, 5);
+    }
+    return kind == 5 || kind == 7;
+}
+
 static bool spe_unchanged(const uint32_t *code, int first, int end,
-                          int base, int index)
+                          const SPEInputs *in)
 {
     for (int i = first; i < end; i++) {
         uint32_t insn = le32_to_cpu(code[i]);
 
-        if (spe_may_write(insn, base) ||
-            (index != 31 && spe_may_write(insn, index))) {
+        if ((in->flags && spe_may_write_flags(insn)) ||
+            (in->base >= 0 && spe_may_write(insn, in->base)) ||
+            (in->index >= 0 && spe_may_write(insn, in->index))) {
             return false;
         }
     }
@@ -1886,7 +1953,9 @@ static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
     uint64_t pc = env->pc + k * 4;
     const uint32_t *code;
     bool late = false;
+    SPEInputs in;
     uint32_t insn;
+    bool known;
     void *host;
     SPEOp op;
 
@@ -1902,28 +1971,15 @@ static bool spe_sample_in_tb(CPUARMState *env, int k, int n)
     code = host;
     insn = le32_to_cpu(code[k]);
     spe_decode(env, pc, insn, &op);
-    if (k && (op.esize ||
-              (op.class == SPE_CLASS_OTHER && !(op.subclass & SPE_OTHER_SVE) &&
-               (op.subclass & SPE_OTHER_COND)))) {
-        /* It depends on flags or predicates as they will be. */
+    known = spe_inputs(insn, &op, &in);
+    if (k && !known) {
         return false;
     }
-    if (op.has_va && (insn & 0x3b000000) != 0x18000000) {
-        /* Not of literal data: which registers make the address? */
-        int kind = extract32(insn, 27, 3);
-        int base = extract32(insn, 5, 5);
-        int index = kind == 7 && !extract32(insn, 24, 1) &&
-                    extract32(insn, 21, 1) ? extract32(insn, 16, 5) : 31;
-
-        if (kind != 5 && kind != 7 && k) {
+    if (!spe_unchanged(code, 0, k, &in)) {
+        if (!spe_unchanged(code, k, n, &in)) {
             return false;
         }
-        if (!spe_unchanged(code, 0, k, base, index)) {
-            if (!spe_unchanged(code, k, n, base, index)) {
-                return false;
-            }
-            late = true;
-        }
+        late = true;
     }
 
     env_archcpu(env)->spe_control.counters.selected++;

@@ -58,7 +58,7 @@ typedef struct ARMSPESample {
     uint8_t mmu_idx;        /* core MMU index of its data access */
     uint8_t space;          /* ARMSecuritySpace */
     uint8_t cache;          /* ARM_SPE_CACHE_* */
-    bool late;              /* va is known after the TB only */
+    bool late;              /* va and flags are known after the TB only */
     bool cond_failed;       /* conditional, and not a branch */
     bool walk;              /* its data access missed in the TLB */
 } ARMSPESample;

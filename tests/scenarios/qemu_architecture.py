@@ -32,6 +32,7 @@ MACHINES = {
         "fp-flag", "call-return", "arch-inst", "load-source", "ernd")},
     "no_vector": (EL2, "spe-version=1.5,sve=off,sme=off", "", ONE),
     "tags": (EL3 + ",mte=on", "spe-version=1.5", "", ONE),
+    "realms": (EL3, "x-rme=on,spe-version=1.5", "", ONE),
     "owned": (EL3, "spe-version=1.5,spe-owned=on", "owned=1", ONE),
     "no_dirty_update": (EL2, "spe-dirty-update=off", "", ONE),
     "packed": (EL3, "spe-version=1.4,spe-align=1", "", ONE),
@@ -115,7 +116,7 @@ def test_rules(image, artefacts, name):
 def test_nothing_is_always_skipped(image, artefacts):
     """Between them, some of the machines leave no test out but those for options that they do not have."""
     left = None
-    for name in ("v1p5_el3", "tags", "two_el2", "packed", "three"):
+    for name in ("v1p5_el3", "tags", "two_el2", "packed", "three", "realms"):
         skipped = {test for test, (_, reason, _) in parse(run(image, artefacts, MACHINES[name])).items() if reason}
         left = skipped if left is None else left & skipped
     options = ("saturation", "stop at the greatest", "without ERnd", "previous branch", "target of the last taken",

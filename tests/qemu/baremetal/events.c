@@ -141,6 +141,66 @@ TEST(no_previous_branch, "events: no packet for the previous branch otherwise")
 		expect(!has(r, PREVIOUS), "there is one");
 }
 
+/*
+ * Instructions that write the flags: what comes before, the instruction, and a condition that holds after it and
+ * not before. The branch ends QEMU's translated block, so that the flags differ from those at the start of the next.
+ */
+#define FLAG_WRITERS(X)									\
+	X(adds_imm,  ALWAYS,    "cmp xzr, xzr",  "cmn x1, #1",               "ne")	\
+	X(subs_imm,  ALWAYS,    "msr nzcv, xzr", "subs wzr, w1, #4",         "mi")	\
+	X(ands_imm,  ALWAYS,    "msr nzcv, xzr", "tst xzr, #1",              "eq")	\
+	X(ands_reg,  ALWAYS,    "msr nzcv, xzr", "tst xzr, x1",              "eq")	\
+	X(bics_reg,  ALWAYS,    "msr nzcv, xzr", "bics xzr, x1, x1",         "eq")	\
+	X(adds_reg,  ALWAYS,    "msr nzcv, xzr", "cmn xzr, xzr",             "eq")	\
+	X(subs_ext,  ALWAYS,    "msr nzcv, xzr", "subs xzr, x1, w1, uxtw",   "eq")	\
+	X(adcs,      ALWAYS,    "msr nzcv, xzr", "adcs xzr, xzr, xzr",       "eq")	\
+	X(ccmp,      ALWAYS,    "msr nzcv, xzr", "ccmp x1, #3, #0, al",      "eq")	\
+	X(ccmn,      ALWAYS,    "msr nzcv, xzr", "ccmn x1, #0, #1, eq",      "vs")	\
+	X(rmif,      NEED_FLAGM, "msr nzcv, xzr", "rmif x1, #0, #2",         "cs")	\
+	X(setf8,     NEED_FLAGM, "msr nzcv, xzr", "setf8 wzr",               "eq")	\
+	X(cfinv,     NEED_FLAGM, "msr nzcv, xzr", "cfinv",                   "cs")	\
+	X(msr_nzcv,  ALWAYS,    "cmp xzr, xzr",  "msr nzcv, xzr",            "ne")	\
+	X(fcmp,      ALWAYS,    "msr nzcv, xzr", "fcmp d0, d0",              "cs")	\
+	X(fcmpe,     ALWAYS,    "msr nzcv, xzr", "fcmpe s0, #0.0",           "cs")	\
+	X(fccmp,     ALWAYS,    "msr nzcv, xzr", "fccmp d0, d0, #1, eq",     "vs")	\
+	X(subps,     NEED_MTE,  "msr nzcv, xzr", "subps xzr, x1, x1",        "eq")	\
+	X(setp,      NEED_MOPS, "cmp xzr, xzr",  ".inst 0x19df0440",         "ne") /* setp [x0]!, x2!, xzr */	\
+	X(ptrues,    NEED_SVE,  "cmp xzr, xzr",  "ptrues p0.b",              "mi")
+
+/* The flags change before the fourth operation, after it, and both. */
+#define X_CODE(id, need, before, writer, cond)									\
+	CODE(flags_before_##id, before "\n b 1f\n 1: " writer "\n csel x3, x4, x5, " cond "\n nop");		\
+	CODE(flags_after_##id, before "\n b 1f\n 1: nop\n csel x3, x4, x5, " cond "\n " writer);		\
+	CODE(flags_around_##id, before "\n b 1f\n 1: " writer "\n csel x3, x4, x5, " cond "\n " before);
+FLAG_WRITERS(X_CODE)
+
+TEST(flags, "events: a conditional operation goes by the flags as it finds them, whatever writes them")
+{
+#define X_CASE(id, need, ...) { #id, need, flags_before_##id, flags_after_##id, flags_around_##id },
+	static const struct { const char *name; enum need need; const char *before, *after, *around; } cases[] = {
+		FLAG_WRITERS(X_CASE)
+	};
+
+	if (!complete())
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const struct { const char *name, *code; bool holds; } orders[] = {
+			{ "before", cases[i].before, true }, { "after", cases[i].after, false },
+			{ "before, and undone after", cases[i].around, true },
+		};
+
+		if (!machine_has(cases[i].need))
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(orders); k++) {
+			const struct record *r = sample(orders[k].code, 4, (u64)DATA, 3);
+
+			if (r)
+				expect_eq(r->value[EVENTS] & EV_NOT_TAKEN, orders[k].holds ? 0 : EV_NOT_TAKEN,
+					  "%s %s: events", cases[i].name, orders[k].name);
+		}
+	}
+}
+
 TEST(zva, "events: DC ZVA is a store, or another operation")
 {
 	const struct record *r;

@@ -178,6 +178,17 @@ TEST(stage2, "faults: stage 2")
 	check_fault(&s, syndrome(0x24, 0x07), "stage 2", "a fault at both stages");
 	*entry = good;
 	repair(1);
+
+	/* The tables of stage 1 go through stage 2 as well. */
+	prepare(1);
+	*window_block(1, 1) = ((u64)buffer_of(1) + PAGE) | 3;
+	*entry = 0;
+	tlb_flush();
+	s.pmbptr = WINDOW + (1 << 21);
+	check_fault(&s, syndrome(0x25, 0x07), "stage 2", "of a table of stage 1");
+	*entry = good;
+	repair(1);
+	s.pmbptr = PAGE_1;
 	profile(&s, code_ldr_x, (u64)DATA, 3, 0, 0);
 	expect_eq(outcome.pmbsr, 0, "without a fault: PMBSR_EL1");
 	expect_eq(outcome.n, 1, "without a fault: records");

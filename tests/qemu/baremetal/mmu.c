@@ -41,7 +41,8 @@ void mmu_init(void)
 	for (u64 i = 0; i < 512; i++) {
 		u64 pa = RAM_BASE + (i << 21);
 
-		ram[i] = pa | BLOCK | PTE_INNER | (i == 1 ? PTE_READ_ONLY : PTE_XN);
+		/* With FEAT_RME, EL3 executes from the Root space only, which this bit (NSE) stands for at EL3. */
+		ram[i] = pa | BLOCK | PTE_INNER | (i == 1 ? PTE_READ_ONLY | PTE_NG : PTE_XN);
 		s2_ram[i] = (pa | PTE_S2) & ~2ull;
 		s2_arena[i] = ((u64)arena + (i << 12)) | PTE_S2;
 	}

@@ -90,6 +90,25 @@ TEST(stopped, "ownership: neither PMBLIMITR_EL1.E = 0 nor PMBSR_EL1.S = 1 lets a
 	expect_eq(outcome.pmsicr, 1, "PMSICR_EL1 with E = 0");
 }
 
+/* MOV R0, R0 and SVC #0 of A32, which ends it */
+asm(".pushsection .text\n code_a32: .fill 16, 4, 0xe1a00000\n .inst 0xef000000\n .popsection");
+extern const char code_a32[];
+
+TEST(aarch32, "ownership: in AArch32 state nothing is sampled or counted")
+{
+	struct setup s = sampling(0);
+
+	if (!version || FIELD(mrs(id_aa64pfr0_el1), 3, 0) != 2)
+		return skip("no SPE, or no AArch32 at EL0");
+	el0_state |= PSTATE_A32;
+	profile(&s, code_a32, 0, 0, 0, 0);
+	el0_state &= ~PSTATE_A32;
+	expect_eq(outcome.n, 0, "records");
+	expect_eq(outcome.pmsicr, s.pmsicr, "PMSICR_EL1");
+	profile(&s, code_nop, (u64)DATA, 3, 0, 0);
+	expect_eq(outcome.n, 1, "records of AArch64 state");
+}
+
 /* Secure state at EL0 and EL1, and Non-secure, under each value of NSPB. */
 static void check_security(int el, bool secure, u64 nspb)
 {

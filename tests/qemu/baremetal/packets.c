@@ -39,6 +39,8 @@ bool machine_has(enum need need)
 		return FIELD(pfr1, 11, 8) >= 2;
 	case NEED_SVE:
 		return feature(pfr0, 32);
+	case NEED_FLAGM:
+		return feature(mrs(id_aa64isar0_el1), 52);
 	case NEED_MOPS:
 		return version >= V1P3 && feature(isar2, 16);
 	default:

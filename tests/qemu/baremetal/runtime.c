@@ -6,6 +6,7 @@
 
 int home;
 u64 hcr_base = HCR_BASE;
+u64 el0_state = 0x3c0;	/* DAIF */
 
 /* --- Output --- */
 
@@ -204,7 +205,7 @@ void exception(struct frame *f, int vector)
 	t.from = FIELD(t.spsr, 3, 2);
 	t.irq = (vector & 3) != 0;
 	ec = ESR_EC(t.esr);
-	if (!t.irq && ec == 0x15 && (t.esr & 0xffff) == 0) {
+	if (!t.irq && (ec == 0x15 || ec == 0x11) && (t.esr & 0xffff) == 0) {
 		/* SVC #0: what was run has ended */
 		f->elr = (u64)run_back;
 		f->spsr = 0x3c0 | home << 2 | 1;
@@ -237,7 +238,7 @@ u64 run_here(u64 hcr, const void *fn, u64 *args);
 u64 run_at(int el, u64 hcr, const void *fn, u64 a0, u64 a1, u64 a2, u64 a3)
 {
 	u64 args[] = { a0, a1, a2, a3 }, stack = (u64)stacks[el] + sizeof(stacks[el]), ret;
-	u64 spsr = 0x3c0 | el << 2 | (el != 0);
+	u64 spsr = el ? 0x3c0 | (u64)el << 2 | 1 : el0_state;
 
 	if (el == home)
 		return home == 2 ? run_here(hcr, fn, args) : ((u64 (*)(u64, u64, u64, u64))fn)(a0, a1, a2, a3);

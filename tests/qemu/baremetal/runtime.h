@@ -62,6 +62,8 @@ void *fill(void *to, u8 byte, size_t n);
 
 /* Runs fn(a0 to a3) at a level, at most home, with this HCR_EL2. Returns what it left in x0. */
 u64 run_at(int el, u64 hcr, const void *fn, u64 a0, u64 a1, u64 a2, u64 a3);
+extern u64 el0_state;		/* SPSR of code that is run at EL0 */
+#define PSTATE_A32 BIT(4)
 extern const char run_end[];	/* SVC #0, where code that is run returns to */
 
 struct trap {
