@@ -12,7 +12,10 @@
 CODE(two_loads, "ldr x2, [x0]\n ldr x3, [x0]");
 CODE(backward, "b 2f\n 1: b 3f\n 2: cbz x1, 1b\n 3: nop");
 CODE(previous, "b 1f\n nop\n 1: nop\n nop\n b.al 2f\n nop\n 2: ldr x2, [x0]");
+CODE(previous_stays, "b 1f\n nop\n 1: nop\n cbnz xzr, 2f\n ldr x2, [x0]\n 2: nop");
 CODE(zero_block, "dc zva, x0");
+CODE(literal, "nop\n ldr w2, .-4");
+CODE(to_el0, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n eret\n 1: nop");
 CODE(copy, "add x2, x0, #512\n mov x3, x0\n mov x4, #64\n cpyfp [x2]!, [x3]!, x4!\n cpyfm [x2]!, [x3]!, x4!\n"
 	   "cpyfe [x2]!, [x3]!, x4!");
 
@@ -111,20 +114,50 @@ TEST(prediction, "events: a backward conditional branch is predicted as taken")
 	}
 }
 
+TEST(literal, "events: literal data may lie before the instruction")
+{
+	const struct record *r;
+
+	if (!complete())
+		return;
+	r = sample(literal, 2, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[VA], (u64)literal, "VA");
+}
+
+TEST(eret, "events: the target of ERET is at the Exception level that it goes to")
+{
+	struct setup s = sampling(1);
+
+	if (!complete())
+		return;
+	if (home == 1)
+		return skip("no level above EL1");
+	s.pmsicr = 5;
+	s.limit = BUFFER + 2 * PAGE;
+	profile(&s, to_el0, (u64)DATA, 0, 0, 0);
+	if (!expect_eq(outcome.n, 1, "records"))
+		return;
+	expect_eq(outcome.record[0].value[PC], code_address((u64)to_el0 + 16, 1, false), "PC");
+	expect_eq(outcome.record[0].value[TARGET], code_address((u64)to_el0 + 20, 0, false), "target");
+}
+
 TEST(previous_branch, "events: the target of the last taken branch, if the implementation has it")
 {
-	static const struct { u64 n, target; } cases[] = { { 2, 8 }, { 3, 8 }, { 5, 24 } };
+	static const struct { const char *code; u64 n, target; } cases[] = {
+		{ previous, 2, 8 }, { previous, 3, 8 }, { previous, 5, 24 }, { previous_stays, 4, 8 },
+	};
 
 	if (!complete())
 		return;
 	if (!param("prev-branch"))
 		return skip("no previous branch targets");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		const struct record *r = sample(previous, cases[i].n, (u64)DATA, 0);
+		const struct record *r = sample(cases[i].code, cases[i].n, (u64)DATA, 0);
 
-		if (r && expect(has(r, PREVIOUS), "operation %d: no packet", cases[i].n))
-			expect_eq(r->value[PREVIOUS], code_address((u64)previous + cases[i].target, 0, false), "operation %d",
-				  cases[i].n);
+		if (r && expect(has(r, PREVIOUS), "case %d: no packet", i))
+			expect_eq(r->value[PREVIOUS], code_address((u64)cases[i].code + cases[i].target, 0, false), "case %d",
+				  i);
 	}
 }
 

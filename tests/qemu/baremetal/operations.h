@@ -179,6 +179,7 @@ enum need {
 	X(cbnz_not,   ALWAYS,      "", "cbnz wzr, 1f",                           BRANCH, 0x19, NO_VA, B | NOT_TAKEN) \
 	X(tbz_not,    ALWAYS,      "", "tbz x1, #1, 1f",                         BRANCH, 0x19, NO_VA, B | NOT_TAKEN) \
 	X(tbnz_taken, ALWAYS,      "", "tbnz x1, #1, 1f",                        BRANCH, 0x19, NO_VA, B | TAKEN) \
+	X(tbz_high,   ALWAYS,      "", "tbz x1, #20, 1f",                        BRANCH, 0x19, NO_VA, B | TAKEN) \
 	X(br,         ALWAYS,      "adr x2, 1f", "br x2",                        BRANCH, 0x1a, NO_VA, B | TAKEN) \
 	X(blr,        ALWAYS,      "adr x2, 1f", "blr x2",                       BRANCH, 0x0a, NO_VA, B | TAKEN) \
 	X(ret,        ALWAYS,      "adr x30, 1f", "ret",                         BRANCH, 0x12, NO_VA, B | TAKEN) \

@@ -69,6 +69,17 @@ TEST(el0, "ownership: what enables profiling at EL0") { check_level(0); }
 TEST(el1, "ownership: what enables profiling at EL1") { check_level(1); }
 TEST(el2, "ownership: what enables profiling at EL2") { check_level(2); }
 
+TEST(trapped, "ownership: a buffer of EL1 is EL1's also if its registers are trapped")
+{
+	struct setup s = sampling(1);
+
+	if (!version || !has_el2())
+		return skip("no SPE or EL2");
+	s.trapped = true;
+	profile(&s, code_nop, (u64)DATA, 3, 0, 0);
+	expect_eq(records_at(1), 1, "records");
+}
+
 TEST(stopped, "ownership: neither PMBLIMITR_EL1.E = 0 nor PMBSR_EL1.S = 1 lets anything be sampled")
 {
 	struct setup s = sampling(0);

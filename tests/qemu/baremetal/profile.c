@@ -149,7 +149,7 @@ void unit_program(const struct setup *s)
 	if (reg_exists(PMSDSFR_EL1))
 		spe_write(PMSDSFR_EL1, s->pmsdsfr);
 	if (has_el2()) {
-		msr(mdcr_el2, MDCR_EL2_E2PB(s->owner == 2 ? 0 : 3));
+		msr(mdcr_el2, MDCR_EL2_E2PB(s->owner == 2 ? 0 : s->trapped ? 2 : 3));
 		spe_write(PMSCR_EL2, s->pmscr2);
 	}
 	spe_write(PMBLIMITR_EL1, s->limit | PMBLIMITR_FM(s->fill_mode) | PMBLIMITR_E);

@@ -54,6 +54,7 @@ struct access try_write(int el, u64 hcr, enum reg reg, u64 value);
 struct setup {
 	int el;			/* where the code runs */
 	int owner;		/* EL1 or EL2 */
+	bool trapped;		/* EL1's, but its registers are trapped to EL2 */
 	u64 hcr;
 	u64 pmscr1, pmscr2, pmsicr, pmsirr, pmsfcr, pmsevfr, pmsnevfr, pmslatfr, pmsdsfr;
 	u64 pmbptr, limit, fill_mode, pmbsr;
