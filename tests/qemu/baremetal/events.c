@@ -13,6 +13,11 @@ CODE(two_loads, "ldr x2, [x0]\n ldr x3, [x0]");
 CODE(backward, "b 2f\n 1: b 3f\n 2: cbz x1, 1b\n 3: nop");
 CODE(previous, "b 1f\n nop\n 1: nop\n nop\n b.al 2f\n nop\n 2: ldr x2, [x0]");
 CODE(previous_stays, "b 1f\n nop\n 1: nop\n cbnz xzr, 2f\n ldr x2, [x0]\n 2: nop");
+/* x1 bytes lie between the lines of a set. The tenth and the last operation load the first line again. */
+CODE(same_set, "ldr x2, [x0]\n ldr x2, [x0, x1]\n add x0, x0, x1, lsl #1\n ldr x2, [x0]\n ldr x2, [x0, x1]\n"
+	       "sub x0, x0, x1, lsl #1\n nop\n nop\n nop\n ldr x2, [x0]\n"
+	       "add x0, x0, x1\n ldr x2, [x0]\n ldr x2, [x0, x1]\n add x0, x0, x1, lsl #1\n ldr x2, [x0]\n"
+	       "ldr x2, [x0, x1]\n sub x0, x0, x1, lsl #1\n sub x0, x0, x1\n ldr x2, [x0]");
 CODE(zero_block, "dc zva, x0");
 CODE(literal, "nop\n ldr w2, .-4");
 CODE(to_el0, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n eret\n 1: nop");
@@ -152,6 +157,9 @@ TEST(previous_branch, "events: the target of the last taken branch, if the imple
 		return;
 	if (!param("prev-branch"))
 		return skip("no previous branch targets");
+	/* What led to the first operation was not profiled. */
+	sample(previous, 1, (u64)DATA, 0);
+	expect(!has(&outcome.record[0], PREVIOUS), "the first operation has one");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		const struct record *r = sample(cases[i].code, cases[i].n, (u64)DATA, 0);
 
@@ -283,6 +291,23 @@ TEST(cache, "events: with a cache, a load of a line that the load before it has 
 		if (has(r, SOURCE))
 			expect_eq(r->value[SOURCE], 0, "data source");
 	}
+}
+
+TEST(cache_lru, "events: with a cache, of the four lines of a set the one that was used last stays longest")
+{
+	u64 events = EV_L1D | EV_L1D_REFILL | EV_LLC | EV_LLC_MISS, stride = (32 << 10) / 4;
+	const struct record *r;
+
+	if (!complete())
+		return;
+	if (!param("cache"))
+		return skip("no cache");
+	r = sample(same_set, 10, (u64)arena, stride);
+	if (r)
+		expect_eq(r->value[EVENTS] & events, EV_L1D, "after three others: events");
+	r = sample(same_set, 19, (u64)arena, stride);
+	if (r)
+		expect_eq(r->value[EVENTS] & events, EV_L1D | EV_L1D_REFILL | EV_LLC, "after four others: events");
 }
 
 TEST(vector_length, "events: the effective vector length is that of the level")

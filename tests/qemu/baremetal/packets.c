@@ -199,3 +199,21 @@ TEST(el1, "packets: each kind of operation at EL1") { check_operations(1, false)
 TEST(el2, "packets: each kind of operation at EL2") { check_operations(2, false); }
 TEST(sve0, "packets: SVE operations at EL0") { check_operations(0, true); }
 TEST(sve1, "packets: SVE operations at EL1") { check_operations(1, true); }
+
+TEST(sve_v1p0, "packets: v1p0 does not know SVE")
+{
+	static const struct { const char *name, *code; u8 payload; } cases[] = {
+		{ "ldr", code_sve_ldr, 0x04 }, { "str", code_sve_str, 0x05 }, { "add", code_sve_add, 0x00 },
+	};
+	struct setup s = sampling(0);
+
+	if (!complete())
+		return;
+	if (version >= V1P1 || !machine_has(NEED_SVE))
+		return skip("SPEv1p1, or no SVE");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		profile(&s, cases[i].code, (u64)DATA, 3, 0, 0);
+		if (expect_eq(outcome.n, 1, "%s: records", cases[i].name))
+			expect_eq(outcome.record[0].value[OP], cases[i].payload, "%s: operation type", cases[i].name);
+	}
+}
