@@ -119,6 +119,55 @@ TEST(prediction, "events: a backward conditional branch is predicted as taken")
 	}
 }
 
+/* Instructions that write the register of an address: what they are, how many there are, the register, DATA + what */
+#define ADDRESS_WRITERS(X)								\
+	X(add,      ALWAYS,   "add x0, x0, #8",                       1, "x0", 8)	\
+	X(post,     ALWAYS,   "ldr x2, [x0], #16",                    1, "x0", 16)	\
+	X(pre,      ALWAYS,   "str x2, [x0, #16]!",                   1, "x0", 16)	\
+	X(post_q,   ALWAYS,   "ldr q0, [x0], #32",                    1, "x0", 32)	\
+	X(post_ld1, ALWAYS,   "ld1 {v0.16b}, [x0], #16",              1, "x0", 16)	\
+	X(pair,     ALWAYS,   "ldp x2, x3, [x0], #16",                1, "x0", 16)	\
+	X(pair_pre, ALWAYS,   "stp x2, x3, [x0, #-16]!",              1, "x0", -16)	\
+	X(pair_q,   ALWAYS,   "ldp q0, q1, [x0], #32",                1, "x0", 32)	\
+	X(load,     ALWAYS,   "str x0, [x0]\n ldr x5, [x0]",          2, "x5", 0)	\
+	X(loads,    ALWAYS,   "str x0, [x0, #8]\n ldp x2, x5, [x0]",  2, "x5", 0)	\
+	X(loads_2,  ALWAYS,   "str x0, [x0]\n ldp x5, x2, [x0]",      2, "x5", 0)	\
+	X(acquire,  ALWAYS,   "str x0, [x0]\n ldar x5, [x0]",         2, "x5", 0)	\
+	X(swap,     NEED_LSE, "str x0, [x0]\n swp x1, x5, [x0]",      2, "x5", 0)	\
+	X(mrs,      ALWAYS,   "msr tpidr_el0, x0\n mrs x5, tpidr_el0", 2, "x5", 0)	\
+	X(copy,     NEED_MOPS, "mov x6, x0\n mov x5, x0\n mov x7, #0\n cpyfp [x5]!, [x6]!, x7!\n cpyfm [x5]!, [x6]!, x7!\n" \
+			       "cpyfe [x5]!, [x6]!, x7!", 6, "x5", 0)
+
+#define X_ADDRESS(id, need, writer, count, reg, ...) \
+	CODE(address_##id, writer "\n ldr x3, [" reg "]\n add " reg ", " reg ", #8\n");	\
+	CODE(index_##id, writer "\n sub x4, x0, x0\n ldr x3, [x4, " reg "]\n add " reg ", " reg ", #8\n");
+ADDRESS_WRITERS(X_ADDRESS)
+
+TEST(addresses, "events: an address is that of the registers as the operation finds them, whatever writes them")
+{
+#define X_ADDRESS_CASE(id, need, writer, count, reg, offset) \
+		{ #id, need, address_##id, index_##id, count, offset },
+	static const struct { const char *name; enum need need; const char *base, *index; u64 before; int offset; } cases[] = {
+		ADDRESS_WRITERS(X_ADDRESS_CASE)
+	};
+
+	if (!complete())
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		u64 va = (u64)DATA + cases[i].offset;
+		const struct record *r;
+
+		if (!machine_has(cases[i].need))
+			continue;
+		r = sample(cases[i].base, cases[i].before + 1, (u64)DATA, 3);
+		if (r)
+			expect_eq(r->value[VA], va, "%s: VA by its base", cases[i].name);
+		r = sample(cases[i].index, cases[i].before + 2, (u64)DATA, 3);
+		if (r)
+			expect_eq(r->value[VA], va, "%s: VA by its index", cases[i].name);
+	}
+}
+
 TEST(literal, "events: literal data may lie before the instruction")
 {
 	const struct record *r;
