@@ -86,7 +86,7 @@ qemu-fuzz:
 # Each rule of the model of SPE, broken on purpose: does a test notice?
 qemu-mutants:
 	$(WITH) kernel $(BUILD_MODULE) -s modules
-	$(WITH) kernel,qemu,qemu_source,guest tests/qemu/mutate $(if $(M),$(M),--readme)
+	$(WITH) kernel,qemu,qemu_source,guest tests/qemu/mutate --readme $(if $(M),'$(M)')
 
 test-host:
 	$(WITH) root tests/host/run
