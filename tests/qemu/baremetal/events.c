@@ -12,6 +12,7 @@
 CODE(two_loads, "ldr x2, [x0]\n ldr x3, [x0]");
 CODE(backward, "b 2f\n 1: b 3f\n 2: cbz x1, 1b\n 3: nop");
 CODE(previous, "b 1f\n nop\n 1: nop\n nop\n b.al 2f\n nop\n 2: ldr x2, [x0]");
+CODE(unprivileged, "msr pan, #1\n ldtr x2, [x0]\n msr pan, #0");
 CODE(previous_stays, "b 1f\n nop\n 1: nop\n cbnz xzr, 2f\n ldr x2, [x0]\n 2: nop");
 /* x1 bytes lie between the lines of a set. The tenth and the last operation load the first line again. */
 CODE(same_set, "ldr x2, [x0]\n ldr x2, [x0, x1]\n add x0, x0, x1, lsl #1\n ldr x2, [x0]\n ldr x2, [x0, x1]\n"
@@ -194,6 +195,21 @@ TEST(eret, "events: the target of ERET is at the Exception level that it goes to
 		return;
 	expect_eq(outcome.record[0].value[PC], code_address((u64)to_el0 + 16, 1, false), "PC");
 	expect_eq(outcome.record[0].value[TARGET], code_address((u64)to_el0 + 20, 0, false), "target");
+}
+
+TEST(unprivileged, "events: LDTR at EL1 accesses what EL0 may access, and EL1 itself may not")
+{
+	struct setup s = sampling(1);
+
+	if (!complete())
+		return;
+	if (home == 1)
+		return skip("no level above EL1");
+	s.pmscr1 |= PMSCR_PA;
+	s.pmsicr = 2;
+	profile(&s, unprivileged, (u64)DATA, 0, 0, 0);
+	if (expect_eq(outcome.n, 1, "records") && expect(has(&outcome.record[0], PA), "no PA"))
+		expect_eq(outcome.record[0].value[PA], (u64)DATA | BIT(63), "PA");
 }
 
 TEST(previous_branch, "events: the target of the last taken branch, if the implementation has it")
