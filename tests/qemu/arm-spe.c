@@ -221,6 +221,9 @@ enum {
     SPE_WITH_PA = 1 << 3,
 };
 
+/* Within a TB, no second operation can be due for sampling. */
+#define SPE_MAX_INSNS   256
+
 /* In ARMSPEState.next_pc: where the code comes from is not known */
 #define SPE_NO_BRANCH   1
 
@@ -1805,12 +1808,34 @@ static void spe_deselect(CPUARMState *env)
     env_archcpu(env)->spe_control.counters.selected--;
 }
 
+/* May the TB that is executing have the next sample, too? */
+static bool spe_two_in_tb(CPUARMState *env, uint64_t pc, uintptr_t ra)
+{
+    int64_t distance = spe_least_distance(env);
+    const TranslationBlock *tb;
+    int k;
+
+    if (distance >= SPE_MAX_INSNS) {
+        return false;
+    }
+    tb = tcg_tb_lookup(ra);
+    k = ((pc & ~TARGET_PAGE_MASK) -
+         (tb_page_addr0(tb) & ~TARGET_PAGE_MASK)) / 4;
+    return k + distance < tb->icount;
+}
+
 /* In a TB with the SPE_SEARCH flag, at the operation to be sampled. */
 void HELPER(spe_sample)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
 {
     uint64_t pc = env->pc + pc_diff;
+    CPUState *cs = env_cpu(env);
     SPEOp op;
 
+    if (spe_two_in_tb(env, pc, GETPC())) {
+        /* A TB that was to end with the operation was cut short before. */
+        cs->cflags_next_tb = cs->tcg_cflags | 1;
+        cpu_loop_exit_restore(cs, GETPC());
+    }
     env->spe.searching = false;
     if (!spe_collides(env)) {
         spe_decode(env, pc, insn, &op);
@@ -2211,9 +2236,6 @@ void HELPER(spe_cache)(CPUARMState *env, uint64_t pc_diff, uint32_t insn)
 }
 
 /* --- Code generation ----------------------------------------------------- */
-
-/* Within a TB, no second operation can be due for sampling. */
-#define SPE_MAX_INSNS   256
 
 static TCGv_i64 spe_gen_count(int n)
 {

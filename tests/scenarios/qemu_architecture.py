@@ -45,11 +45,11 @@ MACHINES = {
     "inflight_2": (EL1, "spe-inflight=300", "inflight=300", ONE),
     "cache": (EL3, "spe-version=1.5,spe-cache=on", "cache=1", ONE),
     "previous_branch": (EL3, "spe-version=1.5,spe-prev-branch=on,spe-max-record-size=128", "prev-branch=1", ONE),
-    "icount": (EL3, "spe-version=1.5", "", ONE + ICOUNT),
+    "icount": (EL3, "spe-version=1.5", "icount=1", ONE + ICOUNT),
     "two_el1": (EL1, "spe-version=1.5", "cpus=2", TWO),
     "two_el2": (EL2, "spe-version=1.5", "cpus=2", TWO),
     "three": (EL2, "spe-version=1.5", "cpus=3", THREE),
-    "two_icount": (EL2, "", "cpus=2", TWO + ICOUNT),
+    "two_icount": (EL2, "", "cpus=2 icount=1", TWO + ICOUNT),
 }
 
 
@@ -116,7 +116,7 @@ def test_rules(image, artefacts, name):
 def test_nothing_is_always_skipped(image, artefacts):
     """Between them, some of the machines leave no test out but those for options that they do not have."""
     left = None
-    for name in ("v1p5_el3", "v1p0_el3", "tags", "two_el2", "packed", "three", "realms"):
+    for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms"):
         skipped = {test for test, (_, reason, _) in parse(run(image, artefacts, MACHINES[name])).items() if reason}
         left = skipped if left is None else left & skipped
     options = ("saturation", "stop at the greatest", "without ERnd", "previous branch", "target of the last taken",

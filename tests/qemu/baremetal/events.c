@@ -13,6 +13,8 @@ CODE(two_loads, "ldr x2, [x0]\n ldr x3, [x0]");
 CODE(backward, "b 2f\n 1: b 3f\n 2: cbz x1, 1b\n 3: nop");
 CODE(previous, "b 1f\n nop\n 1: nop\n nop\n b.al 2f\n nop\n 2: ldr x2, [x0]");
 CODE(unprivileged, "msr pan, #1\n ldtr x2, [x0]\n msr pan, #0");
+CODE(unmask, "msr daifclr, #2\n nop");
+CODE(timed, "mrs x5, cntvct_el0\n .rept 600\n ldar x3, [x0]\n .endr\n mrs x6, cntvct_el0\n sub x0, x6, x5");
 CODE(previous_stays, "b 1f\n nop\n 1: nop\n cbnz xzr, 2f\n ldr x2, [x0]\n 2: nop");
 /* x1 bytes lie between the lines of a set. The tenth and the last operation load the first line again. */
 CODE(same_set, "ldr x2, [x0]\n ldr x2, [x0, x1]\n add x0, x0, x1, lsl #1\n ldr x2, [x0]\n ldr x2, [x0, x1]\n"
@@ -210,6 +212,44 @@ TEST(unprivileged, "events: LDTR at EL1 accesses what EL0 may access, and EL1 it
 	profile(&s, unprivileged, (u64)DATA, 0, 0, 0);
 	if (expect_eq(outcome.n, 1, "records") && expect(has(&outcome.record[0], PA), "no PA"))
 		expect_eq(outcome.record[0].value[PA], (u64)DATA | BIT(63), "PA");
+}
+
+TEST(interrupt, "events: an interrupt behind an operation is no exception of it")
+{
+	struct setup s = sampling(1);
+
+	if (!complete())
+		return;
+	if (home == 1)
+		return skip("no level above EL1");
+	s.hcr |= HCR_IMO | HCR_VI;
+	traps_expected();
+	profile(&s, unmask, (u64)DATA, 0, 0, 0);
+	traps_over();
+	expect(trap.count == 1 && trap.irq, "%d exceptions, not an interrupt", (u64)trap.count);
+	if (!expect_eq(outcome.n, 1, "records"))
+		return;
+	expect_eq(outcome.record[0].value[PC], code_address((u64)unmask, 1, false), "PC");
+	expect_eq(outcome.record[0].value[EVENTS] & (EV_EXCEPTION | EV_RETIRED), EV_RETIRED, "events");
+}
+
+TEST(icount, "events: with -icount, time goes on as it does without sampling")
+{
+	struct setup s = sampling(1);
+	u64 sampled;
+
+	if (!complete())
+		return;
+	if (home == 1 || !param("icount"))
+		return skip("time does not follow the instructions, or no level above EL1");
+	s.pmsirr = 1 << 8;
+	profile(&s, timed, (u64)DATA, 0, 0, 0);
+	expect_eq(outcome.n, 3, "records");
+	sampled = outcome.x0;
+	s.pmscr1 = 0;
+	profile(&s, timed, (u64)DATA, 0, 0, 0);
+	expect_eq(outcome.n, 0, "records without sampling");
+	expect_eq(sampled, outcome.x0, "ticks while sampling");
 }
 
 TEST(previous_branch, "events: the target of the last taken branch, if the implementation has it")

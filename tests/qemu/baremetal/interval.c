@@ -3,8 +3,11 @@
 
 #include "profile.h"
 
+/* It begins in the middle of a page. */
 asm(".pushsection .text\n"
     ".globl sled\n"
+    ".balign 4096\n"
+    ".skip 0xe00\n"
     "sled:	.rept " STRING(SLED) "\n"
     "	nop\n"
     "	.endr\n"

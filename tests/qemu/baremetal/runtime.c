@@ -212,6 +212,11 @@ void exception(struct frame *f, int vector)
 		f->hcr = hcr_base;
 		return;
 	}
+	if (t.irq) {
+		f->hcr &= ~HCR_VI;
+		if (home == 3)
+			msr(hcr_el2, mrs(hcr_el2) & ~HCR_VI);
+	}
 	if (!trap_ok || trap.count > 10000)
 		give_up("exception from EL%d to EL%d, vector %d, ESR %x ELR %x FAR %x", (u64)t.from, (u64)t.to,
 			(u64)vector, t.esr, t.elr, t.far);

@@ -52,6 +52,8 @@ void *fill(void *to, u8 byte, size_t n);
 /* What HCR_EL2 and SCR_EL3 are while lower levels run, and whenever nothing else is said. */
 #define HCR_RW BIT(31)
 #define HCR_VM BIT(0)
+#define HCR_IMO BIT(4)
+#define HCR_VI BIT(7)		/* a virtual interrupt, which ends when it is taken */
 #define HCR_E2H BIT(34)
 #define HCR_TGE BIT(27)
 #define HCR_BASE (HCR_RW | BIT(56) | BIT(40) | BIT(41))	/* ATA, APK, API */
