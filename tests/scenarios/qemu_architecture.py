@@ -109,8 +109,8 @@ def test_rules(image, artefacts, name):
     results = parse(run(image, artefacts, MACHINES[name]))
     skipped = check(results)
     print(f"{len(results) - len(skipped)} passed, {len(skipped)} skipped: {', '.join(skipped)}")
-    # Without SPE, what is left to test is that there is nothing.
-    assert name == "without" or len(skipped) < len(results) / 2
+    # Without SPE, what is left to test is that there is nothing; and in small records, little can be looked at.
+    assert name in ("without", "tiny", "small") or len(skipped) < len(results) / 2
 
 
 def test_nothing_is_always_skipped(image, artefacts):
