@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * steps [BEFORE AFTER]: goes through what perf can ask of the driver once an event is open and its buffer
- * mapped, in an order that never changes, and prints what came of it, which does not change either.
+ * steps [FILE]...: goes through what perf can ask of the driver once an event is open and its buffer mapped,
+ * in an order that never changes, and prints what came of it, which hardly changes either.
  *
- * BEFORE is a command to run when all is open and mapped, AFTER one to run before all is closed.
+ * Each FILE has 100 written to it when an event is open and its buffer mapped, and 0 when it is to be closed.
  */
 #define _GNU_SOURCE
 #include <sched.h>
@@ -32,27 +32,14 @@ struct step {
 	uint64_t room;
 
 	struct group group;
+	int actions[2];
 	struct trace trace;
-	/* Of the program counters in all records (FNV-1a). */
-	uint64_t hash;
 };
-
-static void mix(struct step *step, const unsigned char *record)
-{
-	/* The first packet of a record is the program counter: a header and eight bytes. */
-	for (int n = 0; n < 9; n++)
-		step->hash = (step->hash ^ record[n]) * 0x100000001b3;
-}
 
 /* Reads what has come, and makes room. */
 static void take(struct step *step)
 {
-	uint64_t at = step->trace.end;
-	uint64_t head = follow_to_head(&step->group, &step->trace);
-
-	for (; at < head; at += RECORD)
-		mix(step, aux_at(&step->group, at));
-	set_aux_tail(&step->group, head);
+	set_aux_tail(&step->group, follow_to_head(&step->group, &step->trace));
 }
 
 static void count(struct step *step)
@@ -63,11 +50,14 @@ static void count(struct step *step)
 		fail("read");
 }
 
-/* The buffer fills, and is drained in time. */
+/*
+ * The buffer fills, and is drained in time. The event is enabled again and again, here and below, because
+ * perf disables it when the unit reports a fault.
+ */
 static void drained(struct step *step)
 {
-	enable(&step->group);
 	for (int n = 0; n < ROUNDS; n++) {
+		enable(&step->group);
 		work_for(page_size());
 		count(step);
 		take(step);
@@ -92,16 +82,14 @@ static void in_circles(struct step *step)
 	enable(&step->group);
 	work_for(2 * aux_size());
 	disable(&step->group);
-	for (uint64_t at = 0; at < aux_size(); at += RECORD)
-		mix(step, step->group.aux + at);
 	step->trace.end = aux_head(&step->group);
 }
 
 /* System calls of no other use pause and resume. */
 static void paused(struct step *step)
 {
-	enable(&step->group);
 	for (int n = 0; n < ROUNDS; n++) {
+		enable(&step->group);
 		getppid();
 		work_for(page_size() / 8);
 		getpgrp();
@@ -114,10 +102,10 @@ static void paused(struct step *step)
 
 static void at_other_periods(struct step *step)
 {
-	enable(&step->group);
 	for (int n = 0; n < ROUNDS; n++) {
 		uint64_t period = PERIOD << n % 3;
 
+		enable(&step->group);
 		if (ioctl(step->group.spe, PERF_EVENT_IOC_PERIOD, &period))
 			fail("period");
 		work_for(page_size() / 4);
@@ -146,8 +134,8 @@ static void switched(struct step *step)
 				break;
 		_exit(0);
 	}
-	enable(&step->group);
 	for (int n = 0; n < 10 * ROUNDS; n++) {
+		enable(&step->group);
 		work_for(RECORD * 2);
 		if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
 			fail("the other task");
@@ -173,21 +161,25 @@ static struct step steps[] = {
 	{ .name = "switched", .run = switched },
 };
 
-static void open_action(struct step *step, const char *call, uint32_t action)
+/* An event that pauses or resumes at a system call. */
+static int open_action(const struct step *step, const char *call, uint32_t action)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .aux_action = action,
 	};
 	char name[200];
 	FILE *file;
+	int fd;
 
 	snprintf(name, sizeof(name), "/sys/kernel/tracing/events/syscalls/sys_enter_%s/id", call);
 	file = fopen(name, "r");
 	if (!file || fscanf(file, "%llu", &attr.config) != 1)
 		fail(name);
 	fclose(file);
-	if (syscall(SYS_perf_event_open, &attr, 0, -1, step->group.spe, 0) < 0)
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, step->group.spe, 0);
+	if (fd < 0)
 		fail(name);
+	return fd;
 }
 
 static void open_step(struct step *step)
@@ -201,8 +193,8 @@ static void open_step(struct step *step)
 
 	group->leader = group->spe = open_event(&attr, &choice, -1);
 	if (step->action) {
-		open_action(step, "getppid", AUX_RESUME);
-		open_action(step, "getpgid", AUX_PAUSE);
+		step->actions[0] = open_action(step, "getppid", AUX_RESUME);
+		step->actions[1] = open_action(step, "getpgid", AUX_PAUSE);
 	}
 	map_data(group);
 	if (step->circular)
@@ -215,6 +207,16 @@ static void open_step(struct step *step)
 		set_aux_tail(group, step->room + 1 - aux_size());
 }
 
+/* There is one event of the PMU at a time in a task. */
+static void close_step(struct step *step)
+{
+	if (munmap(step->group.aux, aux_size()) || munmap(step->group.page, (1 + DATA_PAGES) * page_size()))
+		fail("munmap");
+	for (int n = 0; step->action && n < 2; n++)
+		close(step->actions[n]);
+	close(step->group.spe);
+}
+
 static void print_step(const struct step *step)
 {
 	uint64_t counts[3];
@@ -224,11 +226,20 @@ static void print_step(const struct step *step)
 		fail("read");
 	printf("%s_error %d\n", step->name, size == 0);
 	printf("%s_ran %d\n", step->name, size && counts[2]);
-	printf("%s_end %llu\n", step->name, (unsigned long long)step->trace.end);
-	printf("%s_hash %#llx\n", step->name, (unsigned long long)step->hash);
+	printf("%s_aux_end %llu\n", step->name, (unsigned long long)step->trace.end);
 	printf("%s_aux_bytes %llu\n", step->name, (unsigned long long)step->trace.bytes);
 	printf("%s_aux_flags %#llx\n", step->name, (unsigned long long)step->trace.flags);
 	printf("%s_aux_wrong %llu\n", step->name, (unsigned long long)step->trace.wrong);
+}
+
+static void write_to(char **files, const char *text)
+{
+	for (; *files; files++) {
+		FILE *file = fopen(*files, "w");
+
+		if (!file || fputs(text, file) < 0 || fclose(file))
+			fail(*files);
+	}
 }
 
 int main(int argc, char **argv)
@@ -237,21 +248,16 @@ int main(int argc, char **argv)
 	struct sched_param first = { .sched_priority = 1 };
 	struct step *end = steps + sizeof(steps) / sizeof(*steps);
 
-	if (argc != 1 && argc != 3) {
-		fprintf(stderr, "usage: steps [BEFORE AFTER]\n");
-		return 2;
-	}
+	(void)argc;
 	if (sched_setscheduler(0, SCHED_FIFO, &first))
 		fail("sched_setscheduler");
-	for (struct step *step = steps; step < end; step++)
+	for (struct step *step = steps; step < end; step++) {
 		open_step(step);
-	if (argc == 3 && system(argv[1]))
-		fail(argv[1]);
-	for (struct step *step = steps; step < end; step++)
+		write_to(argv + 1, "100");
 		step->run(step);
-	if (argc == 3 && system(argv[2]))
-		fail(argv[2]);
-	for (struct step *step = steps; step < end; step++)
+		write_to(argv + 1, "0");
 		print_step(step);
+		close_step(step);
+	}
 	return 0;
 }
