@@ -110,8 +110,8 @@ class Window:
         return sum(int(number) for number in re.findall(r"^(?:entries|overrun): (\d+)$", stats, re.MULTILINE))
 
     def trace(self):
-        """What was allocated, and by whom."""
-        return self.guest.sh(f"cat {self.instance}/trace")
+        """What was allocated first, and by whom."""
+        return self.guest.sh(f"head -n 500 {self.instance}/trace")
 
     def entered(self):
         """How often each function was entered. No entry and no return was missed."""
@@ -156,7 +156,7 @@ def test_nothing_is_allocated(guest, windows, capsys):
         seed += 2
     with capsys.disabled():
         print(f"\n    {seen['transitions']} transitions in {time.monotonic() - began:.0f} s, {sum(hot.entered())} calls:"
-              f" {hot.allocations()} allocations; while events are opened: {cold.allocations()}")
+              f" {hot.allocations()} allocations; where it is allowed, {cold.allocations()}")
     assert hot.allocations() == 0, hot.trace()
     # As opening an event and mapping a buffer do: what is allocated is seen.
     assert sum(cold.entered()) < cold.allocations()
@@ -209,8 +209,8 @@ def steps(guest, *files):
 
 def unlike(one, other):
     """Where two runs differ: {name: values}."""
-    margin = {name: 0.05 * one[name] + 64 if AMOUNT.fullmatch(name) else 0 for name in one}
-    return {name: (one[name], other[name]) for name in one if abs(one[name] - other[name]) > margin[name]}
+    return {name: (value, other[name]) for name, value in one.items()
+            if abs(value - other[name]) > (value / 20 if AMOUNT.fullmatch(name) else 0)}
 
 
 def test_nothing_is_missed(guest):
@@ -238,8 +238,9 @@ def test_nothing_is_missed(guest):
 
 
 def test_a_fault_is_found(guest, windows, faulty_module):
-    """A start that allocates is seen by the same means."""
+    """A start that allocates is seen by the same means. lockdep sees it, too."""
     hot, _ = windows
+    assert not guest.complaints()
     guest.sh("rmmod arm_spe_pmu && insmod /usr/lib/drivers/faulty/arm_spe_pmu.ko", timeout=300)
     failing = Failing(guest, faulty_module)
     usual = steps(guest)
@@ -248,3 +249,4 @@ def test_a_fault_is_found(guest, windows, faulty_module):
     assert all(f": {event.split('/')[1]}: " in trace for event in ALLOCATORS if event != "kmem/kmem_cache_alloc"), trace
     changed = unlike(usual, steps(guest, *failing.files))
     assert "drained_ran" in changed and failing.failed() > 0, changed
+    guest.excuse()
