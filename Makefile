@@ -53,7 +53,7 @@ define check_driver
 endef
 
 # The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out kunit debug_kernel pause,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+debug = $(filter-out $(filter-out kunit debug_kernel pause no_allocation,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
 ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
@@ -72,6 +72,10 @@ test:
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
+
+# As many transitions as the README says: some more minutes.
+no-allocation:
+	@ARM_SPE_TRANSITIONS=1000000 $(MAKE) --no-print-directory test T=no_allocation
 
 # What each driver does in the situations of the README. The README has it from the runs, good or bad.
 table:
@@ -138,6 +142,7 @@ help:
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
+	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
@@ -152,5 +157,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test kunit table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
+.PHONY: all modules install modules_install test kunit no-allocation table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
 	fmt-check clippy doc update clean distclean help

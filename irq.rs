@@ -115,7 +115,7 @@ impl<T: SpePmu> Units<T> {
 
     /// Calls `function` with the place of the unit of the CPU number `cpu`, there, with interrupts
     /// off.
-    pub(crate) fn run_on(&self, cpu: u32, function: fn(&Slot<T>)) -> Result {
+    pub(crate) fn run_on(&self, cpu: u32, function: impl FnOnce(&Slot<T>) + Send) -> Result {
         // SAFETY: On the CPU, which does not change while this runs.
         run_on(cpu, || function(unsafe { self.slot() }))
     }

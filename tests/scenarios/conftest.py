@@ -143,13 +143,19 @@ def boot(artefacts, request):
 
 
 @pytest.fixture(scope="module")
-def guest(request):
+def machine():
+    """What `guest` is, see Guest; a file may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def guest(request, machine):
     """A booted guest with the driver under test loaded, for all tests of the file."""
     directory = made_directory(request.node.path.stem)
     failures = request.session.testsfailed
     try:
         boot_one, guests = booter(directory)
-        booted = boot_one()
+        booted = boot_one(**machine)
         booted.load(DRIVER)
         yield booted
         close(guests)

@@ -45,6 +45,8 @@ struct walker {
 	struct perf_event_mmap_page *page;
 	unsigned char *aux;
 	size_t aux_size;
+	/* What the event was last told. */
+	bool enabled;
 };
 
 static void fail(const char *what)
@@ -204,6 +206,13 @@ static void move_tail(struct walker *walker)
 	__atomic_store_n(&walker->page->aux_tail, tail, __ATOMIC_RELEASE);
 }
 
+static void tell(struct walker *walker, bool enable)
+{
+	walker->enabled = enable;
+	ioctl(walker->event, enable ? PERF_EVENT_IOC_ENABLE : PERF_EVENT_IOC_DISABLE,
+	      below(walker, 2) ? PERF_IOC_FLAG_GROUP : 0);
+}
+
 static void step(struct walker *walker)
 {
 	uint64_t period;
@@ -232,11 +241,11 @@ static void step(struct walker *walker)
 		period = below(walker, 3) ? 256 + below(walker, 5000) : 1 + below(walker, UINT64_MAX >> 2);
 		ioctl(walker->event, PERF_EVENT_IOC_PERIOD, &period);
 		break;
-	case 126 ... 318:
-		ioctl(walker->event, PERF_EVENT_IOC_ENABLE, below(walker, 2) ? PERF_IOC_FLAG_GROUP : 0);
+	case 126 ... 160:
+		tell(walker, below(walker, 2));
 		break;
 	default:
-		ioctl(walker->event, PERF_EVENT_IOC_DISABLE, below(walker, 2) ? PERF_IOC_FLAG_GROUP : 0);
+		tell(walker, !walker->enabled);
 		break;
 	}
 }
