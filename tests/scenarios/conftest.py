@@ -144,12 +144,12 @@ def boot(artefacts, request):
 
 @pytest.fixture(scope="module")
 def guest(request):
-    """A booted guest with the driver under test loaded, for all tests of the file."""
+    """A booted guest with the driver under test loaded, for all tests of the file; MACHINE there has options of Guest."""
     directory = made_directory(request.node.path.stem)
     failures = request.session.testsfailed
     try:
         boot_one, guests = booter(directory)
-        booted = boot_one()
+        booted = boot_one(**getattr(request.module, "MACHINE", {}))
         booted.load(DRIVER)
         yield booted
         close(guests)
