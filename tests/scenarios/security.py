@@ -224,6 +224,21 @@ def test_records(guest, driver, capsys):
               f" {len(kernel)} of the kernel, {len(returned)} returns from an exception")
 
 
+def test_fork_with_fewer_rights(guest, driver):
+    """Root profiles a program that gives its rights away and forks: it still can, and its child is profiled alike."""
+    if driver == "c":
+        pytest.skip("the C driver asks the task that forks, and it cannot")
+    guest.sh(f"""
+echo 2 >/proc/sys/kernel/perf_event_paranoid
+perf record -q -B -N -o /tmp/perf.data -e arm_spe/period=1024,pa_enable=1/u -- {WHO["user"][1]} bash -c 'workload 1; true'
+echo -1 >/proc/sys/kernel/perf_event_paranoid""")
+    trace = trace_of(guest)
+    check_decodes(trace, 100)
+    tasks = {record.context for record in trace.records}
+    assert len(tasks) == 2 and -1 not in tasks
+    assert {record.context for record in trace.records if "PA" in record.address} == tasks
+
+
 SPANS = ("PMBPTR_EL1", "PMBLIMITR_EL1", "PMSIRR_EL1")
 
 
