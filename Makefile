@@ -70,6 +70,15 @@ test:
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
 	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode,$(T)),,perf$(,))guest,uefi tests/run
 
+# Which lines of the module the tests execute. T=name adds to what earlier runs have left.
+coverage: export ARM_SPE_COVERAGE := $(CURDIR)/build/coverage
+coverage:
+	@$(if $(T),,rm -rf build/coverage)
+	@mkdir -p build/coverage
+	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
+	-@$(MAKE) --no-print-directory test
+	@$(WITH) kernel tests/coverage/report.py build/coverage
+
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
 
@@ -141,6 +150,7 @@ help:
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
+	@echo 'make coverage      run the tests and report which lines of the module they execute; T=name adds one'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
@@ -157,5 +167,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test kunit no-allocation table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
+.PHONY: all modules install modules_install test coverage kunit no-allocation table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
 	fmt-check clippy doc update clean distclean help

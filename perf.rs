@@ -177,6 +177,13 @@ impl<T: Pmu> Event<T> {
         unsafe { (*self.as_raw()).pmu_private.cast::<T::EventData>().as_ref() }
     }
 
+    /// The event that this one was inherited from, if it was: the one that was opened.
+    pub(crate) fn parent(&self) -> Option<&Self> {
+        // SAFETY: The event is valid. Its parent is of the same PMU, and is kept by its children, also by
+        // one that is just being made.
+        unsafe { (*self.as_raw()).parent.cast::<Self>().as_ref() }
+    }
+
     /// The attributes that the event was opened with.
     #[inline]
     pub(crate) fn attr(&self) -> &bindings::perf_event_attr {

@@ -123,14 +123,19 @@ impl Pmu for Spe {
             Refusal::Invalid => EINVAL,
         })?;
 
-        // Both are asked of the task that opens the event, and not of the one that happens to run
-        // when it starts.
-        let may_profile_kernel = perf::allow_kernel();
-        if cfg!(CONFIG_PID_IN_CONTEXTIDR) && may_profile_kernel.is_ok() {
-            image.allow_context();
-        }
-        if image.is_privileged() {
-            may_profile_kernel?;
+        // This is asked of the task that opens the event, and not of the one that happens to run when
+        // it starts. Nor of one that forks, for which perf makes an event like its parent's: without
+        // the right it could not fork.
+        if let Some(opened) = event.parent().and_then(Event::data) {
+            image.pmscr = opened.pmscr;
+        } else {
+            let may_profile_kernel = perf::allow_kernel();
+            if cfg!(CONFIG_PID_IN_CONTEXTIDR) && may_profile_kernel.is_ok() {
+                image.allow_context();
+            }
+            if image.is_privileged() {
+                may_profile_kernel?;
+            }
         }
 
         event.set_period_left(event::first_interval(event.sample_period()));

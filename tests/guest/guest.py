@@ -64,7 +64,7 @@ def overlay(path, files):
             else:
                 file.write_text(content)
         archive = subprocess.run(
-            "find . -exec touch -h -d @0 {} + && find . | LC_ALL=C sort"
+            "find . -exec touch -h -d @0 {} + && find . -mindepth 1 | LC_ALL=C sort"
             " | cpio -o -H newc -R 0:0 --reproducible --quiet | zstd -q -1",
             shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
         ).stdout
@@ -87,6 +87,12 @@ def guest_files(scratch, kernel=STOCK, rust=True):
         if os.access(program, os.X_OK):
             files[f"usr/bin/{program.name}"] = program
     return files
+
+
+def coverage_arguments():
+    """With ARM_SPE_COVERAGE=DIRECTORY, QEMU notes there which code of modules is executed; see `make coverage`."""
+    directory = os.environ.get("ARM_SPE_COVERAGE")
+    return ["-plugin", f"{TOP}/build/plugin/coverage.so,out={directory}"] if directory else []
 
 
 def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
@@ -124,6 +130,9 @@ class Guest:
         overlay(initrd, {**guest_files(self.scratch, kernel, rust), **(files or {})})
 
         self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
+        coverage = coverage_arguments()
+        if coverage:
+            append += " nokaslr"    # where modules are loaded, the plugin has to know
         self._arguments = [
             *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
                             smp, memory, append),
@@ -134,7 +143,7 @@ class Guest:
             "-device", "virtserialport,chardev=control,nr=1,name=control",
             "-chardev", f"socket,id=files,path={self.scratch}/files",
             "-device", "virtserialport,chardev=files,nr=2,name=files",
-            *arguments,
+            *coverage, *arguments,
         ]
         self._boot_timeout = kernel.boot_timeout
         self._listeners = [self._listener(name) for name in ("control", "files")]

@@ -56,6 +56,8 @@ struct line {
 	uint64_t second;	/* open the same event once more, and print the error of that */
 	uint64_t user;		/* open as a user who is not root */
 	uint64_t perfmon;	/* who has CAP_PERFMON all the same */
+	uint64_t admin;		/* who has CAP_SYS_ADMIN all the same */
+	uint64_t root;		/* open as root, with the paranoid that is given */
 	int64_t paranoid;	/* perf_event_paranoid meanwhile */
 };
 
@@ -67,7 +69,8 @@ static const struct {
 	FIELD(config), FIELD(config1), FIELD(config2), FIELD(config3), FIELD(config4),
 	FIELD(period), FIELD(freq), FIELD(exclude), FIELD(inherit), FIELD(pinned), FIELD(precise),
 	FIELD(watermark), FIELD(action), FIELD(cpu), FIELD(pid), FIELD(on), FIELD(pages), FIELD(overwrite),
-	FIELD(period2), FIELD(filter), FIELD(second), FIELD(user), FIELD(perfmon), FIELD(paranoid),
+	FIELD(period2), FIELD(filter), FIELD(second), FIELD(user), FIELD(perfmon), FIELD(admin), FIELD(root),
+	FIELD(paranoid),
 };
 
 /* The buffer of the event at hand. */
@@ -233,7 +236,7 @@ static void set_paranoid(int64_t level)
 	close(fd);
 }
 
-/* Becomes a user without rights, but CAP_PERFMON if that is asked for. */
+/* Becomes a user without rights, but for those that are asked for. */
 static void become(const struct line *line)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -242,13 +245,17 @@ static void become(const struct line *line)
 	if (prctl(PR_SET_KEEPCAPS, 1) || setgid(1000) || setuid(1000))
 		fail("becoming a user");
 	if (line->perfmon)
-		data[CAP_PERFMON / 32].permitted = data[CAP_PERFMON / 32].effective =
-			1U << CAP_PERFMON % 32;
+		data[CAP_PERFMON / 32].permitted |= 1U << CAP_PERFMON % 32;
+	if (line->admin)
+		data[CAP_SYS_ADMIN / 32].permitted |= 1U << CAP_SYS_ADMIN % 32;
+	data[0].effective = data[0].permitted;
+	data[1].effective = data[1].permitted;
 	if (syscall(SYS_capset, &header, data))
 		fail("capset");
 }
 
-static void attempt_as_user(const struct line *line)
+/* In another process, whose rights are its own. */
+static void attempt_as(const struct line *line)
 {
 	int status;
 	pid_t child;
@@ -259,7 +266,8 @@ static void attempt_as_user(const struct line *line)
 	if (child < 0)
 		fail("fork");
 	if (!child) {
-		become(line);
+		if (line->user)
+			become(line);
 		attempt(line);
 		fflush(stdout);
 		_exit(0);	/* leaves the standard input where it is */
@@ -313,8 +321,8 @@ int main(void)
 		mark(number);
 		printf("%lu", number);
 		run_on(line.on);
-		if (line.user)
-			attempt_as_user(&line);
+		if (line.user || line.root)
+			attempt_as(&line);
 		else
 			attempt(&line);
 	}

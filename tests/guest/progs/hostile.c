@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * hostile still|racing|snapshot SEED: a reader of the AUX area who lies about how far it has read: a few
+ * bytes more, backwards, beyond the head, anywhere in 64 bits. The buffer is new, and is compared, byte by
+ * byte, before and after each round of sampling.
+ *
+ * still: the tail is wrong before each round and stays so. racing: another thread writes nonsense to it all
+ * the time, on another CPU. snapshot: as still, with a buffer that is overwritten: the tail has no meaning.
+ *
+ * Prints for each round "round NUMBER HEAD TAIL HEAD", the head before and after; then how many bytes were
+ * other than zero before the first, changed although nothing was reported there, and reported although there
+ * was no room; and how many bytes came in the end, when the reader tells the truth. The interval in round n
+ * is (n + 1) * 256 operations: who looks at the registers can tell the rounds by it.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "spe_group.h"
+
+#define ROUNDS 64
+
+/* Of each thread. */
+static uint64_t main_random, race_random;
+
+/* A number below limit, or of 64 bits (xorshift64). */
+static uint64_t below(uint64_t *random, uint64_t limit)
+{
+	*random ^= *random << 13;
+	*random ^= *random >> 7;
+	*random ^= *random << 17;
+	return limit ? *random % limit : *random;
+}
+
+static uint64_t lie(uint64_t *random, uint64_t head, uint64_t tail)
+{
+	switch (below(random, 9)) {
+	case 0:	/* the truth */
+		return head;
+	case 1:	/* hardly anything read */
+		return tail + below(random, 100);
+	case 2:	/* a little room, to an odd place */
+		return head + 1 + below(random, 2 * page_size()) - aux_size();
+	case 3:	/* about half, to an odd place */
+		return head - below(random, aux_size());
+	case 4:	/* backwards */
+		return tail - 1 - below(random, 2 * aux_size());
+	case 5:	/* beyond the head */
+		return head + 1 + below(random, 2 * aux_size());
+	case 6:	/* around the size */
+		return head - aux_size() + below(random, 3) - 1;
+	case 7:	/* around the end of all numbers */
+		return below(random, 3) - 1;
+	default:
+		return below(random, 0);
+	}
+}
+
+static void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
+/* What perf hands out: it keeps one byte free. */
+static uint64_t room(uint64_t head, uint64_t tail)
+{
+	return head - tail < aux_size() ? aux_size() - 1 - (head - tail) : 0;
+}
+
+/* Marks what the records of perf, since the last time, say was written. */
+static void mark_reported(const struct group *group, uint64_t *at, bool snapshot, unsigned char *reported)
+{
+	const unsigned char *data = (unsigned char *)group->page + group->page->data_offset;
+	uint64_t head = __atomic_load_n(&group->page->data_head, __ATOMIC_ACQUIRE);
+
+	memset(reported, 0, aux_size());
+	while (*at < head) {
+		const struct perf_event_header *header = (const void *)(data + *at);
+		const uint64_t *aux = (const void *)(header + 1);
+
+		if (header->type == PERF_RECORD_AUX) {
+			/* In a buffer that is overwritten the offset is that of the end. */
+			uint64_t from = snapshot ? aux[0] - aux[1] : aux[0];
+
+			for (uint64_t n = 0; n < aux[1]; n++)
+				reported[(from + n) % aux_size()] = 1;
+		}
+		*at += header->size;
+	}
+}
+
+/* Makes so many records at the least, and up to twice as many, if there is room for them. */
+static void work(uint64_t records, uint64_t period)
+{
+	/* A turn is four operations at the least. */
+	uint64_t turns = records * period / 4;
+	volatile uint64_t sum = 0;
+
+	for (uint64_t n = 0; n < turns; n++)
+		sum += n;
+}
+
+static void set_round(const struct group *group, unsigned int round)
+{
+	uint64_t period = 256 * (round + 1);
+
+	if (ioctl(group->spe, PERF_EVENT_IOC_PERIOD, &period))
+		fail("period");
+}
+
+static atomic_bool racing;
+
+/* A thread that writes nonsense to the tail as long as it is racing. */
+static void *race(void *argument)
+{
+	struct group *group = argument;
+
+	run_on(1);
+	while (racing)
+		set_aux_tail(group, lie(&race_random, aux_head(group), group->page->aux_tail));
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	struct perf_event_attr attr = { .type = pmu_type(), .sample_period = PERIOD };
+	struct choice choice = { .cpu = -1 };
+	struct trace trace = { 0 };
+	uint64_t records = 0, stale = 0, changed = 0, beyond = 0;
+	unsigned char *before, *reported;
+	struct group group = { 0 };
+	pthread_t racer;
+	bool snapshot;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: hostile still|racing|snapshot SEED\n");
+		return 2;
+	}
+	racing = !strcmp(argv[1], "racing");
+	snapshot = !strcmp(argv[1], "snapshot");
+	main_random = strtoull(argv[2], NULL, 0) * 0x9e3779b97f4a7c15 | 1;
+	race_random = ~main_random;
+	run_on(0);
+
+	group.leader = group.spe = open_event(&attr, &choice, -1);
+	map_data(&group);
+	group.aux = mmap(NULL, aux_size(), snapshot ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, group.spe,
+			 group.page->aux_offset);
+	before = malloc(aux_size());
+	reported = malloc(aux_size());
+	if (group.aux == MAP_FAILED || !before || !reported)
+		fail("memory");
+	for (size_t at = 0; at < aux_size(); at++)
+		stale += group.aux[at] != 0;
+	if (racing && (errno = pthread_create(&racer, NULL, race, &group)))
+		fail("pthread_create");
+
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		uint64_t head = aux_head(&group), tail, now;
+
+		set_round(&group, round);
+		tail = lie(&main_random, head, group.page->aux_tail);
+		if (!racing)
+			set_aux_tail(&group, tail);
+		memcpy(before, group.aux, aux_size());
+		enable(&group);
+		work(below(&main_random, aux_size() / RECORD), 256 * (round + 1));
+		disable(&group);
+
+		now = aux_head(&group);
+		printf("round %u %llu %llu %llu\n", round, (unsigned long long)head, (unsigned long long)tail,
+		       (unsigned long long)now);
+		mark_reported(&group, &records, snapshot, reported);
+		/* What was given back as padding is between the heads as well, and is zero. */
+		for (uint64_t at = head; !snapshot && at < now && at - head < aux_size(); at++)
+			reported[at % aux_size()] = 1;
+		for (size_t at = 0; at < aux_size(); at++)
+			changed += group.aux[at] != before[at] && !reported[at] && !(snapshot && !group.aux[at]);
+		if (!racing && !snapshot && now - head > room(head, tail))
+			beyond += now - head - room(head, tail);
+	}
+	if (atomic_exchange(&racing, false))
+		pthread_join(racer, NULL);
+
+	/*
+	 * All is well again with a reader who tells the truth. A start that had found no room leaves a note in the
+	 * event (pending_disable) by which perf disables it when it is next taken off its CPU: here and now.
+	 */
+	trace.end = aux_head(&group);
+	trace.at = group.page->data_head;
+	set_aux_tail(&group, trace.end);
+	set_round(&group, ROUNDS);
+	enable(&group);
+	disable(&group);
+	enable(&group);
+	work(aux_size() / RECORD / 2, 256 * (ROUNDS + 1));
+	disable(&group);
+	follow(&group, &trace);
+	printf("stale %llu\nchanged %llu\nbeyond %llu\nafter %llu\nflags %llx\nafter_wrong %llu\n", (unsigned long long)stale,
+	       (unsigned long long)changed, (unsigned long long)beyond, (unsigned long long)trace.bytes,
+	       (unsigned long long)trace.flags, (unsigned long long)(snapshot ? 0 : trace.wrong));
+	return 0;
+}

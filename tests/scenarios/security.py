@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Nobody sees what they may not: who gets what at each perf_event_paranoid, and what the hardware then writes and where.
+
+What is expected comes from the rules as they are written down (Documentation/admin-guide/perf-security.rst, the
+comment above sysctl_perf_event_paranoid, and the rule for SPE's own privileged fields), see `allowed`. Both drivers
+are held against it.
+"""
+
+import random
+import re
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from attrs import open_all
+from spe import COUNTERS, check_decodes, trace_of
+
+PAGE = 4096
+
+#: Who opens an event: as progs/attrs.c and setpriv(1) are told.
+WHO = {
+    "root": ({"root": 1}, ""),
+    "user": ({"user": 1}, "setpriv --reuid 1000 --regid 1000 --clear-groups"),
+    "perfmon": ({"user": 1, "perfmon": 1}, "setpriv --reuid 1000 --regid 1000 --clear-groups"
+                " --inh-caps=+perfmon --ambient-caps=+perfmon"),
+    "sys_admin": ({"user": 1, "admin": 1}, None),
+}
+#: What is profiled. Process 1 belongs to root.
+WHERE = {
+    "own task": {"pid": 0, "cpu": -1},
+    "own task on a CPU": {"pid": 0, "cpu": 0},
+    "root's task": {"pid": 1, "cpu": -1},
+    "system wide": {"pid": -1, "cpu": 0},
+}
+LEVELS = range(-1, 4)
+
+#: perf_event_attr.exclude_*, as progs/attrs.c has them.
+USER, KERNEL, HV, IDLE, HOST, GUEST = (1 << bit for bit in range(6))
+#: config: ts_enable, pa_enable, pct_enable.
+TS, PA, PCT = 1, 2, 4
+#: PMSCR_EL1.
+E0SPE, E1SPE, CX, PMSCR_PA, PMSCR_TS, PMSCR_PCT = 1 << 0, 1 << 1, 1 << 3, 1 << 4, 1 << 5, 1 << 6
+
+
+@pytest.fixture(scope="module")
+def machine():
+    """One whose records tell everything that a record can tell, the previous branch target included."""
+    return {"spe": "spe=on,spe-version=1.5,spe-prev-branch=on,spe-cache=on"}
+
+
+def may_profile_kernel(who, paranoid):
+    """Level 2 and up disallow that, but not for who has CAP_PERFMON, or CAP_SYS_ADMIN as of old."""
+    return paranoid < 2 or who != "user"
+
+
+def allowed(who, paranoid, where, exclude, config):
+    """The error with which an event is refused, or the value of PMSCR_EL1 while it samples."""
+    # Debian's level 3 (CONFIG_SECURITY_PERF_EVENTS_RESTRICT) disallows everything; CAP_PERFMON is no way around it.
+    if paranoid > 2 and who not in ("root", "sys_admin"):
+        return "EACCES"
+    kernel = may_profile_kernel(who, paranoid)
+    if not exclude & KERNEL and not kernel:
+        return "EACCES"
+    # The driver's: the unit cannot tell the idle task from others.
+    if exclude & IDLE:
+        return "EOPNOTSUPP"
+    # The driver's: physical addresses and physical time are for who may profile the kernel.
+    if config & (PA | PCT) and not kernel:
+        return "EACCES"
+    # A process of somebody else's (ptrace(2)), and all processes on a CPU (level 1 and up).
+    if where == "root's task" and who == "user" or where == "system wide" and paranoid > 0 and who == "user":
+        return "EACCES"
+    # Hypervisor, host and guest are no Exception levels of their own: exclude_hv, _host and _guest are not looked at.
+    return (E0SPE * (not exclude & USER) | E1SPE * (not exclude & KERNEL) | CX * kernel
+            | PMSCR_TS * bool(config & TS) | PMSCR_PA * bool(config & PA) | PMSCR_PCT * bool(config & PCT))
+
+
+def table():
+    """(who, paranoid, where, exclude, config): all of the rights, each with some of the rest; some with all of it."""
+    chance = random.Random(1)
+    for who, paranoid, where, exclude, config in product(WHO, LEVELS, WHERE, (0, KERNEL), (0, PA, PCT, PA | PCT)):
+        rest = chance.choice([0, 0, 0, IDLE]) | chance.choice([0, USER]) | chance.choice([0, HV, HOST, GUEST])
+        yield who, paranoid, where, exclude | rest, config | chance.choice([0, TS])
+    for who, exclude in product(WHO, range(1 << 6)):
+        yield who, 2, "own task", exclude, TS
+
+
+def found(where, words, begun):
+    """What `allowed` says, as it was found; None if it makes no sense."""
+    if words[0] != "0":
+        return words[0] if words[1:] == ["-", "-", "-"] and not begun else None
+    if words[1] != "0":
+        return None
+    if where == "root's task":
+        # Process 1 does not run meanwhile: all that is to be seen is that the event was opened.
+        return "opened" if words[3] == "idle" and not begun else None
+    values = {registers["PMSCR_EL1"] for registers in begun}
+    return values.pop() if words[3] == "ran" and len(values) == 1 else None
+
+
+def loaded(guest, which):
+    """Whichever driver was loaded: that one is now."""
+    guest.sh("rmmod arm_spe_pmu && dmesg -C")
+    guest.load(which)
+
+
+@pytest.mark.parametrize("which", ["c", "rust"])
+def test_table(guest, driver, which, capsys):
+    if driver == "c" and which == "rust":
+        pytest.skip("DRIVER=c")
+    loaded(guest, which)
+    asked = list(table())
+    results = open_all(guest, [
+        {"period": 4096, "pages": 2, "paranoid": paranoid, "exclude": exclude, "config": config,
+         **WHO[who][0], **WHERE[where]} for who, paranoid, where, exclude, config in asked])
+    wrong, counts = [], Counter()
+    for event, result in zip(asked, results):
+        want, have = allowed(*event), found(event[2], *result)
+        if event[2] == "root's task" and isinstance(want, int):
+            want = "opened"
+        counts[want if isinstance(want, str) else "ran"] += 1
+        if want != have:
+            wrong.append(f"{event}: wanted {want}, found {result}")
+    with capsys.disabled():
+        print(f"\n    {which}: {len(asked)} events: {dict(counts)}")
+    assert not wrong, f"{len(wrong)} of {len(asked)}:\n" + "\n".join(wrong[:20])
+    assert set(counts) == {"EACCES", "EOPNOTSUPP", "opened", "ran"}
+
+
+def test_locked_memory(guest, driver):
+    """AUX buffers count as locked memory: the limits hold for who has no CAP_IPC_LOCK, but at level -1."""
+    of_perf, limit, cpus = (int(word) for word in guest.sh(
+        "cat /proc/sys/kernel/perf_event_mlock_kb; ulimit -l; nproc").split())
+    pages = [1 << n for n in range(6, 13)]
+    asked = [(who, paranoid, number) for who, paranoid, number in product(("root", "user", "perfmon"), LEVELS, pages)
+             if who == "root" or paranoid < 3]
+    results = open_all(guest, [
+        {"period": 4096, "pages": number, "paranoid": paranoid, "exclude": KERNEL, **WHO[who][0], **WHERE["own task"]}
+        for who, paranoid, number in asked])
+    refused = 0
+    for (who, paranoid, number), (words, _) in zip(asked, results):
+        # Two more pages are mapped for perf's own use.
+        beyond = (2 + number) * PAGE // 1024 - of_perf * cpus > limit
+        want = "EPERM" if beyond and who != "root" and paranoid > -1 else "0"
+        assert words[:2] == ["0", want], (who, paranoid, number)
+        refused += want != "0"
+    assert 0 < refused < len(asked) / 2
+
+
+def test_debugfs(guest, driver):
+    """What happened on a CPU is for root alone, also where somebody has opened debugfs for all."""
+    if driver == "c":
+        pytest.skip("the C driver has no counters")
+    user = WHO["user"][1]
+    assert guest.sh("stat -c '%a %u:%g' /sys/kernel/debug") == "700 0:0"
+    modes = guest.sh(f"find {COUNTERS} -printf '%y %m %U:%G\\n' | sort | uniq -c").split("\n")
+    assert [" ".join(line.split()) for line in modes] == ["1 d 755 0:0", "2 f 400 0:0"]
+    guest.sh("mount -o remount,mode=755 /sys/kernel/debug")
+    status, said = guest.run(f"{user} ls {COUNTERS} && {user} cat {COUNTERS}/cpu0")
+    guest.sh("mount -o remount,mode=700 /sys/kernel/debug")
+    assert status and "cpu0" in said and "Permission denied" in said, said
+    status, said = guest.run(f"{user} ls {COUNTERS}")
+    assert status and "Permission denied" in said, said
+
+
+#: Addresses in packets have 56 bits; this one is the kernel's.
+KERNEL_HALF = 1 << 55
+#: The one that progs/crossings.c uses itself.
+KNOWN = 0xffff000000001000 & (1 << 56) - 1
+
+
+def recorded(guest, who, paranoid, event, command="crossings 40"):
+    """The trace of a command that somebody recorded; perf and the command run as the same user."""
+    guest.sh(f"rm -f /tmp/perf.data; echo {paranoid} >/proc/sys/kernel/perf_event_paranoid")
+    guest.sh(f"{WHO[who][1]} perf record -q -B -N -m ,1M -o /tmp/perf.data -e '{event}' -- taskset -c 1 {command}")
+    guest.sh("chown 0:0 /tmp/perf.data; echo -1 >/proc/sys/kernel/perf_event_paranoid")
+    trace = trace_of(guest)
+    check_decodes(trace, 1000)
+    return trace.records
+
+
+def kernel_addresses(records):
+    """Every address of the kernel's half in the records, with the name of its packet."""
+    return [(name, address) for record in records for name, address in [("PC", record.pc), *record.address.items()]
+            if address & KERNEL_HALF]
+
+
+def crossings(records):
+    """Of the records, those of operations that took an exception, and those that returned from one."""
+    taken = [record for record in records if "EXCEPTION-GEN" in record.events]
+    returned = [record for record in records if record.el > 0 and not record.address.get("TGT", KERNEL_HALF) & KERNEL_HALF]
+    return taken, returned
+
+
+def check_without_kernel(records, context):
+    """Records of user space alone, at all crossings into the kernel. context: whether the PID is there."""
+    taken, _ = crossings(records)
+    assert {record.el for record in records} == {0}
+    # What the program has asked for itself: to jump there, and to load from there.
+    assert {address for _, address in kernel_addresses(records)} <= {KNOWN}
+    # The architecture has no target for an exception: only branches have one. The vectors are in the kernel.
+    assert len(taken) > 20 and not [record for record in taken if "TGT" in record.address and "B" not in record.op.split()]
+    assert not [record for record in records if "PA" in record.address]
+    assert {record.context >= 0 for record in records} == {context}
+
+
+def test_records(guest, driver, capsys):
+    """The records themselves, of a program that goes to the kernel and back by all ways, decoded."""
+    fields = "period=256,ts_enable=1"
+    user = recorded(guest, "user", 2, f"arm_spe/{fields}/u")
+    check_without_kernel(user, context=False)
+    check_without_kernel(recorded(guest, "perfmon", 2, f"arm_spe/{fields}/u"), context=True)
+    check_without_kernel(recorded(guest, "user", 1, f"arm_spe/{fields}/u"), context=True)
+
+    kernel = recorded(guest, "perfmon", 2, f"arm_spe/{fields},pa_enable=1/k", "crossings 4")
+    _, returned = crossings(kernel)
+    assert all(record.el > 0 and record.pc & KERNEL_HALF for record in kernel)
+    # An exception return is the kernel's operation, and its target is in user space.
+    assert returned and {record.op.split()[0] for record in returned} == {"B"}
+    # What is not there above would have been seen.
+    both = recorded(guest, "root", 2, f"arm_spe/{fields},pa_enable=1,pct_enable=1/", "crossings 4")
+    names = {name for name, _ in kernel_addresses(both)}
+    assert names == {"PC", "TGT", "VA", "PBT"}
+    assert [record for record in both if "PA" in record.address] and both[0].context > 0
+    with capsys.disabled():
+        print(f"\n    {len(user)} records of user space, {len(crossings(user)[0])} with an exception;"
+              f" {len(kernel)} of the kernel, {len(returned)} returns from an exception")
+
+
+def test_fork_with_fewer_rights(guest, driver):
+    """Root profiles a program that gives its rights away and forks: it still can, and its child is profiled alike."""
+    if driver == "c":
+        pytest.skip("the C driver asks the task that forks, and it cannot")
+    guest.sh(f"""
+echo 2 >/proc/sys/kernel/perf_event_paranoid
+perf record -q -B -N -o /tmp/perf.data -e arm_spe/period=1024,pa_enable=1/u -- {WHO["user"][1]} bash -c 'workload 1; true'
+echo -1 >/proc/sys/kernel/perf_event_paranoid""")
+    trace = trace_of(guest)
+    check_decodes(trace, 100)
+    tasks = {record.context for record in trace.records}
+    assert len(tasks) == 2 and -1 not in tasks
+    assert {record.context for record in trace.records if "PA" in record.address} == tasks
+
+
+SPANS = ("PMBPTR_EL1", "PMBLIMITR_EL1", "PMSIRR_EL1")
+
+
+def sessions(accesses):
+    """[(round of progs/hostile.c, first address, limit)] of the sessions on CPU 0."""
+    pointer, result, at_end = None, [], None
+    for cpu, register, value in accesses:
+        if cpu or register not in SPANS:
+            continue
+        if register == "PMBPTR_EL1":
+            pointer = value
+        elif register == "PMBLIMITR_EL1" and value & 1:
+            result.append([at_end, pointer, value & ~(PAGE - 1)])
+        elif register == "PMSIRR_EL1":
+            # Written after where to write to: that session began the round. Those after a full buffer do not write it.
+            result[-1][0] = at_end = (value >> 8) - 1
+    return result
+
+
+def check_sessions(found_sessions, rounds, size, still):
+    """Each within the buffer and, if it is known what the reader said, outside of what is not read."""
+    # The buffer is new: its first session begins where it does.
+    base = found_sessions[0][1]
+    for number, pointer, limit in found_sessions:
+        assert base <= pointer < limit <= base + size, (number, hex(base), hex(pointer), hex(limit))
+        if still and number in rounds:    # not the last, in which the reader tells the truth
+            head, tail, _ = rounds[number]
+            index = head + (pointer - base - head) % size
+            unread = (index - tail) % (1 << 64)
+            assert unread < size and unread + limit - pointer <= size, (number, head, tail, pointer - base, limit - base)
+
+
+@pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
+def test_hostile_reader(guest, driver, how, capsys):
+    """A reader who lies about the tail: the hardware stays within the buffer and off what is not read.
+
+    And not one byte of the buffer changes that was not reported: what was zero at first is zero.
+    """
+    # The build that checks itself, where there is one.
+    loaded(guest, "checked" if driver == "rust" else driver)
+    size, number = 4 * PAGE, 0
+    for seed in range(1, 5):
+        with guest.registers() as accesses:
+            said = guest.sh(f"hostile {how} {seed}", timeout=200)
+        rounds = {int(line[0]): tuple(map(int, line[1:]))
+                  for line in re.findall(r"^round (\d+) (\d+) (\d+) (\d+)$", said, re.MULTILINE)}
+        values = dict(re.findall(r"^(\w+) (\d+)$", said, re.MULTILINE))
+        assert len(rounds) == 64
+        assert values == {"stale": "0", "changed": "0", "beyond": "0", "flags": "0", "after_wrong": "0", "after": values["after"]}, said
+        assert int(values["after"]) >= size // 2
+        made = sessions(accesses)
+        check_sessions(made, rounds, size, how == "still")
+        number += len(made)
+    with capsys.disabled():
+        print(f"\n    {how}: {number} sessions within the buffer")
+    assert number > 100
+    if driver == "rust":
+        assert "mismatches 0" in guest.sh(f"cat {COUNTERS}/cpu0")
