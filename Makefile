@@ -53,7 +53,7 @@ define check_driver
 endef
 
 # The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out kunit debug_kernel pause no_allocation,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+debug = $(filter-out $(filter-out kunit debug_kernel pause no_allocation fuzz,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
 ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
@@ -91,6 +91,14 @@ table:
 	@rm -f build/verdicts.json
 	-$(MAKE) test T=three_drivers
 	$(WITH) root python3 tests/guest/table.py
+
+# perf_event_open(2) around the PMU, for as many minutes as wanted, on one of the kernels of tests/guest/fuzzing.py.
+fuzz: KERNEL ?= debug
+fuzz:
+	$(WITH) kernel $(BUILD_MODULE) -s modules
+	$(WITH) kernel $(BUILD_MODULE) checked -s modules
+	$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules
+	$(WITH) kernel,kernel_debug,qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
 
 # For as many minutes as wanted, with sanitizers in QEMU: random register values, faults and interrupts.
 qemu-fuzz:
@@ -154,6 +162,8 @@ help:
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
+	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
+	@echo '                   it) KERNEL=debug (nmi, stock)'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
@@ -167,5 +177,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test coverage kunit no-allocation table qemu-series qemu-fuzz qemu-mutants test-host demo shell fmt \
-	fmt-check clippy doc update clean distclean help
+.PHONY: all modules install modules_install test coverage kunit no-allocation table fuzz qemu-series qemu-fuzz qemu-mutants test-host demo \
+	shell fmt fmt-check clippy doc update clean distclean help

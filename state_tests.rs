@@ -775,6 +775,7 @@ mod tests {
     fn a_stray_pointer() {
         assert!(run(|bench| {
             hold!(bench.start(0));
+            bench.event(0).set_paused(true);
             bench.slot.pause(true);
             let stray = PMBPTR_EL1::read().bits().wrapping_add(1 << 40);
             // SAFETY: The unit samples nothing while it is paused.

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""fuzzing.py KERNEL MINUTES [SEED [START]]: perf_event_open(2) around the PMU, fuzzed in a guest (tests/guest/progs/fuzz.c).
+
+Ends with the first finding: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a
+mismatch of the driver that checks itself, a fault of the unit, bytes that the unit wrote and the driver does not know
+of, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in out/fuzzing/
+then; its last words are what was done before. START is the round to begin with: SEED and START do the same again, as
+far as processes that run at the same time can. DRIVER=c fuzzes the kernel's own driver, as a control.
+"""
+
+import os
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from guest import Guest, GuestError
+from kernel import STOCK, debug
+from spe import check_decodes, counters, record
+from traces import left_behind, unload_without_loss
+
+NMI = "irqchip.gicv3_pseudo_nmi=1"
+
+OUT = Path(__file__).resolve().parents[2] / "out" / "fuzzing"
+
+#: The kernels: how to find each, the driver that checks itself there, and the command line.
+KERNELS = {
+    "stock": (lambda: STOCK, "checked", ""),
+    "debug": (debug, "rust", ""),
+    # Other events interrupt the driver wherever it is.
+    "nmi": (debug, "rust", NMI),
+}
+
+#: What takes about SECONDS is done between two looks at everything.
+SECONDS = 30
+#: So many of the last things that each task of the fuzzer did are told.
+TOLD = 12
+
+#: What the driver may not have counted: nothing was injected.
+FAULTS = ("fault_stage1", "fault_stage2", "external_abort", "unknown_status", "unknown_class", "stray_pointer",
+          "spurious", "partial", "mismatches")
+
+#: An event that pauses or resumes another one loses it when that is closed, and goes to an error state. When it is
+#: enabled again, perf's core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause().
+KNOWN = r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
+
+OPERATION = re.compile(r"^\[ *([0-9.]+)\] \d+ (\d+)'?\.(\d+)\.")
+
+
+class Finding(Exception):
+    """Something that fuzzing has found."""
+
+
+def port(directory):
+    """For Guest(arguments=...): what the fuzzer does is written to a file in directory, even if the guest is lost."""
+    return ["-chardev", f"file,id=fuzz,path={directory}/operations,append=on",
+            "-device", "virtserialport,chardev=fuzz,nr=3,name=fuzz"]
+
+
+def last_operations(directory, complaints):
+    """What each task did last; if the kernel has complained, before that."""
+    lines = (directory / "operations").read_text(errors="replace").splitlines()
+    until = min((float(when) for when in re.findall(r"^\[ *([0-9.]+)\]", "\n".join(complaints), re.MULTILINE)), default=float("inf"))
+    did = {}
+    for line in lines:
+        if (match := OPERATION.match(line)) and float(match[1]) <= until:
+            did.setdefault(match[2], []).append(line)
+    return [line for lines in did.values() for line in lines[-TOLD:]], did
+
+
+def written(guest):
+    """How many bytes the units have written."""
+    paths = [cpu["qom-path"] for cpu in guest.qmp("query-cpus-fast")]
+    return sum(guest.qmp("qom-get", path=path, property="spe-counters")["bytes"] for path in paths)
+
+
+class Fuzzer:
+    """Fuzzes a driver in a guest; adds up what the program counts."""
+
+    def __init__(self, guest, directory, seed, driver):
+        self.guest, self.directory, self.seed = guest, directory, seed
+        guest.known = KNOWN
+        self.total = Counter()
+        self.without = left_behind(guest)
+        guest.load(driver)
+        self.checked = driver != "c"
+        self.before = self._known()
+
+    def _known(self):
+        """Bytes that the units wrote and the driver does not know of."""
+        return written(self.guest) - counters(self.guest)["bytes"] if self.checked else 0
+
+    def _finding(self, what):
+        operations, did = last_operations(self.directory, self.guest.complaints())
+        rounds = [int(OPERATION.match(lines[-1])[3]) for lines in did.values()]
+        return Finding("\n".join([f"SEED={self.seed} START={min(rounds, default=0)}: {self.directory}", *operations, what]))
+
+    def leg(self, start, rounds):
+        """So many rounds, and a look at everything."""
+        try:
+            status, output = self.guest.run(f"fuzz {self.seed} {start} {rounds} /dev/vport0p3", timeout=1800)
+            for name, *numbers in map(str.split, output.splitlines()):
+                if all(number.isdigit() for number in numbers):
+                    self.total.update(dict(zip((name, f"{name} done"), map(int, numbers))))
+            if status:
+                raise self._finding(output)
+            seen = counters(self.guest) if self.checked else {}
+            if found := {name: seen[name] for name in FAULTS if seen.get(name)}:
+                raise self._finding(f"the driver has counted {found}")
+            if (unknown := self._known()) != self.before:
+                raise self._finding(f"the units wrote {unknown - self.before} bytes that the driver does not know of")
+        except GuestError as error:
+            raise self._finding(str(error)) from None
+        if complaints := self.guest.complaints():
+            raise self._finding("\n".join(complaints))
+        os.truncate(self.directory / "operations", 0)
+
+    def run(self, seconds, start, say=lambda *_: None):
+        """Rounds from start on, until the time is over."""
+        end, rounds = time.monotonic() + seconds, 1
+        while (began := time.monotonic()) < end:
+            self.leg(start, rounds)
+            start += rounds
+            took = time.monotonic() - began
+            say(f"{self.total['rounds']} rounds, {self.total['opened_spe']} events of the PMU opened,"
+                f" {self.total['aux_bytes']} bytes of trace")
+            rounds = max(1, min(2 * rounds, int(rounds * min(SECONDS, end - time.monotonic()) / took)))
+
+    def end(self):
+        """The driver records as ever, and goes without leaving anything."""
+        guest = self.guest
+        try:
+            check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+            if guest.run("test -e /sys/kernel/debug/kmemleak")[0] == 0:
+                unload_without_loss(guest)
+            else:
+                guest.sh("rmmod arm_spe_pmu")
+            if left := set(left_behind(guest)) ^ set(self.without):
+                raise self._finding(f"not as before the driver came: {left}")
+        except (AssertionError, GuestError) as error:
+            raise self._finding(str(error)) from None
+
+    def report(self):
+        """What was done, as lines."""
+        total = dict(self.total)
+        kinds = [name.removesuffix(" done") for name in total if name.endswith(" done")]
+        yield from (f"{name:12} {total.pop(name):9} {total.pop(name + ' done'):9}" for name in kinds)
+        yield ", ".join(f"{count} {name}" for name, count in total.items())
+
+
+def main(kernel="debug", minutes="10", seed="1", start="0"):
+    """Fuzz one kernel; the exit status."""
+    if kernel not in KERNELS:
+        sys.exit(f"error: KERNEL={kernel}: give one of {', '.join(KERNELS)}")
+    find, driver, append = KERNELS[kernel]
+    if os.environ.get("DRIVER") == "c":
+        driver = "c"
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    with Guest(OUT, kernel=find(), append=append, arguments=port(OUT)) as guest:
+        fuzzer = Fuzzer(guest, OUT, int(seed), driver)
+        try:
+            fuzzer.run(float(minutes) * 60, int(start), lambda text: print(text, flush=True))
+            fuzzer.end()
+        except Finding as finding:
+            print(f"{finding}\nfailed: a finding")
+            return 1
+        finally:
+            print("\n".join(fuzzer.report()))
+    print("0 findings")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
