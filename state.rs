@@ -369,23 +369,29 @@ impl<T: SpePmu> Sampling<T> {
         report(&syndrome, pmbsr, cpu);
         let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
-        let handle = match self.output {
+        let next = match self.output {
             Output::Session(session) => match end(session, pmbsr, Some(&syndrome), cpu) {
-                (handle, true) if full => match begin(handle, self.event, cpu) {
-                    Ok(session) => {
-                        // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
-                        self.output = Output::Session(session);
-                        // The new span must be in place before the unit goes on.
-                        isb();
-                        // SAFETY: The unit goes on with the span of the new session.
-                        unsafe { PMBSR_EL1::default().write() };
-                        return Interrupted::Resumed(self);
-                    }
-                    Err(handle) => handle,
-                },
-                (handle, _) => handle,
+                (handle, true) if full => begin(handle, self.event, cpu).map(Output::Session),
+                (handle, _) => Err(handle),
             },
-            Output::Discard(handle) => handle,
+            // Nothing is written, so that nothing can be full; and perf, which has no session to look
+            // at, would not know that the unit has stopped.
+            Output::Discard(handle) if syndrome.reason == Reason::Full => {
+                Ok(Output::Discard(handle))
+            }
+            Output::Discard(handle) => Err(handle),
+        };
+        let handle = match next {
+            Ok(output) => {
+                // INVARIANT: `begin` has told the unit, or nothing is written; PMSCR_EL1 is as it was.
+                self.output = output;
+                // A new span must be in place before the unit goes on.
+                isb();
+                // SAFETY: The unit goes on with the span of the new session, if there is one.
+                unsafe { PMBSR_EL1::default().write() };
+                return Interrupted::Resumed(self);
+            }
+            Err(handle) => handle,
         };
         keep_counter(self.event);
         cpu.turn_off();

@@ -918,6 +918,9 @@ mod tests {
             hold!(bench.is_sampling());
             hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::FM) == FM_DISCARD);
             hold!(!work_until_service());
+            // A unit that is full of nothing goes on.
+            bench.interrupt(1);
+            hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
             bench.stop(0);
             hold!(bench.is_off() && bench.ring.begun.get() == 0);
             Ok(())
