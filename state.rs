@@ -242,7 +242,8 @@ impl<T: SpePmu> Off<T> {
 
     /// Begins a session of `event`, and tells the unit where to write.
     ///
-    /// If there is no session the unit stays as it is: no register has been written.
+    /// If there is no session the unit stays as it is: no register has been written, unless the unit
+    /// had to be made quiet.
     #[inline]
     pub(crate) fn arm<'a>(
         self,
@@ -250,6 +251,11 @@ impl<T: SpePmu> Off<T> {
         image: &'a Image,
         cpu: &Cpu,
     ) -> Result<Armed<'a, T>, Self> {
+        // What the unit has said since it was turned off, without an interrupt, is not about this
+        // event; and while it waits for service it would not sample.
+        if PMBSR_EL1::read().bits() != 0 {
+            self.quiet(cpu);
+        }
         if image.discard {
             let limit = PMBLIMITR_EL1::default()
                 .with(PMBLIMITR_EL1::FM, FM_DISCARD)
@@ -278,11 +284,20 @@ impl<T: SpePmu> Off<T> {
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
     pub(crate) fn interrupt(&self, cpu: &Cpu) -> bool {
+        let ours = self.quiet(cpu);
+        if !ours {
+            cpu.counters.count(Counter::Spurious);
+        }
+        ours
+    }
+
+    /// Ends what the unit says while it is off. Returns whether it asked for service.
+    #[cold]
+    fn quiet(&self, cpu: &Cpu) -> bool {
         let pmbsr = cpu.turn_off();
         let syndrome = syndrome::decode(pmbsr);
-        match &syndrome {
-            Some(syndrome) => report(syndrome, pmbsr, cpu),
-            None => cpu.counters.count(Counter::Spurious),
+        if let Some(syndrome) = &syndrome {
+            report(syndrome, pmbsr, cpu);
         }
         syndrome.is_some()
     }

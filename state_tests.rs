@@ -909,6 +909,35 @@ mod tests {
         }));
     }
 
+    /// What the unit says while it is off is not told to the next event's reader, and does not keep
+    /// that event from being sampled.
+    #[test]
+    fn said_while_off() {
+        assert!(run(|bench| {
+            for (pmbsr, counter) in [
+                (
+                    PMBSR_EL1::default().with(PMBSR_EL1::COLL, 1),
+                    Counter::Collision,
+                ),
+                (
+                    PMBSR_EL1::from_bits(0x24 << 26).with(PMBSR_EL1::S, 1),
+                    Counter::Truncated,
+                ),
+            ] {
+                // SAFETY: Nothing that was turned off is turned on.
+                unsafe { pmbsr.write() };
+                hold!(bench.start(0));
+                hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
+                hold!(work_until_service());
+                bench.stop(0);
+                hold!(bench.is_off() && bench.ring.flags.get() == 0);
+                hold!(bench.counted(counter) == 0);
+            }
+            hold!(bench.counted(Counter::FaultStage1) == 1);
+            Ok(())
+        }));
+    }
+
     #[test]
     fn discards() {
         let mut attr = kernel_only();
