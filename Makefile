@@ -92,6 +92,13 @@ table:
 	-$(MAKE) test T=three_drivers
 	$(WITH) root python3 tests/guest/table.py
 
+# What each driver does when the hardware fails, in every mode: tests/scenarios/faults.md has it from the runs.
+fault-table:
+	@rm -f build/faults.json
+	-$(MAKE) test T=faults
+	-$(MAKE) test T=faults DRIVER=c
+	$(WITH) kernel,qemu,guest python3 tests/guest/hardware_faults.py
+
 # perf_event_open(2) around the PMU, for as many minutes as wanted, on one of the kernels of tests/guest/fuzzing.py.
 fuzz: KERNEL ?= debug
 fuzz:
@@ -162,6 +169,7 @@ help:
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
+	@echo 'make fault-table   what the drivers do with faults, anew for tests/scenarios/faults.md'
 	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
 	@echo '                   it) KERNEL=debug (nmi, stock)'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
@@ -177,5 +185,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test coverage kunit no-allocation table fuzz qemu-series qemu-fuzz qemu-mutants test-host demo \
+.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table fuzz qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

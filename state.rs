@@ -242,7 +242,8 @@ impl<T: SpePmu> Off<T> {
 
     /// Begins a session of `event`, and tells the unit where to write.
     ///
-    /// If there is no session the unit stays as it is: no register has been written.
+    /// If there is no session the unit stays as it is: no register has been written, unless the unit
+    /// had to be made quiet.
     #[inline]
     pub(crate) fn arm<'a>(
         self,
@@ -250,6 +251,11 @@ impl<T: SpePmu> Off<T> {
         image: &'a Image,
         cpu: &Cpu,
     ) -> Result<Armed<'a, T>, Self> {
+        // What the unit has said since it was turned off, without an interrupt, is not about this
+        // event; and while it waits for service it would not sample.
+        if PMBSR_EL1::read().bits() != 0 {
+            self.quiet(cpu);
+        }
         if image.discard {
             let limit = PMBLIMITR_EL1::default()
                 .with(PMBLIMITR_EL1::FM, FM_DISCARD)
@@ -278,11 +284,20 @@ impl<T: SpePmu> Off<T> {
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
     pub(crate) fn interrupt(&self, cpu: &Cpu) -> bool {
+        let ours = self.quiet(cpu);
+        if !ours {
+            cpu.counters.count(Counter::Spurious);
+        }
+        ours
+    }
+
+    /// Ends what the unit says while it is off. Returns whether it asked for service.
+    #[cold]
+    fn quiet(&self, cpu: &Cpu) -> bool {
         let pmbsr = cpu.turn_off();
         let syndrome = syndrome::decode(pmbsr);
-        match &syndrome {
-            Some(syndrome) => report(syndrome, pmbsr, cpu),
-            None => cpu.counters.count(Counter::Spurious),
+        if let Some(syndrome) = &syndrome {
+            report(syndrome, pmbsr, cpu);
         }
         syndrome.is_some()
     }
@@ -369,23 +384,29 @@ impl<T: SpePmu> Sampling<T> {
         report(&syndrome, pmbsr, cpu);
         let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
 
-        let handle = match self.output {
+        let next = match self.output {
             Output::Session(session) => match end(session, pmbsr, Some(&syndrome), cpu) {
-                (handle, true) if full => match begin(handle, self.event, cpu) {
-                    Ok(session) => {
-                        // INVARIANT: `begin` has told the unit; PMSCR_EL1 is as it was.
-                        self.output = Output::Session(session);
-                        // The new span must be in place before the unit goes on.
-                        isb();
-                        // SAFETY: The unit goes on with the span of the new session.
-                        unsafe { PMBSR_EL1::default().write() };
-                        return Interrupted::Resumed(self);
-                    }
-                    Err(handle) => handle,
-                },
-                (handle, _) => handle,
+                (handle, true) if full => begin(handle, self.event, cpu).map(Output::Session),
+                (handle, _) => Err(handle),
             },
-            Output::Discard(handle) => handle,
+            // Nothing is written, so that nothing can be full; and perf, which has no session to look
+            // at, would not know that the unit has stopped.
+            Output::Discard(handle) if syndrome.reason == Reason::Full => {
+                Ok(Output::Discard(handle))
+            }
+            Output::Discard(handle) => Err(handle),
+        };
+        let handle = match next {
+            Ok(output) => {
+                // INVARIANT: `begin` has told the unit, or nothing is written; PMSCR_EL1 is as it was.
+                self.output = output;
+                // A new span must be in place before the unit goes on.
+                isb();
+                // SAFETY: The unit goes on with the span of the new session, if there is one.
+                unsafe { PMBSR_EL1::default().write() };
+                return Interrupted::Resumed(self);
+            }
+            Err(handle) => handle,
         };
         keep_counter(self.event);
         cpu.turn_off();

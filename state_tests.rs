@@ -910,6 +910,35 @@ mod tests {
         }));
     }
 
+    /// What the unit says while it is off is not told to the next event's reader, and does not keep
+    /// that event from being sampled.
+    #[test]
+    fn said_while_off() {
+        assert!(run(|bench| {
+            for (pmbsr, counter) in [
+                (
+                    PMBSR_EL1::default().with(PMBSR_EL1::COLL, 1),
+                    Counter::Collision,
+                ),
+                (
+                    PMBSR_EL1::from_bits(0x24 << 26).with(PMBSR_EL1::S, 1),
+                    Counter::Truncated,
+                ),
+            ] {
+                // SAFETY: Nothing that was turned off is turned on.
+                unsafe { pmbsr.write() };
+                hold!(bench.start(0));
+                hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
+                hold!(work_until_service());
+                bench.stop(0);
+                hold!(bench.is_off() && bench.ring.flags.get() == 0);
+                hold!(bench.counted(counter) == 0);
+            }
+            hold!(bench.counted(Counter::FaultStage1) == 1);
+            Ok(())
+        }));
+    }
+
     #[test]
     fn discards() {
         let mut attr = kernel_only();
@@ -919,6 +948,9 @@ mod tests {
             hold!(bench.is_sampling());
             hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::FM) == FM_DISCARD);
             hold!(!work_until_service());
+            // A unit that is full of nothing goes on.
+            bench.interrupt(1);
+            hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
             bench.stop(0);
             hold!(bench.is_off() && bench.ring.begun.get() == 0);
             Ok(())

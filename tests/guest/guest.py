@@ -7,6 +7,7 @@ Nothing here waits by the clock: the guest says when it is ready and when a scri
 
 import os
 import re
+import select
 import shutil
 import socket
 import subprocess
@@ -48,6 +49,11 @@ ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", r
 
 class GuestError(Exception):
     """The guest did not do what was asked of it."""
+
+
+def total(units):
+    """The sum over the CPUs of what Guest.hardware() says."""
+    return {name: sum(unit[name] for unit in units) for name in units[0]}
 
 
 def overlay(path, files):
@@ -153,6 +159,10 @@ class Guest:
         self._control = self._files = None
         self._pending = b""
         self._excused = 0
+        self._script_runs = False
+        self._at_load = None
+        #: Why the trace of this guest is not accounted for: see account().
+        self.unaccounted = None
         try:
             self._launch()
             self._until_ready()
@@ -213,12 +223,14 @@ class Guest:
         """Let a bash script run in the guest; finish() has to follow, for its result."""
         self._transcript.write(f"$ {script}\n")
         self._transcript.flush()
+        self._script_runs = True
         self._control.sendall(script.encode() + b"\0")
 
     def finish(self, timeout=120):
         """Wait for the end of the script that began last; its exit status and its output."""
         status = int(self._until_nul(timeout))
         output = self._until_nul(timeout)
+        self._script_runs = False
         self._transcript.write(f"{output}[status {status}]\n\n")
         self._transcript.flush()
         return status, output
@@ -229,8 +241,13 @@ class Guest:
         return self.finish(timeout)
 
     def hear(self, timeout=120):
-        """Wait until the script that runs has written something to /dev/vport0p2."""
-        return self._receive(self._files, timeout)
+        """Wait until the script that runs has written something to /dev/vport0p2; b"" if it ends without."""
+        ready, _, _ = select.select([self._files, self._control], [], [], timeout)
+        return b"" if ready == [self._control] else self._receive(self._files, timeout)
+
+    def answer(self):
+        """Let the script go on that has written to /dev/vport0p2, and now reads a line from it."""
+        self._files.sendall(b"\n")
 
     def sh(self, script, timeout=120):
         """Run a bash script that has to succeed; its output."""
@@ -261,6 +278,31 @@ class Guest:
         is_rust = bool(re.search(r"arm_spe_pmu:.*Rust", log))
         if is_rust != (driver != "c"):
             raise GuestError(f"the kernel log does not show the {driver} driver:\n{log[-2000:]}")
+        self._at_load = self.hardware() if is_rust else None
+
+    def unload(self):
+        """Unload the driver that load() has loaded."""
+        self.account()
+        self._at_load = None
+        self.sh("rmmod arm_spe_pmu")
+
+    def account(self):
+        """Each byte that the units have written since this driver was loaded is one that it knows of.
+
+        Asked of every guest at its end, and before the driver goes. A scenario in which that cannot be says why, by
+        setting `unaccounted`. A driver that came without load() was there from the beginning on.
+        """
+        if self.unaccounted:
+            return
+        if self._script_runs:
+            raise GuestError("cannot account for the trace: a script still runs")
+        lines = self.sh("cat /sys/kernel/debug/arm_spe_*/cpu* 2>/dev/null || true").splitlines()
+        if self._at_load and not lines:
+            raise GuestError("cannot account for the trace: the driver is gone, and not by unload()")
+        if lines:
+            known = sum(int(line.split()[1]) for line in lines if line.startswith("bytes "))
+            written = total(self.hardware())["bytes"] - (total(self._at_load)["bytes"] if self._at_load else 0)
+            assert known == written, f"the hardware has written {written} bytes, the driver knows of {known}"
 
     def complaints(self):
         """Lines of the console log that no scenario may cause."""
@@ -274,6 +316,18 @@ class Guest:
     def qmp(self, command, **arguments):
         """A QMP command; its answer. Errors are raised."""
         return self._machine.cmd(command, **arguments)
+
+    def _units(self):
+        """The paths of the CPUs among QEMU's objects."""
+        return [cpu["qom-path"] for cpu in self.qmp("query-cpus-fast")]
+
+    def hardware(self):
+        """What became of the samples on each CPU: the counters of its unit (spe-counters)."""
+        return [self.qmp("qom-get", path=path, property="spe-counters") for path in self._units()]
+
+    def inject(self, cpu, what):
+        """Make the unit of a CPU report what is hard to bring about (spe-inject)."""
+        self.qmp("qom-set", path=self._units()[cpu], property="spe-inject", value=what)
 
     def _until_migrated(self, command, uri):
         """Let this QEMU give its state away, or take one, and wait until it has."""
@@ -326,6 +380,8 @@ class Guest:
         self.qmp("stop")
         self.qmp("system_reset")
         self._machine.event_wait("RESET")
+        # Nobody can be asked any more for what was recorded until then.
+        self._at_load = None
         found = look(self)
         self.qmp("cont")
         self._until_ready()
@@ -354,6 +410,8 @@ class Guest:
 
     def quit(self):
         """End QEMU in an orderly way, so that its plugins write what they still have."""
+        self.account()
+        self.unaccounted = "it was, before it ended"
         self._machine.shutdown(timeout=60)
 
     def close(self):

@@ -8,9 +8,14 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from guest import total
+
 PMU = "/sys/bus/event_source/devices/arm_spe_0"
 
 COUNTERS = "/sys/kernel/debug/arm_spe_0"
+
+#: PERF_AUX_FLAG_*
+TRUNCATED, OVERWRITE, PARTIAL, COLLISION = 1, 2, 4, 8
 
 #: A packet has an offset of eight digits; other things are dumped with shorter ones.
 PACKET = re.compile(r"^\.  [0-9a-f]{8}: (?: [0-9a-f]{2})+ +(\S.*)$")
@@ -138,10 +143,35 @@ def packets(lines):
     return counts, undecodable, (decoded, recorded)
 
 
+def check_accounted(trace, made):
+    """All that the hardware has made (spe-counters) was received, or perf was told that it is missing."""
+    flags = 0
+    for _, _, more in trace.aux:
+        flags |= more
+    received = {"records": len(trace.records), "bytes": sum(size for _, size, _ in trace.aux)}
+    if flags & OVERWRITE:
+        # perf has the end of it, and was told how much there was.
+        del received["records"]
+    if received != {name: made[name] for name in received}:
+        raise AssertionError(f"received {received} of {made}")
+    for counter, flag in (("dropped", TRUNCATED), ("partial", PARTIAL), ("collided", COLLISION)):
+        if made[counter] and not flags & flag:
+            raise AssertionError(f"perf was not told: {made}, flags {flags:#x}")
+
+
+def recorded(guest, script, data="/tmp/perf.data", timeout=200):
+    """The Trace in a perf.data file after a script has recorded it, alone: all that the hardware has made meanwhile."""
+    before = total(guest.hardware())
+    guest.sh(script, timeout)
+    made = {name: count - before[name] for name, count in total(guest.hardware()).items()}
+    trace = trace_of(guest, data, timeout)
+    check_accounted(trace, made)
+    return trace
+
+
 def record(guest, event, command, options="", data="/tmp/perf.data", timeout=200):
     """perf record one event around a command, and the Trace of it."""
-    guest.sh(f"perf record -o {data} -e '{event}' {options} -- {command}", timeout)
-    return trace_of(guest, data, timeout)
+    return recorded(guest, f"perf record -o {data} -e '{event}' {options} -- {command}", data, timeout)
 
 
 def check_decodes(trace, at_least):

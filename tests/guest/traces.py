@@ -22,7 +22,7 @@ def unload_without_loss(guest):
 
     Any loss counts: what perf allocates for the driver may not have the driver in its backtrace.
     """
-    guest.sh("rmmod arm_spe_pmu")
+    guest.unload()
     guest.sh("grep -q 'debug_locks: *1$' /proc/lockdep_stats || { echo lockdep is off; false; }")
     # kmemleak reports what two scans found unreferenced and what is older than five seconds.
     lost = guest.sh(f"echo scan >{KMEMLEAK}; sleep 5; echo scan >{KMEMLEAK}; cat {KMEMLEAK}", timeout=300)

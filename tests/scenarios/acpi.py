@@ -48,7 +48,8 @@ def test_described_by_acpi(boot, driver):
         trace = record(guest, "arm_spe/period=4096/u", ON_EACH_CPU, "-a")
         check_decodes(trace, 200)
         assert {sample.cpu for sample in trace.records} == {0, 1}
-        guest.sh("rmmod arm_spe_pmu && dmesg -C")
+        guest.unload()
+        guest.sh("dmesg -C")
 
 
 def test_machine_without_spe(boot):

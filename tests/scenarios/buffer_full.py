@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """The buffer fills up again and again: the trace goes on, in order, and every byte decodes."""
 
-from spe import check_decodes, record
+from spe import TRUNCATED, check_decodes, record
 
 #: Interrupts of the profiling unit so far, all CPUs.
 INTERRUPTS = "grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }'"
-
-#: PERF_AUX_FLAG_TRUNCATED
-TRUNCATED = 1
 
 
 def test_overwritten_hundreds_of_times(guest):

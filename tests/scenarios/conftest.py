@@ -111,12 +111,18 @@ def booter(directory):
 
 
 def close(guests):
-    """End the guests. The kernel log of each has to have stayed clean."""
+    """End the guests. Each byte of trace has to be accounted for, and each kernel log to have stayed clean."""
+    from guest import GuestError  # pylint: disable=import-outside-toplevel
+
     complaints = []
     for guest in guests:
+        try:
+            guest.account()
+        except (AssertionError, GuestError) as error:
+            complaints.append(str(error))
         guest.close()
         complaints += guest.complaints()
-    assert not complaints, "the kernel complained:\n" + "\n".join(complaints)
+    assert not complaints, "complaints of the kernel or the harness:\n" + "\n".join(complaints)
 
 
 @pytest.fixture
@@ -156,7 +162,8 @@ def guest(request, machine):
     try:
         boot_one, guests = booter(directory)
         booted = boot_one(**machine)
-        booted.load(DRIVER)
+        # A file may want the build of this driver that checks itself.
+        booted.load("checked" if DRIVER == "rust" and getattr(request.module, "CHECKED", False) else DRIVER)
         yield booted
         close(guests)
     except BaseException:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from spe import COUNTERS, counters, record
+from spe import PARTIAL, TRUNCATED, COUNTERS, Record, Trace, check_accounted, counters, record
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,32 @@ def test_each_cpu_has_its_own(guest):
     assert guest.sh(f"stat -c %a {COUNTERS}/cpu0") == "400"
 
 
+def test_what_nobody_received_is_missed(guest):
+    """The accounts that the harness keeps can fail: here, of what came before the write pointer was moved away."""
+    guest.account()
+    guest.inject(1, "pointer,value=0x1000,after=10")
+    with pytest.raises(AssertionError, match="received"):
+        record(guest, "arm_spe/period=1024/u", "taskset -c 1 workload 1", "-C 1")
+    with pytest.raises(AssertionError, match="knows of"):
+        guest.account()
+    guest.unaccounted = "what the hardware wrote before its pointer was moved away was not believed"
+
+
+@pytest.mark.parametrize("flags,change", [
+    (0, {"records": 1}), (0, {"records": 3}), (0, {"bytes": 64}), (0, {"dropped": 1}), (PARTIAL, {"dropped": 1}),
+    (TRUNCATED, {"partial": 1}), (TRUNCATED | PARTIAL, {"collided": 1})])
+def test_what_perf_was_not_told_is_missed(flags, change):
+    """Of two records that were received."""
+    made = {"records": 2, "bytes": 128, "dropped": 0, "partial": 0, "collided": 0}
+    trace = Trace(records=[Record(), Record()], aux=[(0, 64, flags), (64, 64, 0)])
+    check_accounted(trace, made)
+    with pytest.raises(AssertionError):
+        check_accounted(trace, made | change)
+
+
 def test_they_go_with_the_module(guest):
     """And keep it while they are open."""
     output = guest.sh(f"exec 3<{COUNTERS}/cpu0; rmmod arm_spe_pmu 2>&1 || echo refused; exec 3<&-")
     assert "refused" in output and "in use" in output, output
-    guest.sh("rmmod arm_spe_pmu")
+    guest.unload()
     assert guest.run(f"ls {COUNTERS}")[0] != 0

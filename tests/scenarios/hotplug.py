@@ -41,5 +41,7 @@ def test_loaded_while_offline(boot, driver):
 
 
 def test_unload_while_offline(guest):
-    guest.sh(f"echo 0 >{ONLINE} && rmmod arm_spe_pmu && echo 1 >{ONLINE}")
+    guest.sh(f"echo 0 >{ONLINE}")
+    guest.unload()
+    guest.sh(f"echo 1 >{ONLINE}")
     assert "arm_spe" not in guest.sh("ls /sys/bus/event_source/devices; cat /proc/modules")

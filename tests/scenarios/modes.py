@@ -34,6 +34,12 @@ def test_system_wide(guest):
     assert {sample.el for sample in trace.records} == {0, 1}
 
 
+def test_grouped(guest):
+    """With a counter that comes and goes with it."""
+    trace = record(guest, "{arm_spe/period=1024/u,cycles/period=1000000/u}", "workload 5")
+    check_decodes(trace, 100)
+
+
 def test_kernel_only(guest):
     trace = record(guest, "arm_spe/period=1024/k", "dd if=/dev/zero of=/dev/null count=2000")
     check_decodes(trace, 10)

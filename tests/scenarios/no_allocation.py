@@ -241,7 +241,8 @@ def test_a_fault_is_found(guest, windows, faulty_module):
     """A start that allocates is seen by the same means. lockdep sees it, too."""
     hot, _ = windows
     assert not guest.complaints()
-    guest.sh("rmmod arm_spe_pmu && insmod /usr/lib/drivers/faulty/arm_spe_pmu.ko", timeout=300)
+    guest.unload()
+    guest.load("faulty")
     failing = Failing(guest, faulty_module)
     usual = steps(guest)
     assert hot.allocations() > 0

@@ -188,7 +188,7 @@ def with_both(guest, events_of):
         events = [{"period": 4096, "pages": 2, "cpu": 0, **event} for event in events_of(published(guest))]
         results[which] = open_all(guest, events)
         check_results(events, results[which])
-        guest.sh("rmmod arm_spe_pmu")
+        guest.unload()
         said[which] = re.findall(r"spe-pmu\S*: .*", guest.sh("dmesg"))
     assert listings["rust"] == listings["c"] and len(listings["c"]) > 40
     assert said["rust"] == said["c"] and said["c"]

@@ -76,6 +76,7 @@ def test_migrates_while_it_profiles(guest):
     # Lost records are said to be lost only where perf did not read them in time.
     assert {record.cpu for record in trace.records} == {0, 1}
     assert "arm_spe" not in guest.sh("dmesg --level=err,crit,alert,emerg")
+    guest.account()
 
 
 def test_reset_while_it_profiles(guest):
@@ -109,7 +110,7 @@ def test_boots_are_alike(boot_alone):
     for name, seed in (("first", 1), ("second", 1), ("other", 2)):
         guest = boot_alone(name, seed)
         found.append(records(guest))
-        guest.close()
+        guest.quit()
     first, second, other = found
     assert first == second
     assert [record.pc for record in first] != [record.pc for record in other]

@@ -11,7 +11,7 @@ def test_unload_leaves_nothing(boot, driver):
     for _ in range(5):
         guest.load(driver)
         check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
-        guest.sh("rmmod arm_spe_pmu")
+        guest.unload()
         assert left_behind(guest) == before
 
 
@@ -22,4 +22,4 @@ perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
     workload 1; rmmod arm_spe_pmu 2>&1 || echo refused; workload 1'
 """)
     assert "refused" in output and "in use" in output, output
-    guest.sh("rmmod arm_spe_pmu")
+    guest.unload()

@@ -101,7 +101,8 @@ def found(where, words, begun):
 
 def loaded(guest, which):
     """Whichever driver was loaded: that one is now."""
-    guest.sh("rmmod arm_spe_pmu && dmesg -C")
+    guest.unload()
+    guest.sh("dmesg -C")
     guest.load(which)
 
 

@@ -5,7 +5,7 @@ The workload is perf's child and sends the signals itself, between its own round
 a new file position of its output, which the workload waits for.
 """
 
-from spe import check_decodes, trace_of
+from spe import check_decodes, recorded
 
 
 CHILD = """
@@ -24,9 +24,8 @@ RECORD = 64
 
 def snapshots(guest, count, event, options):
     """Record so many snapshots; the Trace."""
-    guest.sh(f"cat >/tmp/child <<'END'{CHILD.replace('SNAPSHOTS', str(count))}END\n"
-             f"perf record -o /tmp/perf.data -S -e {event} {options} -- taskset -c 1 bash /tmp/child")
-    return trace_of(guest)
+    return recorded(guest, f"cat >/tmp/child <<'END'{CHILD.replace('SNAPSHOTS', str(count))}END\n"
+                    f"perf record -o /tmp/perf.data -S -e {event} {options} -- taskset -c 1 bash /tmp/child")
 
 
 def test_two_snapshots(guest):

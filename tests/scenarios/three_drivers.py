@@ -36,6 +36,7 @@ def test_every_situation(artefacts, driver, column):
         verdicts[column] = {situation: verdict(guest, situation) for situation in SITUATIONS}
         # Also of what comes late, or from between two situations.
         assert name == "c" or not guest.complaints(), guest.complaints()
+        guest.account()
     VERDICTS.write_text(json.dumps(verdicts, indent=1))
     if name == "rust":
         assert not [f"{situation}: {words}" for situation, words in verdicts[column].items()

@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Records while the harness makes the profiling unit of CPU 1 fail, and prints what perf says.
+ *
+ * fault MODE [ask]: samples on CPU 1 in a mode (see `modes`), with times in the middle and at the end
+ * of it; then once more with the same event, and once with a new one. With `ask`, the harness is asked
+ * before, and again between the first and the second time: it writes a line when it has done its part.
+ * fault flood: samples, on and on, until the harness has written a line and no fault is left, and prints how
+ * often perf has said that data is missing.
+ *
+ * CPU 0 watches meanwhile: if the interrupt does not end, nobody on CPU 1 ever says so.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "spe_group.h"
+
+/* perf_event_attr.aux_action */
+#define AUX_START_PAUSED 1
+#define AUX_RESUME 4
+
+/* config: discard. */
+#define DISCARD (1ULL << 35)
+
+/* Bytes of trace before and after the times are read for the first time. All fits into the buffer. */
+#define BEFORE (24 * RECORD)
+#define AFTER (24 * RECORD)
+/* The same on the other CPU. Before is less than half of after, so that all cannot be from before. */
+#define OTHER_BEFORE (16 * RECORD)
+#define OTHER_AFTER (64 * RECORD)
+
+/* So many interrupts are no longer those that something has asked for. */
+#define STORM 1000
+
+/* What happens when a system call that nobody else uses is entered. */
+#define RESUMER "/sys/kernel/tracing/events/syscalls/sys_enter_getpriority/id"
+
+/* What perf has said of an event's trace. */
+struct told {
+	uint64_t at;
+	uint64_t flags;
+	uint64_t complete;
+	uint64_t fragments;
+	uint64_t wrong;
+};
+
+struct mode {
+	const char *name;
+	bool cpu;
+	bool other;
+	bool overwrite;
+	bool discard;
+	bool group;
+	bool inherit;
+	bool paused;
+	bool off;
+};
+
+static const struct mode modes[] = {
+	{ .name = "task" },
+	{ .name = "cpu", .cpu = true },
+	{ .name = "system", .cpu = true, .other = true },
+	{ .name = "snapshot", .overwrite = true },
+	{ .name = "discard", .cpu = true, .discard = true },
+	{ .name = "group", .group = true },
+	{ .name = "inherit", .inherit = true },
+	{ .name = "paused", .cpu = true, .paused = true },
+	{ .name = "off", .off = true },
+};
+
+static int harness = -1;
+
+static void ask(void)
+{
+	char byte;
+
+	if (harness >= 0 && (write(harness, "?", 1) != 1 || read(harness, &byte, 1) != 1))
+		fail("the harness");
+}
+
+static void go_to_cpu(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
+/* Nothing but an interrupt comes in between. */
+static void take_cpu(int cpu)
+{
+	struct sched_param first = { .sched_priority = 1 };
+
+	go_to_cpu(cpu);
+	if (sched_setscheduler(0, SCHED_FIFO, &first))
+		fail("sched_setscheduler");
+}
+
+static uint64_t number_in(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	unsigned long long number;
+
+	if (!file || fscanf(file, "%llu", &number) != 1)
+		fail(path);
+	fclose(file);
+	return number;
+}
+
+/* What lets a paused event go on. It is about the kernel, which open_event() leaves out. */
+static void open_resumer(const struct choice *choice, int leader)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .config = number_in(RESUMER),
+		.sample_period = 1, .aux_action = AUX_RESUME,
+	};
+
+	if (syscall(SYS_perf_event_open, &attr, choice->pid, choice->cpu, leader, 0) < 0)
+		fail("perf_event_open of what resumes");
+}
+
+static struct group open_mode(const struct mode *mode, int cpu)
+{
+	struct choice choice = {
+		.pid = mode->cpu ? -1 : 0, .cpu = mode->cpu || mode->inherit ? cpu : -1, .inherit = mode->inherit,
+	};
+	struct perf_event_attr spe = {
+		.type = pmu_type(), .sample_period = PERIOD, .config = mode->discard ? DISCARD : 0,
+		.aux_action = mode->paused ? AUX_START_PAUSED : 0,
+	};
+	struct perf_event_attr cycles = {
+		.type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_CPU_CYCLES,
+	};
+	struct group group = { .cycles = -1 };
+
+	group.leader = group.spe = open_event(&spe, &choice, -1);
+	if (mode->group)
+		group.cycles = open_event(&cycles, &choice, group.leader);
+	if (mode->paused)
+		open_resumer(&choice, group.leader);
+	map_data(&group);
+	/* Where nobody may write, nobody reads in time. */
+	if (mode->overwrite) {
+		group.aux = mmap(NULL, aux_size(), PROT_READ, MAP_SHARED, group.spe, group.page->aux_offset);
+		if (group.aux == MAP_FAILED)
+			fail("mmap to be overwritten");
+	} else if (!mode->discard) {
+		map_aux(&group);
+	}
+	return group;
+}
+
+/* Eight bytes of what perf has said; no more than that is in one piece where the area ends. */
+static const void *said_at(const struct group *group, uint64_t at)
+{
+	return (unsigned char *)group->page + group->page->data_offset + at % group->page->data_size;
+}
+
+/* Reads what perf has said since the last time. */
+static void listen_to_perf(const struct group *group, struct told *told)
+{
+	uint64_t head = __atomic_load_n(&group->page->data_head, __ATOMIC_ACQUIRE);
+
+	while (told->at < head) {
+		const struct perf_event_header *header = said_at(group, told->at);
+		uint64_t aux[3];
+
+		for (int n = 0; n < 3; n++)
+			memcpy(&aux[n], said_at(group, told->at + sizeof(*header) + n * sizeof(aux[n])), sizeof(aux[n]));
+		told->at += header->size;
+		if (header->type == PERF_RECORD_LOST) {
+			errno = ENOSPC;
+			fail("the data area");
+		}
+		if (header->type != PERF_RECORD_AUX)
+			continue;
+		told->flags |= aux[2];
+		if (aux[1] > aux_size()) {
+			told->wrong++;
+			continue;
+		}
+		told->complete += aux[1] / RECORD;
+		told->fragments += aux[1] % RECORD;
+		/* What is overwritten begins at half of the buffer, and its offset is that of the end. */
+		for (uint64_t n = 0; !(aux[2] & PERF_AUX_FLAG_OVERWRITE) && n + RECORD <= aux[1]; n += RECORD)
+			told->wrong += *aux_at(group, aux[0] + n) == 0;
+	}
+	__atomic_store_n(&group->page->data_tail, head, __ATOMIC_RELEASE);
+}
+
+static void print_told(const char *prefix, struct group *group, struct told *told)
+{
+	listen_to_perf(group, told);
+	printf("%sflags %#llx\n", prefix, (unsigned long long)told->flags);
+	printf("%scomplete %llu\n", prefix, (unsigned long long)told->complete);
+	printf("%sfragments %llu\n", prefix, (unsigned long long)told->fragments);
+	printf("%swrong %llu\n", prefix, (unsigned long long)told->wrong);
+	*told = (struct told){ .at = told->at };
+	if (group->aux)
+		set_aux_tail(group, aux_head(group));
+}
+
+static void print_all_times(const char *prefix, const struct group *group)
+{
+	print_times(prefix, "spe", group->spe);
+	if (group->cycles >= 0)
+		print_times(prefix, "cycles", group->cycles);
+}
+
+static void resume(const struct mode *mode)
+{
+	if (mode->paused)
+		getpriority(PRIO_PROCESS, 0);
+}
+
+/* Something to sample. Between the times nothing is asked of the kernel that could start the event anew. */
+static void stretch(const struct mode *mode, const struct group *group)
+{
+	ask();
+	work_for(BEFORE);
+	print_times("one_", "spe", group->spe);
+	work_for(AFTER);
+	print_times("two_", "spe", group->spe);
+	resume(mode);
+	if (mode->paused)
+		work_for(AFTER);
+}
+
+static void stretch_again(const struct mode *mode, const struct group *group)
+{
+	(void)group;
+	resume(mode);
+	work_for(BEFORE);
+}
+
+static void wait_for(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) < 0 || status)
+		fail("a child");
+}
+
+/* In a process of its own, at whose end everything that it has opened is closed. */
+static void apart(void (*function)(const struct mode *, const struct group *), const struct mode *mode,
+		  const struct group *group)
+{
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (child < 0)
+		fail("fork");
+	if (!child) {
+		function(mode, group);
+		exit(0);
+	}
+	wait_for(child);
+}
+
+/* Here, or in a child that inherits the event. */
+static void sampled(void (*work)(const struct mode *, const struct group *), const struct mode *mode,
+		    const struct group *group)
+{
+	if (mode->inherit)
+		apart(work, mode, group);
+	else
+		work(mode, group);
+}
+
+/* Works on CPU 0 while CPU 1 does, and goes on when it is told. */
+static pid_t neighbour(int go)
+{
+	pid_t child = fork();
+	char byte;
+
+	if (child < 0)
+		fail("fork");
+	if (child)
+		return child;
+	take_cpu(0);
+	work_for(OTHER_BEFORE);
+	if (read(go, &byte, 1) != 1)
+		fail("read");
+	work_for(OTHER_AFTER);
+	_exit(0);
+}
+
+static void a_new_event(const struct mode *mode, const struct group *none)
+{
+	struct group group = open_mode(mode, 1);
+	struct told told = { 0 };
+
+	(void)none;
+	enable(&group);
+	work_for(BEFORE);
+	disable(&group);
+	print_told("next_", &group, &told);
+}
+
+static void record(const struct mode *mode, const struct group *none)
+{
+	struct told told = { 0 }, told_other = { 0 };
+	struct group group, other;
+	pid_t child = 0;
+	int go[2];
+
+	(void)none;
+	if (mode->off) {
+		ask();
+		return;
+	}
+	group = open_mode(mode, 1);
+	if (mode->other) {
+		other = open_mode(mode, 0);
+		if (pipe(go))
+			fail("pipe");
+		enable(&other);
+		child = neighbour(go[0]);
+	}
+
+	enable(&group);
+	sampled(stretch, mode, &group);
+	disable(&group);
+	print_all_times("end_", &group);
+	print_told("", &group, &told);
+	ask();
+
+	if (mode->other) {
+		if (write(go[1], "", 1) != 1)
+			fail("write");
+		wait_for(child);
+		disable(&other);
+		print_all_times("other_", &other);
+		print_told("other_", &other, &told_other);
+	}
+
+	enable(&group);
+	sampled(stretch_again, mode, &group);
+	disable(&group);
+	print_told("again_", &group, &told);
+}
+
+static void flood(const struct mode *mode, const struct group *none)
+{
+	bool enough = false, missing;
+	struct told told = { 0 };
+	struct group group;
+	uint64_t times = 0;
+	char byte;
+
+	(void)none;
+	if (fcntl(harness, F_SETFL, O_NONBLOCK))
+		fail("fcntl");
+	group = open_mode(mode, 1);
+	do {
+		enough = enough || read(harness, &byte, 1) == 1;
+		enable(&group);
+		work_for(4 * RECORD);
+		disable(&group);
+		told.flags = 0;
+		listen_to_perf(&group, &told);
+		set_aux_tail(&group, aux_head(&group));
+		missing = told.flags & PERF_AUX_FLAG_TRUNCATED;
+		times += missing;
+	} while (missing || !enough);
+	printf("missing %llu\n", (unsigned long long)times);
+}
+
+/* The interrupts of the units so far, on CPU 1. */
+static uint64_t interrupts(void)
+{
+	FILE *file = fopen("/proc/interrupts", "r");
+	unsigned long long number = 0;
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strstr(line, "arm_spe") || strstr(line, "arm-spe"))
+			sscanf(line, "%*[^:]: %*u %llu", &number);
+	if (!file)
+		fail("/proc/interrupts");
+	fclose(file);
+	return number;
+}
+
+int main(int argc, char **argv)
+{
+	bool flooded = argc == 2 && !strcmp(argv[1], "flood");
+	const struct mode *mode = flooded ? &modes[0] : NULL;
+	struct pollfd ended = { .events = POLLIN };
+	uint64_t at_first;
+	int status;
+	pid_t child;
+
+	for (size_t n = 0; argc > 1 && n < sizeof(modes) / sizeof(modes[0]); n++)
+		if (!strcmp(argv[1], modes[n].name))
+			mode = &modes[n];
+	if (!mode) {
+		fprintf(stderr, "usage: fault MODE [ask]\n       fault flood\n");
+		return 2;
+	}
+	if (flooded || argc == 3) {
+		harness = open("/dev/vport0p2", O_RDWR);
+		if (harness < 0)
+			fail("/dev/vport0p2");
+	}
+
+	go_to_cpu(0);
+	at_first = interrupts();
+	child = fork();
+	if (child < 0)
+		fail("fork");
+	if (!child) {
+		take_cpu(1);
+		apart(flooded ? flood : record, mode, NULL);
+		apart(a_new_event, &modes[0], NULL);
+		return 0;
+	}
+	/* As seldom as can be: what CPU 0 does is sampled, too. */
+	ended.fd = syscall(SYS_pidfd_open, child, 0);
+	while (ended.fd >= 0 && !poll(&ended, 1, 500)) {
+		if (!flooded && interrupts() - at_first > STORM) {
+			puts("storm 1");
+			return 0;
+		}
+	}
+	if (waitpid(child, &status, 0) < 0)
+		fail("waitpid");
+	return status != 0;
+}
