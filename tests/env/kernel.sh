@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 # The newest arm64 kernel of the backports suite: its image and modules as Debian ships them, and a
-# source tree of the same version, prepared for building modules, Rust metadata included.
+# source tree of the same version, prepared for building modules, Rust metadata included. The same of
+# its PREEMPT_RT flavour.
 
+# kernel_resolve FLAVOUR
 kernel_resolve() {
-	kernel_release=$(apt_ask arm64 apt-cache depends linux-headers-arm64 |
+	kernel_release=$(apt_ask arm64 apt-cache depends "linux-headers-$1" |
 		sed -n 's/^ *Depends: linux-headers-//p' | head -n 1)
-	[ -n "$kernel_release" ] || die "apt finds no arm64 kernel headers in $SUITE-backports (try 'make update')"
+	[ -n "$kernel_release" ] || die "apt finds no $1 kernel headers in $SUITE-backports (try 'make update')"
 	kernel_version=${kernel_release%%[+-]*}
 	kernel_packages=("linux-binary-$kernel_release" "linux-modules-$kernel_release"
 		"linux-headers-$kernel_release" "linux-source-${kernel_version%.*}")
@@ -28,12 +30,22 @@ build_kernel() {
 	echo "$release" >"$out/release"
 }
 
-want_kernel() {
+# want_flavour STEP FLAVOUR
+want_flavour() {
 	want_root
-	kernel_resolve
+	kernel_resolve "$2"
 	# The release and the packages come first: they are build_kernel's arguments.
-	step kernel build_kernel "$kernel_release" "${kernel_packages[@]}" \
+	step "$1" build_kernel "$kernel_release" "${kernel_packages[@]}" \
 		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tests/env/prepare-tree tests/env/compare-symbols)" \
 		"$(root_versions '(rustc|rust-src|bindgen|libclang1-19|gcc-14-aarch64-linux-gnu|binutils-aarch64-linux-gnu|pahole)')"
+}
+
+want_kernel() {
+	want_flavour kernel arm64
 	export ARM_SPE_KERNEL=$result/tree ARM_SPE_STOCK=$result/stock ARM_SPE_RELEASE=$kernel_release
+}
+
+want_kernel_rt() {
+	want_flavour kernel-rt rt-arm64
+	export ARM_SPE_KERNEL_RT=$result
 }

@@ -49,13 +49,34 @@ OLDER = Kernel(
 ) if "ARM_SPE_CONTROL" in os.environ else None
 
 
-def debug():
-    """The debug kernel (tests/env/debug.config)."""
-    directory = Path(os.environ["ARM_SPE_DEBUG_KERNEL"])
+def built(variable, name):
+    """A kernel that was built from source, and the driver for it, which checks itself."""
+    directory = Path(os.environ[variable])
     return Kernel(
         release=(directory / "tree/include/config/kernel.release").read_text().strip(),
         image=directory / "Image",
         modules=directory / "modules",
-        rust_module=TOP / "build" / "debug" / "arm_spe_pmu.ko",
+        rust_module=TOP / "build" / name / "arm_spe_pmu.ko",
         boot_timeout=600,
+    )
+
+
+def debug():
+    """The debug kernel (tests/env/debug.config)."""
+    return built("ARM_SPE_DEBUG_KERNEL", "debug")
+
+
+def kcsan():
+    """The same with KCSAN in the place of KASAN (tests/env/kcsan.config)."""
+    return built("ARM_SPE_KCSAN_KERNEL", "kcsan")
+
+
+def rt():
+    """The distribution's with PREEMPT_RT, and the driver for it, which checks itself."""
+    directory = Path(os.environ["ARM_SPE_KERNEL_RT"])
+    return Kernel(
+        release=(directory / "release").read_text().strip(),
+        image=directory / "stock/vmlinuz",
+        modules=directory / "stock",
+        rust_module=TOP / "build" / "rt" / "arm_spe_pmu.ko",
     )
