@@ -107,6 +107,16 @@ fuzz:
 	$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules
 	$(WITH) kernel,kernel_debug,qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
 
+# For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and
+# events of all kinds record. KERNEL: debug, kcsan or rt.
+storm: KERNEL ?= debug
+storm:
+	$(check_driver)
+	@case '$(KERNEL)' in debug|kcsan|rt) ;; *) \
+		echo "error: KERNEL=$(KERNEL): give debug (the default), kcsan or rt" >&2; exit 1;; esac
+	$(WITH) kernel,kernel_$(KERNEL) $(BUILD_MODULE) $(KERNEL) -s modules
+	$(WITH) kernel,kernel_$(KERNEL),qemu,guest tests/guest/storm.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1)
+
 # For as many minutes as wanted, with sanitizers in QEMU: random register values, faults and interrupts.
 qemu-fuzz:
 	$(WITH) qemu,qemu_sanitized tests/qemu/fuzz.py $(or $(MINUTES),10) $(or $(SEED),1)
@@ -172,6 +182,8 @@ help:
 	@echo 'make fault-table   what the drivers do with faults, anew for tests/scenarios/faults.md'
 	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
 	@echo '                   it) KERNEL=debug (nmi, stock)'
+	@echo 'make storm         hotplug, migration, reloading and suspending over events of all kinds, for'
+	@echo '                   MINUTES=10; SEED=1; KERNEL=debug, kcsan or rt'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
@@ -185,5 +197,5 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table fuzz qemu-series qemu-fuzz qemu-mutants test-host demo \
+.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""storm.py KERNEL MINUTES SEED: a storm of hotplug, migration, reloading and suspending over events of SPE.
+
+KERNEL is debug, kcsan or rt. The storm is made of gusts (tests/guest/progs/storm.c), each with a seed of its own made
+from SEED. After each, what the emulated units say that they wrote is held against what the driver has counted, and the
+kernel log is read; at the end the driver is unloaded, and kmemleak asked where there is one. Says what was done. The log
+stays in out/storm/. Runs in the build root.
+"""
+
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from contextlib import ExitStack
+from itertools import count
+
+import kernel as kernels
+from guest import TOP, Guest
+from traces import left_behind, unload_without_loss
+
+OUT = TOP / "out" / "storm"
+DRIVER = os.environ.get("DRIVER") or "rust"
+
+CPUS = 3
+
+#: The kernels, and what they are told when they boot: interrupts that are NMIs where they can be had.
+APPEND = {
+    "debug": "irqchip.gicv3_pseudo_nmi=1 kunit.enable=0",
+    "kcsan": "irqchip.gicv3_pseudo_nmi=1 kunit.enable=0 kcsan.skip_watch=1000",
+    "rt": "",
+}
+
+#: What a storm has to have met. The C driver cannot be paused.
+MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "opens", "one_task", "one_cpu",
+       "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
+       *(["paused", "transitions"] if DRIVER == "rust" else [])]
+
+KCSAN = "/sys/kernel/debug/kcsan"
+#: A report of a data race.
+RACE = re.compile(r"^==+\n(BUG: KCSAN: .*?)\n==+$", re.DOTALL | re.MULTILINE)
+
+
+class Storm:
+    """A guest that stands a storm: it gets the driver, and something to sleep and wake with."""
+
+    def __init__(self, name, boot, scratch):
+        """boot: a function that makes a Guest; scratch: an empty directory with a short name."""
+        self.name = name
+        self.total = Counter()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{scratch}/waker")
+        listener.listen(1)
+        threading.Thread(target=wake, args=(listener,), daemon=True).start()
+        self.guest = boot(
+            kernel=getattr(kernels, name)(), smp=CPUS, rust=DRIVER == "rust",
+            append=f"no_console_suspend console=ttyAMA1 {APPEND[name]}",
+            arguments=("-chardev", f"socket,id=waker,path={scratch}/waker", "-serial", "chardev:waker"))
+        self.guest.sh("echo 1 >/sys/power/pm_debug_messages")
+        self.before = left_behind(self.guest)
+        self.guest.load(DRIVER)
+        if "pseudo_nmi" in APPEND[name]:
+            assert "Pseudo-NMIs enabled" in self.guest.sh("dmesg")
+        if name == "kcsan":
+            self.guest.sh(f"echo on >{KCSAN}")
+
+    def hardware(self):
+        """What the units have counted, all together."""
+        total = Counter()
+        for cpu in self.guest.qmp("query-cpus-fast"):
+            total.update(self.guest.qmp("qom-get", path=cpu["qom-path"], property="spe-counters"))
+        return total
+
+    def gust(self, seed, timeout=600):
+        """A part of the storm; what was done in it."""
+        before = self.hardware()
+        output = self.guest.sh(f"storm {seed} /usr/lib/drivers/{DRIVER}/arm_spe_pmu.ko", timeout)
+        seen = Counter({name: int(value) for name, value in (line.split() for line in output.splitlines())})
+        for name, value in self.hardware().items():
+            seen[f"hardware_{name}"] = value - before[name]
+        assert seen["mismatches"] == seen["lost"] == 0, seen
+        assert seen["hardware_dropped"] == seen["hardware_partial"] == 0, seen
+        assert DRIVER == "c" or seen["hardware_bytes"] == seen["bytes_driver"], seen
+        self.check()
+        self.total["gusts"] += 1
+        self.total.update(seen)
+        return seen
+
+    def races(self):
+        """The reports of data races, in the log so far."""
+        log = self.guest.console.read_text(errors="replace")
+        return RACE.findall(re.sub(r"^\[[^]]*\] ", "", log, flags=re.MULTILINE))
+
+    def check(self):
+        """The kernel has not complained. Of data races, those count that the driver has a part in."""
+        complaints = [line for line in self.guest.complaints() if "BUG: KCSAN" not in line]
+        complaints += [race for race in self.races() if "arm_spe" in race]
+        assert not complaints, "\n".join(complaints)
+
+    def end(self):
+        """Unload, and see that nothing is left."""
+        if self.name == "debug":
+            unload_without_loss(self.guest)
+        else:
+            self.guest.sh("rmmod arm_spe_pmu")
+        assert left_behind(self.guest) == self.before
+        self.check()
+
+
+def wake(listener):
+    """Wake the guest each time that its kernel says, at its second serial port, that it sleeps now."""
+    connection, said = listener.accept()[0], b""
+    while data := connection.recv(1 << 16):
+        said += data
+        if b"PM: suspend-to-idle" in said:
+            said = said.rpartition(b"PM: suspend-to-idle")[2]
+            connection.sendall(b"\n")
+
+
+def listed(counted):
+    """What was done, for people."""
+    return ", ".join(f"{value} {name}" for name, value in counted.items() if value)
+
+
+def main():
+    """A storm as long as wanted; what was done in it."""
+    name, minutes, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+    directory = OUT / name
+    shutil.rmtree(directory, ignore_errors=True)
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="storm."))
+        storm = Storm(name, lambda **options: stack.enter_context(Guest(directory, **options)), scratch)
+        print(f"storm: {storm.guest.sh('uname -rv')}, driver {DRIVER}, log in {directory}", flush=True)
+        end = time.monotonic() + minutes * 60
+        for gust in count(seed * 10000):
+            if time.monotonic() > end:
+                break
+            print(f"seed {gust}: {listed(storm.gust(gust))}", flush=True)
+        storm.end()
+        if name == "kcsan":
+            titles = Counter(race.splitlines()[0] for race in storm.races())
+            print("data races without the driver:", *(f"    {n} times {title}" for title, n in titles.items()), sep="\n")
+            print(storm.guest.sh(f"cat {KCSAN}"))
+    print(f"storm: OK: {name} kernel, {minutes:g} minutes from seed {seed}: {listed(storm.total)}")
+
+
+if __name__ == "__main__":
+    main()
