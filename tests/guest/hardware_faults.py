@@ -93,6 +93,8 @@ FAULTS = {
     "unknown class": fault("event,ec=0x3f,mss=0xabcd", flags=TRUNCATED, log=syndrome(0x3f, 0xabcd)),
     "unknown class, abort, data lost": fault("event,ec=0x21,mss=1,dl=on,ea=on", flags=TRUNCATED | PARTIAL,
                                              log=syndrome(0x21, 1, LOSS | EXTERNAL)),
+    # Where it is not noticed, the next event that is looked at is told of it: below, one whose interrupt is lost.
+    "collision": fault("collision", flags=COLLISION),
     "spurious interrupt": fault("spurious-interrupt"),
     "stage 1 fault, interrupt lost": fault("fault,fsc=0x07", "lost-interrupt", flags=TRUNCATED,
                                            log=syndrome(0x24, 0x07), lost_interrupt=True),
@@ -101,8 +103,6 @@ FAULTS = {
     "write pointer moved outside": Fault(
         [f"pointer,value={NOWHERE},after={AFTER}"], [f"pointer,value={NOWHERE}", "full"],
         flags=TRUNCATED, log=STOPPED, stray=True),
-    # The last one: where it is not noticed, a later event would be told of it.
-    "collision": fault("collision", flags=COLLISION),
 }
 
 
