@@ -925,6 +925,8 @@ mod tests {
                     Counter::Truncated,
                 ),
             ] {
+                // All was read.
+                bench.ring.space.set(SIZE - 1);
                 // SAFETY: Nothing that was turned off is turned on.
                 unsafe { pmbsr.write() };
                 hold!(bench.start(0));
