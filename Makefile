@@ -53,7 +53,7 @@ define check_driver
 endef
 
 # The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out kunit debug_kernel pause no_allocation fuzz,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
 ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules

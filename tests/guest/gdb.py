@@ -63,3 +63,30 @@ def units(guest):
             found.append({name: int.from_bytes(bytes.fromhex(stub.ask(f"p{number:x}")), "little")
                           for name, number in numbers.items()})
     return found
+
+
+#: Core registers of the remote protocol: the first argument and the result, the return address, the program counter.
+X0, X30, PC = 0, 30, 32
+
+
+def return_null(guest, function, caller, script, timeout=120):
+    """Run a script in the guest. The first call of function (its address) from the code of caller (a range) returns NULL.
+
+    The exit status and the output of the script.
+    """
+    with closing(Stub(guest)) as stub:
+        assert stub.ask(f"Z0,{function:x},4") == "OK"
+        guest.begin(script)
+        while True:
+            thread = re.match(r"T05thread:([^;]+);", stub.ask("vCont;c"))[1]
+            assert stub.ask(f"Hg{thread}") == "OK"
+            back = stub.ask(f"p{X30:x}")
+            if int.from_bytes(bytes.fromhex(back), "little") in range(*caller):
+                break
+            assert stub.ask(f"z0,{function:x},4") == "OK"
+            stub.ask(f"vCont;s:{thread}")
+            assert stub.ask(f"Z0,{function:x},4") == "OK"
+        assert stub.ask(f"P{X0:x}={0:016x}") == stub.ask(f"P{PC:x}={back}") == "OK"
+        assert stub.ask(f"z0,{function:x},4") == "OK"
+    guest.qmp("cont")
+    return guest.finish(timeout)
