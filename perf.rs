@@ -179,8 +179,10 @@ impl<T: Pmu> Event<T> {
 
     /// The event that this one was inherited from, if it was: the one that was opened.
     pub(crate) fn parent(&self) -> Option<&Self> {
-        // SAFETY: The event is valid. Its parent is of the same PMU, and is kept by its children, also by
-        // one that is just being made.
+        // SAFETY: The event is valid, and `parent` does not change after it was made. A child is an event
+        // with its parent's attributes, so of the same PMU. The parent outlives the borrow: perf makes
+        // a child with the parent's context locked (`inherit_event()`), and the child has a reference
+        // to the parent then until it is freed itself.
         unsafe { (*self.as_raw()).parent.cast::<Self>().as_ref() }
     }
 

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 
 from guest import Guest
 from perf_core import Seen
-from spe import trace_of
+from spe import TRUNCATED, trace_of
 
 PAGE = 4096
 AUX_SIZE = 4 * PAGE
-
-#: PERF_AUX_FLAG_TRUNCATED
-TRUNCATED = 1
 
 #: What is programmed for an event that is to run.
 PROGRAMMED = {"PMSFCR_EL1", "PMSEVFR_EL1", "PMSNEVFR_EL1", "PMSDSFR_EL1", "PMSLATFR_EL1",

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from itertools import count
 
 import kernel as kernels
-from guest import TOP, Guest
+from guest import TOP, Guest, total
 from traces import left_behind, unload_without_loss
 
 OUT = TOP / "out" / "storm"
@@ -71,10 +71,7 @@ class Storm:
 
     def hardware(self):
         """What the units have counted, all together."""
-        total = Counter()
-        for cpu in self.guest.qmp("query-cpus-fast"):
-            total.update(self.guest.qmp("qom-get", path=cpu["qom-path"], property="spe-counters"))
-        return total
+        return total(self.guest.hardware())
 
     def gust(self, seed, timeout=600):
         """A part of the storm; what was done in it."""
@@ -107,7 +104,7 @@ class Storm:
         if self.name == "debug":
             unload_without_loss(self.guest)
         else:
-            self.guest.sh("rmmod arm_spe_pmu")
+            self.guest.unload()
         assert left_behind(self.guest) == self.before
         self.check()
 

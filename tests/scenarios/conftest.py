@@ -155,15 +155,20 @@ def machine():
 
 
 @pytest.fixture(scope="module")
-def guest(request, machine):
+def build():
+    """What `guest` loads, see Guest.load(); a file may have its own."""
+    return DRIVER
+
+
+@pytest.fixture(scope="module")
+def guest(request, machine, build):
     """A booted guest with the driver under test loaded, for all tests of the file."""
     directory = made_directory(request.node.path.stem)
     failures = request.session.testsfailed
     try:
         boot_one, guests = booter(directory)
         booted = boot_one(**machine)
-        # A file may want the build of this driver that checks itself.
-        booted.load("checked" if DRIVER == "rust" and getattr(request.module, "CHECKED", False) else DRIVER)
+        booted.load(build)
         yield booted
         close(guests)
     except BaseException:

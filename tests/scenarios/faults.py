@@ -6,25 +6,29 @@ writes it from the runs, and here they are compared. DRIVER=c runs the stock ker
 """
 
 import json
-import os
 import re
 
 import pytest
 
+from conftest import DRIVER
 from hardware_faults import AS_IT_SHOULD, FACT, FAULTS, HANGS, MODES, PART, VERDICTS, prepare, render, stated, verdict
 from guest import total
 from spe import counters
 from qemu.qmp import ExecuteError
 
 #: It takes its time: the other driver does not come back from some faults.
-TIMEOUT = 3600 if os.environ.get("DRIVER") == "c" else 900
-#: The build of this driver that checks itself.
-CHECKED = True
+TIMEOUT = 3600 if DRIVER == "c" else 900
 
 #: Faults, one after the other as fast as the event can be enabled again.
 STORM = 1000
 #: What the kernel's limit lets through: so many messages in so many seconds.
 BURST, INTERVAL = 10, 5
+
+
+@pytest.fixture(scope="module")
+def build():
+    """The build of this driver that checks itself."""
+    return "c" if DRIVER == "c" else "checked"
 
 
 @pytest.fixture(autouse=True)

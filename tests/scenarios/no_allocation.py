@@ -131,16 +131,10 @@ def windows(guest):
     return Window(guest, "hot", hot), Window(guest, "cold", cold)
 
 
-def inject(guest, fault, after):
-    """Have the unit of the CPU report a fault."""
-    (cpu,) = guest.qmp("query-cpus-fast")
-    guest.qmp("qom-set", path=cpu["qom-path"], property="spe-inject", value=f"{fault},after={after}")
-
-
 def walk(guest, seed):
     """Two tasks walk at random, and the unit reports faults now and then."""
     for number in range(4):
-        inject(guest, "fault", 500 * number)
+        guest.inject(0, f"fault,after={500 * number}")
     guest.sh(f"transitions {seed} {STEPS} 0 & transitions {seed + 1} {STEPS} 0; a=$?; wait $! && exit $a", timeout=1200)
     seen = counters(guest)
     assert seen["mismatches"] == 0, f"seed {seed}: {guest.sh('dmesg | grep Mismatch')}"
@@ -198,7 +192,7 @@ def steps(guest, *files):
     """What the driver does with all that can be asked of it, and what it has counted meanwhile."""
     before = counters(guest)
     for number in range(3):
-        inject(guest, "fault", 700 * number)
+        guest.inject(0, f"fault,after={700 * number}")
     facts = {name: int(value, 0) for name, value in FACT.findall(guest.sh(f"steps {' '.join(files)}", timeout=300))}
     assert facts
     for name, count in counters(guest).items():

@@ -49,8 +49,7 @@ HALF_WAY = RECORD + "bash -c 'workload 5 >/dev/null; echo half >/dev/vport0p2; w
 
 def state(guest):
     """The registers and the counters of the profiling units."""
-    paths = [cpu["qom-path"] for cpu in guest.qmp("query-cpus-fast")]
-    return units(guest), [guest.qmp("qom-get", path=path, property="spe-counters") for path in paths]
+    return units(guest), guest.hardware()
 
 
 def records(guest):
@@ -83,8 +82,7 @@ def test_reset_while_it_profiles(guest):
     """The units are as after power-on, no interrupt is pending, and the guest, which boots again, has use of them."""
     guest.sh(EVERYTHING + WRITES)
     guest.qmp("stop")
-    path = guest.qmp("query-cpus-fast")[0]["qom-path"]
-    guest.qmp("qom-set", path=path, property="spe-inject", value="full")
+    guest.inject(0, "full")
     for unit in guest.reset(units):
         assert [name for name, value in unit.items() if value] == ["PMSIDR_EL1"]
     guest.load("c")

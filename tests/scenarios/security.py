@@ -15,7 +15,7 @@ from itertools import product
 import pytest
 
 from attrs import open_all
-from spe import COUNTERS, check_decodes, trace_of
+from spe import COUNTERS, OVERWRITE, check_decodes, trace_of
 
 PAGE = 4096
 
@@ -295,8 +295,7 @@ def test_hostile_reader(guest, driver, how, capsys):
                   for line in re.findall(r"^round (\d+) (\d+) (\d+) (\d+)$", said, re.MULTILINE)}
         values = dict(re.findall(r"^(\w+) (\d+)$", said, re.MULTILINE))
         assert len(rounds) == 64
-        # PERF_AUX_FLAG_OVERWRITE is the only flag of a buffer that nobody drains.
-        flags = "2" if how == "snapshot" else "0"
+        flags = str(OVERWRITE if how == "snapshot" else 0)
         assert values == {"stale": "0", "changed": "0", "beyond": "0", "flags": flags, "after_wrong": "0",
                           "after": values["after"]}, said
         assert int(values["after"]) >= size // 2
