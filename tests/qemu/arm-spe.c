@@ -221,7 +221,10 @@ enum {
     SPE_WITH_PA = 1 << 3,
 };
 
-/* Within a TB, no second operation can be due for sampling. */
+/*
+ * TBs of profiled code are not longer, so that only with ERnd a second
+ * operation in one can be due for sampling.
+ */
 #define SPE_MAX_INSNS   256
 
 /* In ARMSPEState.next_pc: where the code comes from is not known */
