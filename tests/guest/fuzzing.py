@@ -15,16 +15,15 @@ import shutil
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
-from guest import Guest, GuestError
+from guest import DRIVER, TOP, Guest, GuestError
 from kernel import STOCK, debug
 from spe import check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 
 NMI = "irqchip.gicv3_pseudo_nmi=1"
 
-OUT = Path(__file__).resolve().parents[2] / "out" / "fuzzing"
+OUT = TOP / "out" / "fuzzing"
 
 #: The kernels: how to find each, the driver that checks itself there, and the command line.
 KERNELS = {
@@ -144,7 +143,7 @@ def main(kernel="debug", minutes="10", seed="1", start="0"):
     if kernel not in KERNELS:
         sys.exit(f"error: KERNEL={kernel}: give one of {', '.join(KERNELS)}")
     find, driver, append = KERNELS[kernel]
-    if os.environ.get("DRIVER") == "c":
+    if DRIVER == "c":
         driver = "c"
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)

@@ -20,6 +20,8 @@ from pathlib import Path
 from kernel import STOCK
 
 TOP = Path(__file__).resolve().parents[2]
+#: The driver under test: this project's, or the stock kernel's (c) as a control.
+DRIVER = os.environ.get("DRIVER") or "rust"
 QEMU = Path(os.environ["ARM_SPE_QEMU"])
 INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
 PROGRAMS = TOP / "build" / "guest"

@@ -8,7 +8,6 @@ kernel log is read; at the end the driver is unloaded, and kmemleak asked where 
 stays in out/storm/. Runs in the build root.
 """
 
-import os
 import re
 import shutil
 import socket
@@ -21,11 +20,10 @@ from contextlib import ExitStack
 from itertools import count
 
 import kernel as kernels
-from guest import TOP, Guest, total
+from guest import DRIVER, TOP, Guest, total
 from traces import left_behind, unload_without_loss
 
 OUT = TOP / "out" / "storm"
-DRIVER = os.environ.get("DRIVER") or "rust"
 
 CPUS = 3
 

@@ -7,16 +7,12 @@ with the driver loaded, or for `boot`, to make machines of its own.
 
 import os
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).resolve().parents[2]
-OUT = TOP / "out" / "test"
-sys.path.insert(0, str(TOP / "tests" / "guest"))
+from guest import DRIVER, TOP, Guest, GuestError
 
-DRIVER = os.environ.get("DRIVER") or "rust"
+OUT = TOP / "out" / "test"
 
 
 def pytest_configure(config):
@@ -98,8 +94,6 @@ def keep_or_remove(directory, failed):
 
 def booter(directory):
     """A function that boots guests (see Guest), and the list of them."""
-    from guest import Guest  # pylint: disable=import-outside-toplevel
-
     guests = []
 
     def boot_one(name="guest", **options):
@@ -112,8 +106,6 @@ def booter(directory):
 
 def close(guests):
     """End the guests. Each byte of trace has to be accounted for, and each kernel log to have stayed clean."""
-    from guest import GuestError  # pylint: disable=import-outside-toplevel
-
     complaints = []
     for guest in guests:
         try:

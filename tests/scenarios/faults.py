@@ -10,9 +10,8 @@ import re
 
 import pytest
 
-from conftest import DRIVER
 from hardware_faults import AS_IT_SHOULD, FACT, FAULTS, HANGS, MODES, PART, VERDICTS, prepare, render, stated, verdict
-from guest import total
+from guest import DRIVER, total
 from spe import counters
 from qemu.qmp import ExecuteError
 
