@@ -217,6 +217,11 @@ class Guest:
         word, self._pending = self._pending.split(b"\0", 1)
         return word.decode(errors="replace")
 
+    @property
+    def pid(self):
+        """The process of QEMU."""
+        return self._machine.get_pid()
+
     def console_tail(self, lines=30):
         """The last lines of the console log."""
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])

@@ -11,6 +11,7 @@ stays in out/storm/. Runs in the build root.
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -39,6 +40,22 @@ MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "op
        "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
        *(["paused", "transitions"] if DRIVER == "rust" else [])]
 
+#: The last words before it sleeps. What the power management would say by itself (pm_debug_messages) is printed when it
+#: wakes up.
+SLEEP = "/sys/kernel/tracing/events/power/suspend_resume"
+ASLEEP = "machine_suspend[1] begin"
+
+#: The port that this talks through does not always find out, when the machine has slept, that the host is there: it
+#: goes before and comes back afterwards.
+GUST = """\
+cd /sys/bus/virtio/drivers/virtio_console && echo virtio0 >unbind
+storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko
+status=$?
+echo virtio0 >bind
+until [ -e /dev/vport0p1 ]; do sleep 0.1; done
+exit $status
+"""
+
 KCSAN = "/sys/kernel/debug/kcsan"
 #: A report of a data race.
 RACE = re.compile(r"^==+\n(BUG: KCSAN: .*?)\n==+$", re.DOTALL | re.MULTILINE)
@@ -54,12 +71,15 @@ class Storm:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"{scratch}/waker")
         listener.listen(1)
-        threading.Thread(target=wake, args=(listener,), daemon=True).start()
         self.guest = boot(
             kernel=getattr(kernels, name)(), smp=CPUS, rust=DRIVER == "rust",
-            append=f"no_console_suspend console=ttyAMA1 {APPEND[name]}",
+            append=f"no_console_suspend tp_printk {APPEND[name]}",
             arguments=("-chardev", f"socket,id=waker,path={scratch}/waker", "-serial", "chardev:waker"))
-        self.guest.sh("echo 1 >/sys/power/pm_debug_messages")
+        self.guest.sh(f"echo 1 >{SLEEP}/enable")
+        threading.Thread(target=wake, args=(self.guest, listener.accept()[0]), daemon=True).start()
+        # Counters that overflow more often are throttled: here, they would leave no time for anything else.
+        self.guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+        self.guest.unaccounted = "each gust accounts for itself, over drivers that come and go"
         self.before = left_behind(self.guest)
         self.guest.load(DRIVER)
         if "pseudo_nmi" in APPEND[name]:
@@ -74,7 +94,7 @@ class Storm:
     def gust(self, seed, timeout=600):
         """A part of the storm; what was done in it."""
         before = self.hardware()
-        output = self.guest.sh(f"storm {seed} /usr/lib/drivers/{DRIVER}/arm_spe_pmu.ko", timeout)
+        output = self.guest.sh(GUST.format(seed=seed, driver=DRIVER), timeout)
         seen = Counter({name: int(value) for name, value in (line.split() for line in output.splitlines())})
         for name, value in self.hardware().items():
             seen[f"hardware_{name}"] = value - before[name]
@@ -107,14 +127,13 @@ class Storm:
         self.check()
 
 
-def wake(listener):
-    """Wake the guest each time that its kernel says, at its second serial port, that it sleeps now."""
-    connection, said = listener.accept()[0], b""
-    while data := connection.recv(1 << 16):
-        said += data
-        if b"PM: suspend-to-idle" in said:
-            said = said.rpartition(b"PM: suspend-to-idle")[2]
-            connection.sendall(b"\n")
+def wake(guest, port):
+    """Wake the guest, over its second serial port, each time that its console says that it sleeps now."""
+    follow = ["tail", f"--pid={guest.pid}", "-n", "+1", "-f", guest.console]
+    with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True, errors="replace") as log:
+        for line in log.stdout:
+            if ASLEEP in line:
+                port.sendall(b"\n")
 
 
 def listed(counted):

@@ -221,9 +221,10 @@ static void close_stream(struct stream *stream)
 static bool open_stream(struct stream *stream, enum count scope, enum count mode, int cpu)
 {
 	struct perf_event_attr spe = {
-		.type = type, .disabled = 1, .exclude_hv = 1, .sample_period = 512 << below(4),
+		.type = type, .disabled = 1, .exclude_hv = 1, .sample_period = 2048 << below(4),
 		.config = mode == discard ? DISCARD : 0, .inherit = mode == inherit,
-		.aux_watermark = below(2) ? 1 << below(14) : 0,
+		/* Each interrupt has to leave time for something else. */
+		.aux_watermark = below(2) ? 256 << below(6) : 0,
 		.aux_action = mode == paused ? AUX_START_PAUSED : 0,
 	};
 	struct perf_event_attr cycles = { .type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_CPU_CYCLES };
@@ -633,8 +634,17 @@ static void reloading_gust(const char *module, const char *device)
 static int open_waker(void)
 {
 	int fd = open(WAKER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	struct termios raw;
 
-	if (fd >= 0 && !write_file("/sys/class/tty/ttyAMA1/power/wakeup", "enabled"))
+	if (fd < 0)
+		return fd;
+	/* Without an echo, which close() would wait for. */
+	if (tcgetattr(fd, &raw))
+		fail(WAKER);
+	cfmakeraw(&raw);
+	if (tcsetattr(fd, TCSANOW, &raw))
+		fail(WAKER);
+	if (!write_file("/sys/class/tty/ttyAMA1/power/wakeup", "enabled"))
 		fail("a serial port that wakes the machine");
 	return fd;
 }
