@@ -160,9 +160,13 @@ pub(crate) struct Session<T: Pmu<Aux = Buffer>>(AuxSession<T>);
 pub(crate) enum NoSession {
     /// perf did not give a buffer.
     NoBuffer(NoBuffer),
-    /// There is room, but none that the hardware could write to. perf was told that data is
-    /// missing.
-    NoRoom,
+    /// There is room, but none that the hardware could write to.
+    NoRoom {
+        /// Whether perf was told that data is missing. It is told once, until the event runs again: an
+        /// event that cannot start is tried again whenever its task is scheduled, and each time perf would
+        /// write a record and wake the reader (see also [`AuxHandle::begin`]).
+        told: bool,
+    },
 }
 
 impl<T: Pmu<Aux = Buffer>> Session<T> {
@@ -204,8 +208,11 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
                 }
                 Next::Pad(pad) => Self::pad(&mut aux, start, pad),
                 Next::NoRoom => {
-                    aux.flag(AuxFlags::TRUNCATED);
-                    return Err((aux.end(0), NoSession::NoRoom));
+                    let told = event.starve();
+                    if told {
+                        aux.flag(AuxFlags::TRUNCATED);
+                    }
+                    return Err((aux.end(0), NoSession::NoRoom { told }));
                 }
             }
         }

@@ -230,6 +230,7 @@ impl<T: Pmu> Event<T> {
                 period_left: AtomicU64::from_ptr((&raw mut (*sampling).period_left).cast()),
                 aux_paused: AtomicU32::from_ptr(&raw mut (*aux).aux_paused),
                 state: AtomicU32::from_ptr((&raw mut (*hw).state).cast()),
+                freq_time_stamp: AtomicU64::from_ptr(&raw mut (*hw).freq_time_stamp),
             }
         }
     }
@@ -274,11 +275,32 @@ impl<T: Pmu> Event<T> {
     /// Tells perf whether the event runs.
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
+        let starved = self.hw().state.load(Ordering::Relaxed) & STARVED;
         let bits = match state {
             State::Running => 0,
-            State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE,
+            State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE | starved,
         };
         self.hw().state.store(bits, Ordering::Relaxed);
+    }
+
+    /// Notes that there is no room for the event. Returns whether that is news: it is until the event
+    /// runs again.
+    pub(crate) fn starve(&self) -> bool {
+        let state = self.hw().state.load(Ordering::Relaxed);
+        self.hw().state.store(state | STARVED, Ordering::Relaxed);
+        state & STARVED == 0
+    }
+
+    /// The jiffy in which perf was asked for room and had none at all; 0 if it never was.
+    #[inline]
+    fn asked_in_vain(&self) -> u64 {
+        self.hw().freq_time_stamp.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the jiffy.
+    #[cold]
+    pub(crate) fn set_asked_in_vain(&self, jiffy: u64) {
+        self.hw().freq_time_stamp.store(jiffy, Ordering::Relaxed);
     }
 
     /// What perf was told last.
@@ -291,6 +313,16 @@ impl<T: Pmu> Event<T> {
     }
 }
 
+/// Of the states of an event, the bit that belongs to the PMU: perf was told that there is no room.
+const STARVED: u32 = bindings::PERF_HES_ARCH;
+
+/// The current jiffy.
+#[inline]
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: Any value will do, and it is read as a whole.
+    unsafe { (&raw const kernel::bindings::jiffies).read_volatile() as u64 }
+}
+
 /// What perf and the callbacks of the PMU both read and write, the callbacks also in an NMI.
 struct Hw<'a> {
     /// The period.
@@ -301,6 +333,8 @@ struct Hw<'a> {
     aux_paused: &'a AtomicU32,
     /// Whether it runs: `PERF_HES_*`.
     state: &'a AtomicU32,
+    /// perf's own with events that have a frequency. Those are refused.
+    freq_time_stamp: &'a AtomicU64,
 }
 
 /// An event that was added to this CPU and not deleted yet.
@@ -463,8 +497,16 @@ impl<T: Pmu> AuxHandle<T> {
     }
 
     /// Asks perf for room to write to.
+    ///
+    /// If there is none at all, perf wakes the reader, each time, and an event that cannot start is tried again
+    /// whenever its task is scheduled. On PREEMPT_RT a thread does the waking (`irq_work`), which
+    /// preempts the task as soon as it is scheduled: it would not get any further. So perf is not
+    /// asked again in the same jiffy.
     #[inline]
     pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<T>, (Self, NoBuffer)> {
+        if event.asked_in_vain() == jiffies() {
+            return Err((self, NoBuffer::Full));
+        }
         let handle = self.place().handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
@@ -475,6 +517,7 @@ impl<T: Pmu> AuxHandle<T> {
         };
         if aux.is_null() {
             let why = if found {
+                event.set_asked_in_vain(jiffies());
                 NoBuffer::Full
             } else {
                 NoBuffer::NotMapped

@@ -441,10 +441,10 @@ fn begin<T: SpePmu>(
             let counter = match why {
                 NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
                 NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
-                NoSession::NoRoom => Counter::StartNoRoom,
+                NoSession::NoRoom { .. } => Counter::StartNoRoom,
             };
             cpu.counters.count(counter);
-            if why == NoSession::NoRoom {
+            if why == (NoSession::NoRoom { told: true }) {
                 cpu.counters.count(Counter::Truncated);
             }
             Err(handle)

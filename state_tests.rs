@@ -12,6 +12,7 @@ use crate::{
     features,
     percpu::run_on,
     perf::{
+        jiffies,
         Event,
         Flags,
         Output as Perf,
@@ -88,6 +89,8 @@ struct Ring {
     mapped: Cell<bool>,
     nmi: Cell<Nmi>,
     slot: Cell<*const Slot<Fake>>,
+    /// How often it was asked for.
+    asked: Cell<u64>,
     /// Whether a session is open.
     open: Cell<bool>,
     /// How many sessions were begun, and ended.
@@ -114,6 +117,7 @@ impl Perf for Ring {
                 slot.pause(true);
             }
         }
+        ring.asked.set(ring.asked.get() + 1);
         if !ring.mapped.get() || ring.open.get() {
             return null_mut();
         }
@@ -236,6 +240,7 @@ impl Bench {
             mapped: Cell::new(true),
             nmi: Cell::new(Nmi::None),
             slot: Cell::new(core::ptr::null()),
+            asked: Cell::new(0),
             open: Cell::new(false),
             begun: Cell::new(0),
             ended: Cell::new(0),
@@ -438,6 +443,10 @@ impl Bench {
 
     /// Brings the unit, which is off, to `at`.
     fn go(&self, at: At) {
+        // Each case has a jiffy of its own.
+        for n in 0..2 {
+            self.event(n).set_asked_in_vain(0);
+        }
         match at {
             At::Offline => self.slot.offline(),
             At::Off => (),
@@ -690,6 +699,50 @@ mod tests {
         ] {
             assert!(run(case));
         }
+    }
+
+    /// perf is told once that there is no room, until there was some.
+    #[test]
+    fn starved() {
+        assert!(run(|bench| {
+            for _ in 0..2 {
+                bench.ring.space.set(63);
+                hold!(!bench.start(0));
+                hold!(bench.ring.flags.get() & TRUNCATED != 0);
+                hold!(!bench.start(0));
+                hold!(bench.ring.flags.get() & TRUNCATED == 0);
+                bench.ring.space.set(SIZE - 1);
+                hold!(bench.start(0));
+                bench.stop(0);
+            }
+            hold!(bench.counted(Counter::StartNoRoom) == 4);
+            hold!(bench.counted(Counter::Truncated) == 2);
+            Ok(())
+        }));
+    }
+
+    /// perf is not asked twice in a jiffy if it has no room at all.
+    #[test]
+    fn asked_in_vain() {
+        assert!(run(|bench| {
+            bench.ring.space.set(0);
+            loop {
+                let before = jiffies();
+                bench.event(0).set_asked_in_vain(0);
+                bench.ring.asked.set(0);
+                hold!(!bench.start(0) && !bench.start(0));
+                // Else a new jiffy began.
+                if jiffies() == before {
+                    break;
+                }
+            }
+            hold!(bench.ring.asked.get() == 1);
+            hold!(bench.counted(Counter::StartFull) >= 2);
+            bench.ring.space.set(SIZE - 1);
+            bench.event(0).set_asked_in_vain(jiffies().wrapping_sub(1));
+            hold!(bench.start(0));
+            Ok(())
+        }));
     }
 
     fn start_fails(bench: &Bench, space: u64, mapped: bool) -> Outcome {

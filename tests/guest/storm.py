@@ -52,7 +52,6 @@ cd /sys/bus/virtio/drivers/virtio_console && echo virtio0 >unbind
 storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko
 status=$?
 echo virtio0 >bind
-until [ -e /dev/vport0p1 ]; do sleep 0.1; done
 exit $status
 """
 
