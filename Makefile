@@ -53,12 +53,16 @@ define check_driver
 endef
 
 # The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz storms,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+
+# So is what PREEMPT_RT takes.
+rt = $(filter all realtime storms,$(or $(T),all))
 
 ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
 test: checked_module = $(WITH) kernel $(BUILD_MODULE) checked -s modules
 test: debug_module = $(if $(debug),$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules)
+test: rt_module = $(if $(rt),$(WITH) kernel,kernel_rt $(BUILD_MODULE) rt -s modules)
 endif
 
 test:
@@ -66,9 +70,10 @@ test:
 	$(module)
 	$(checked_module)
 	$(debug_module)
+	$(rt_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode,$(T)),,perf$(,))guest,uefi tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode,$(T)),,perf$(,))guest,uefi tests/run
 
 # Which lines of the module the tests execute. T=name adds to what earlier runs have left.
 coverage: export ARM_SPE_COVERAGE := $(CURDIR)/build/coverage

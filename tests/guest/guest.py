@@ -73,7 +73,7 @@ def overlay(path, files):
                 file.write_text(content)
         archive = subprocess.run(
             "find . -exec touch -h -d @0 {} + && find . -mindepth 1 | LC_ALL=C sort"
-            " | cpio -o -H newc -R 0:0 --reproducible --quiet | zstd -q -1",
+            " | cpio -o -H newc -R 0:0 --reproducible --quiet",
             shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
         ).stdout
     with open(path, "wb") as out:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0
+"""PREEMPT_RT: a buffer without room costs the data that has no room, and not the CPU.
+
+An event that cannot start is tried again whenever its task is scheduled. Each time that it is asked in vain, perf wakes
+the reader, which on this kernel is done by a thread that preempts the task. With the stock kernel's driver (DRIVER=c),
+the task does not get any further.
+"""
+
+import pytest
+
+from guest import DRIVER, GuestError
+from kernel import rt
+from situations import FACT
+from spe import TRUNCATED
+
+
+@pytest.mark.parametrize("room, told", [(63, True), (0, False)], ids=["too_little", "none"])
+def test_no_room(boot, room, told):
+    """The task gets on with its work, and perf is told once; of no room at all, it knows by itself."""
+    # One CPU: there is nowhere else to go on.
+    guest = boot(kernel=rt(), smp=1)
+    guest.load(DRIVER)
+    guest.begin(f"room {room} 4096")
+    if DRIVER == "c":
+        guest.unaccounted = "the guest hangs"
+        with pytest.raises(GuestError, match="no answer"):
+            guest.finish(60)
+        return
+    status, output = guest.finish(60)
+    assert status == 0, output
+    facts = {name: int(value, 0) for name, value in FACT.findall(output)}
+    assert facts["cycles_enabled"] and not facts["cycles_running"]
+    assert (facts["aux_records"], facts["aux_flags"]) == ((1, TRUNCATED) if told else (0, 0))
+    assert not facts["unread_spoilt"]

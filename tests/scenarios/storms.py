@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Storms: CPUs and the driver come and go, tasks move and the machine sleeps, while events of all kinds record.
+
+Some gusts of tests/guest/storm.py, on the debug kernel and on PREEMPT_RT; `make storm` has more of them.
+"""
+
+import tempfile
+
+import pytest
+
+from storm import MET, Storm
+
+pytestmark = pytest.mark.timeout(1800)
+
+#: The seeds of some gusts. Those of the fast kernel meet everything together.
+GUSTS = {"debug": (10000, 10003), "rt": range(10000, 10016)}
+
+
+@pytest.mark.parametrize("kernel", GUSTS)
+def test_storm(boot, kernel):
+    """Nothing is lost unsaid, nothing stays broken, and the driver leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="storm.") as scratch:
+        storm = Storm(kernel, boot, scratch)
+        for seed in GUSTS[kernel]:
+            storm.gust(seed)
+        storm.end()
+    missed = [what for what in MET if not storm.total[what]]
+    assert kernel != "rt" or not missed, f"{missed} did not happen: {dict(storm.total)}"
