@@ -155,7 +155,8 @@ def probe_fails(guest, device, error, attempt):
     attempt(f"echo {device} >{PLATFORM}/drivers_probe")
     assert refused(guest) == before + [error]
     assert left_behind(guest) == seen
-    guest.sh(f"echo {device} >{PLATFORM}/drivers_probe && ls -d {PMU}*")
+    # A probe that fails late has used up a number: the C driver's does, too.
+    guest.sh(f"echo {device} >{PLATFORM}/drivers_probe && ls -d {PMU.removesuffix('0')}*")
 
 
 @pytest.mark.parametrize("caller", ["driver", "perf_pmu_register"])
