@@ -252,4 +252,5 @@ def test_everything_works(guest, faults, driver):
     if driver == "rust":
         seen = counters(guest)
         assert seen["transitions"] and not seen["mismatches"], seen
-    unload_without_loss(guest)
+    # When there is no memory for the first page of an AUX buffer, perf loses the list of its pages.
+    unload_without_loss(guest, known=r"kmalloc\w+\+\S+\n\s*rb_alloc_aux\+")
