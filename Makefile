@@ -62,7 +62,7 @@ ifneq ($(DRIVER),c)
 test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
 test: checked_module = $(WITH) kernel $(BUILD_MODULE) checked -s modules
 test: debug_module = $(if $(debug),$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules)
-test: rt_module = $(if $(rt),$(WITH) kernel,kernel_rt $(BUILD_MODULE) rt -s modules)
+test: rt_module = $(if $(rt),$(WITH) kernel$(,)kernel_rt $(BUILD_MODULE) rt -s modules)
 endif
 
 test:
