@@ -55,7 +55,7 @@ endef
 # The debug kernel takes a while to build: a single other scenario does without.
 debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz storms,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
-# So is what PREEMPT_RT takes.
+# The same of what PREEMPT_RT takes.
 rt = $(filter all realtime storms,$(or $(T),all))
 
 ifneq ($(DRIVER),c)

@@ -304,7 +304,6 @@ impl<T: Pmu> Event<T> {
     }
 
     /// What perf was told last.
-    #[cfg(any(ARM_SPE_DEBUG, CONFIG_KUNIT = "y"))]
     pub(crate) fn state(&self) -> State {
         match self.hw().state.load(Ordering::Relaxed) & bindings::PERF_HES_STOPPED {
             0 => State::Running,
@@ -319,7 +318,8 @@ const STARVED: u32 = bindings::PERF_HES_ARCH;
 /// The current jiffy.
 #[inline]
 pub(crate) fn jiffies() -> u64 {
-    // SAFETY: Any value will do, and it is read as a whole.
+    // SAFETY: The variable is there as long as the kernel is. Others write to it meanwhile, a word at a
+    // time, so that a volatile read, as C's are, finds one of the values that it has had.
     unsafe { (&raw const kernel::bindings::jiffies).read_volatile() as u64 }
 }
 
@@ -501,7 +501,7 @@ impl<T: Pmu> AuxHandle<T> {
     /// If there is none at all, perf wakes the reader, each time, and an event that cannot start is tried again
     /// whenever its task is scheduled. On PREEMPT_RT a thread does the waking (`irq_work`), which
     /// preempts the task as soon as it is scheduled: it would not get any further. So perf is not
-    /// asked again in the same jiffy.
+    /// asked again in the same jiffy, unless the event ran: then perf has disabled it by now.
     #[inline]
     pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<T>, (Self, NoBuffer)> {
         if event.asked_in_vain() == jiffies() {
@@ -517,7 +517,9 @@ impl<T: Pmu> AuxHandle<T> {
         };
         if aux.is_null() {
             let why = if found {
-                event.set_asked_in_vain(jiffies());
+                if event.state() == State::Stopped {
+                    event.set_asked_in_vain(jiffies());
+                }
                 NoBuffer::Full
             } else {
                 NoBuffer::NotMapped

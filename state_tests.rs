@@ -741,6 +741,12 @@ mod tests {
             bench.ring.space.set(SIZE - 1);
             bench.event(0).set_asked_in_vain(jiffies().wrapping_sub(1));
             hold!(bench.start(0));
+            // An event that ran may start as soon as there is room again.
+            bench.happen(Does::FullUp);
+            hold!(bench.is_off());
+            bench.ring.space.set(SIZE - 1);
+            hold!(bench.start(0));
+            bench.stop(0);
             Ok(())
         }));
     }
