@@ -4,9 +4,9 @@
 
 Ends with the first finding: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a
 mismatch of the driver that checks itself, a fault of the unit, bytes that the unit wrote and the driver does not know
-of, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in out/fuzzing/
-then; its last words are what was done before. START is the round to begin with: SEED and START do the same again, as
-far as processes that run at the same time can. DRIVER=c fuzzes the kernel's own driver, as a control.
+of, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in
+out/fuzzing/KERNEL/ then; its last words are what was done before. START is the round to begin with: SEED and START do
+the same again, as far as processes that run at the same time can. DRIVER=c fuzzes the kernel's own driver, as a control.
 """
 
 import os
@@ -16,8 +16,9 @@ import sys
 import time
 from collections import Counter
 
+import kcsan
+import kernel
 from guest import DRIVER, TOP, Guest, GuestError
-from kernel import STOCK, debug
 from spe import check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 
@@ -27,10 +28,12 @@ OUT = TOP / "out" / "fuzzing"
 
 #: The kernels: how to find each, the driver that checks itself there, and the command line.
 KERNELS = {
-    "stock": (lambda: STOCK, "checked", ""),
-    "debug": (debug, "rust", ""),
+    "stock": (lambda: kernel.STOCK, "checked", ""),
+    "debug": (kernel.debug, "rust", ""),
     # Other events interrupt the driver wherever it is.
-    "nmi": (debug, "rust", NMI),
+    "nmi": (kernel.debug, "rust", NMI),
+    "kcsan": (kernel.kcsan, "rust", f"{NMI} {kcsan.APPEND}"),
+    "rt": (kernel.rt, "rust", ""),
 }
 
 #: What takes about SECONDS is done between two looks at everything.
@@ -79,6 +82,7 @@ class Fuzzer:
         self.total = Counter()
         self.without = left_behind(guest)
         guest.load(driver)
+        kcsan.begin(guest)
         self.checked = driver != "c"
 
     def _finding(self, what):
@@ -138,26 +142,28 @@ class Fuzzer:
         yield ", ".join(f"{count} {name}" for name, count in total.items())
 
 
-def main(kernel="debug", minutes="10", seed="1", start="0"):
+def main(name="debug", minutes="10", seed="1", start="0"):
     """Fuzz one kernel; the exit status."""
-    if kernel not in KERNELS:
-        sys.exit(f"error: KERNEL={kernel}: give one of {', '.join(KERNELS)}")
-    find, driver, append = KERNELS[kernel]
+    if name not in KERNELS:
+        sys.exit(f"error: KERNEL={name}: give one of {', '.join(KERNELS)}")
+    find, driver, append = KERNELS[name]
     if DRIVER == "c":
         driver = "c"
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
-    with Guest(OUT, kernel=find(), append=append, arguments=port(OUT)) as guest:
-        fuzzer = Fuzzer(guest, OUT, int(seed), driver)
+    directory = OUT / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    with Guest(directory, kernel=find(), append=append, arguments=port(directory)) as guest:
+        fuzzer = Fuzzer(guest, directory, int(seed), driver)
         try:
             fuzzer.run(float(minutes) * 60, int(start), lambda text: print(text, flush=True))
             fuzzer.end()
+            print(*kcsan.summary(guest), sep="\n")
         except Finding as finding:
             print(f"{finding}\nfailed: a finding")
             return 1
         finally:
             print("\n".join(fuzzer.report()))
-    print("0 findings")
+    print(f"fuzzing: 0 findings: {name} kernel, {minutes} minutes from seed {seed}")
     return 0
 
 

@@ -17,6 +17,7 @@ from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 
+import kcsan
 from kernel import STOCK
 
 TOP = Path(__file__).resolve().parents[2]
@@ -41,7 +42,6 @@ COMPLAINTS = re.compile(
     r"|arm_spe_pmu: Mismatch).*$",
     re.MULTILINE,
 )
-
 
 #: An access of the guest to a register of the profiling unit; a value as it was written, before the
 #: unit ignores what it does not have.
@@ -312,9 +312,15 @@ class Guest:
             assert known == written, f"the hardware has written {written} bytes, the driver knows of {known}"
 
     def complaints(self):
-        """Lines of the console log that no scenario may cause."""
-        found = COMPLAINTS.findall(self.console.read_bytes()[self._excused:].decode(errors="replace"))
-        return [line for line in found if not (self.known and re.search(self.known, line))]
+        """What no scenario may cause: lines of the console log, and data races that the driver has a part in."""
+        found = COMPLAINTS.findall(log := self.log())
+        return [line for line in found
+                if "BUG: KCSAN" not in line and not (self.known and re.search(self.known, line))
+                ] + [report for report in kcsan.reports(log) if "arm_spe" in report]
+
+    def log(self):
+        """The console log, from the last complaint on that was provoked."""
+        return self.console.read_bytes()[self._excused:].decode(errors="replace")
 
     def excuse(self):
         """What the kernel has complained about so far was provoked."""

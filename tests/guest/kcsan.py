@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Data races, on the kernel that looks for them (tests/env/kcsan.config)."""
+
+import re
+from collections import Counter
+
+CONTROL = "/sys/kernel/debug/kcsan"
+APPEND = "kcsan.skip_watch=1000"
+
+REPORT = re.compile(r"^==+\n(BUG: KCSAN: .*?)\n==+$", re.DOTALL | re.MULTILINE)
+
+
+def reports(log):
+    """The reports in a kernel log, whoever has a part in them."""
+    return REPORT.findall(re.sub(r"^\[[^]]*\] |\r$", "", log, flags=re.MULTILINE))
+
+
+def begin(guest):
+    """Look for races from now on, if this kernel can."""
+    guest.sh(f"test ! -e {CONTROL} || echo on >{CONTROL}")
+
+
+def summary(guest):
+    """How much was looked at, and the races that the driver has no part in, as lines."""
+    if guest.run(f"test -e {CONTROL}")[0]:
+        return []
+    titles = Counter(report.splitlines()[0] for report in reports(guest.log()) if "arm_spe" not in report)
+    return [guest.sh(f"cat {CONTROL}"), f"{titles.total()} data races without the driver:",
+            *(f"    {number} times {title}" for title, number in titles.items())]
