@@ -104,13 +104,26 @@ fault-table:
 	-$(MAKE) test T=faults DRIVER=c
 	$(WITH) kernel,qemu,guest python3 tests/guest/hardware_faults.py
 
+# What this driver and the C driver cost, counted: docs/cost.md.
+bench:
+	$(WITH) kernel $(BUILD_MODULE) -s modules
+	$(WITH) kernel,qemu,qemu_touched,guest tests/guest/bench.py
+
+# What the driver costs is as it is: the next `make test` compares with that.
+bench-baseline:
+	@ARM_SPE_BASELINE=1 $(MAKE) --no-print-directory test T=cost
+
 # perf_event_open(2) around the PMU, for as many minutes as wanted, on one of the kernels of tests/guest/fuzzing.py.
 fuzz: KERNEL ?= debug
+fuzz: variant = $(patsubst stock,checked,$(patsubst nmi,debug,$(KERNEL)))
+fuzz: built = $(patsubst kernel_checked,kernel,kernel_$(variant))
 fuzz:
-	$(WITH) kernel $(BUILD_MODULE) -s modules
-	$(WITH) kernel $(BUILD_MODULE) checked -s modules
-	$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules
-	$(WITH) kernel,kernel_debug,qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
+	$(check_driver)
+	@case '$(KERNEL)' in stock|debug|nmi|kcsan|rt) ;; *) \
+		echo "error: KERNEL=$(KERNEL): give debug (the default), nmi, kcsan, rt or stock" >&2; exit 1;; esac
+	$(if $(filter stock,$(KERNEL)),$(WITH) kernel $(BUILD_MODULE) -s modules)
+	$(WITH) kernel,$(built) $(BUILD_MODULE) $(variant) -s modules
+	$(WITH) kernel,$(built),qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
 
 # For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and
 # events of all kinds record. KERNEL: debug, kcsan or rt.
@@ -185,8 +198,10 @@ help:
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
 	@echo 'make fault-table   what the drivers do with faults, anew for tests/scenarios/faults.md'
+	@echo 'make bench         what this driver and the C driver cost, counted in instructions: build/bench/'
+	@echo 'make bench-baseline  take what the driver costs now as what make test compares with'
 	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
-	@echo '                   it) KERNEL=debug (nmi, stock)'
+	@echo '                   it) KERNEL=debug, nmi, kcsan, rt or stock'
 	@echo 'make storm         hotplug, migration, reloading and suspending over events of all kinds, for'
 	@echo '                   MINUTES=10; SEED=1; KERNEL=debug, kcsan or rt'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
@@ -202,5 +217,6 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
+.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table bench bench-baseline \
+	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

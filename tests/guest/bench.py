@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""bench.py: what this driver and the stock kernel's C driver cost, counted in one run each on the same guests.
+
+Prints tables, and writes them to build/bench/: bench.md, bench.json and bench.svg. docs/cost.md says what each count
+means. Runs in the build root.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pygal
+
+import cost
+from guest import TOP, Guest
+from kernel import STOCK
+
+OUT = TOP / "build" / "bench"
+DRIVERS = ("c", "rust")
+
+#: Pages of an AUX buffer, and how often it is filled.
+FILLS = {16: 1000, 256: 200, 4096: 20}
+CPUS = (1, 2, 4, 8)
+#: Turns of perf bench sched pipe, there and back.
+TURNS = 2000
+
+
+def boot(name, smp):
+    """A guest whose instructions are counted, and the counter."""
+    directory = OUT / name
+    directory.mkdir(parents=True)
+    guest = Guest(directory, append=cost.APPEND, smp=smp, arguments=cost.arguments(directory, smp))
+    return guest, cost.Costs(guest, directory)
+
+
+def operations(costs, driver):
+    """Each operation: module, kernel, registers, barriers, stack."""
+    return {name: values._asdict() for name, values in cost.table(costs, driver, cost.average).items()}
+
+
+def two_switches(costs, event):
+    """What perf executes when a task with an event comes to a CPU and leaves it.
+
+    The event belongs to one of the two tasks of the pipe: for the other one perf only finds out that there is nothing to
+    do. If it were inherited both would have one, and perf would let the one that is on the CPU stay there.
+    """
+    costs.watch(cost.SWITCH)
+    calls, _, _ = costs.run(f"cost {event} perf bench sched pipe -l {TURNS}")
+    nothing = {name: min(call.kernel for call in calls[name]) for name in cost.SWITCH}
+    return sum(cost.typical(call for call in calls[name] if call.kernel > 2 * nothing[name]).kernel for name in cost.SWITCH)
+
+
+def lost(costs):
+    """Of all operations of a task that fills its buffer, the share that is executed while the unit waits for service."""
+    shares = {}
+    for pages, number in FILLS.items():
+        _, gaps, executed = costs.run(f"cost fills {number} {pages}")
+        shares[f"{pages * 4} KiB"] = sum(gap.written for gap in gaps) / executed.all
+    return shares
+
+
+def loading(guest, costs, driver):
+    """Kernel instructions to load the module and probe its device."""
+    command = f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko"
+    executed = costs.run(command)[2].kernel
+    guest.sh("rmmod arm_spe_pmu")
+    return executed
+
+
+def sizes(module):
+    """Bytes of the sections of a module that stay in memory."""
+    sections = subprocess.run(["llvm-size", "-A", module], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", sections, re.MULTILINE)}
+    return {kind: sum(size for name, size in found.items() if re.fullmatch(kind.replace(".", r"\.") + r"(\..*)?", name))
+            for kind in (".text", ".rodata", ".data", ".bss")}
+
+
+def measure():
+    """All of it: {section: {driver: {row: figure, or figures by name}}}."""
+    found = {"operations": {}, "pipe": {}, "lost": {}, "loading": {}, "sizes": {}, "cpus": {}}
+    guest, costs = boot("one", 1)
+    with guest:
+        found["pipe"]["dummy"] = two_switches(costs, "dummy")
+        for driver in DRIVERS:
+            loading(guest, costs, driver)   # what only happens once is not counted for the one that is first
+        for driver in DRIVERS:
+            found["loading"][driver] = loading(guest, costs, driver)
+            costs.load(driver)
+            print(f"{driver}: operations", flush=True)
+            found["operations"][driver] = operations(costs, driver)
+            print(f"{driver}: full buffers", flush=True)
+            found["lost"][driver] = lost(costs)
+            print(f"{driver}: perf bench sched pipe", flush=True)
+            found["pipe"][driver] = two_switches(costs, "spe")
+            costs.unload()
+    for cpus in CPUS:
+        guest, costs = boot(f"cpus{cpus}", cpus)
+        with guest:
+            for driver in DRIVERS:
+                print(f"{driver}: {cpus} CPUs", flush=True)
+                costs.load(driver)
+                calls, _, _ = costs.run("cost wide 20 16")
+                found["cpus"].setdefault(driver, {})[cpus] = {
+                    name: cost.average(calls[name])._asdict() for name in ("add", "irq", "del")}
+                costs.unload()
+    with tempfile.TemporaryDirectory() as directory:
+        theirs = Path(directory, "arm_spe_pmu_c.ko")
+        theirs.write_bytes(STOCK.module("arm_spe_pmu"))
+        found["sizes"] = {"c": sizes(theirs), "rust": sizes(STOCK.rust_module)}
+    return found
+
+
+def ratio(ours, theirs):
+    """For a table."""
+    return f"{ours / theirs:.2f}" if theirs else "-"
+
+
+def tables(found):
+    """Everything in Markdown, as lines."""
+    theirs, ours = (found["operations"][driver] for driver in DRIVERS)
+    yield "| operation | count | this driver | C driver | ratio |\n| --- | --- | --- | --- | --- |"
+    for name, values in ours.items():
+        for what, value in values.items():
+            other = theirs.get(name, {}).get(what)
+            if value or other:
+                yield f"| {name} | {what} | {value:.6g} | {'-' if other is None else f'{other:.6g}'} | {ratio(value, other)} |"
+    yield ""
+    yield "| what | this driver | C driver | ratio | floor |\n| --- | --- | --- | --- | --- |"
+    pipe = found["pipe"]
+    yield (f"| instructions of perf when a task comes to a CPU, and leaves it | {pipe['rust']} |"
+           f" {pipe['c']} | {ratio(pipe['rust'], pipe['c'])} | {pipe['dummy']}: an event of which perf itself does all |")
+    for size, share in found["lost"]["rust"].items():
+        other = found["lost"]["c"][size]
+        yield f"| share of operations during which a full buffer of {size} waits | {share:.2%} | {other:.2%} | {ratio(share, other)} | |"
+    for section, size in found["sizes"]["rust"].items():
+        other = found["sizes"]["c"][section]
+        yield f"| bytes of `{section}` | {size} | {other} | {ratio(size, other)} | |"
+    loaded = found["loading"]
+    yield f"| kernel instructions to load and probe | {loaded['rust']} | {loaded['c']} | {ratio(loaded['rust'], loaded['c'])} | |"
+    yield ""
+    yield "| system-wide, on CPUs | operation | module | kernel | C driver: module | kernel |\n| --- | --- | --- | --- | --- | --- |"
+    for cpus, calls in found["cpus"]["rust"].items():
+        for name, call in calls.items():
+            other = found["cpus"]["c"][cpus][name]
+            yield (f"| {cpus} | {name} | {call['module']:.6g} | {call['kernel']:.6g} |"
+                   f" {other['module']:.6g} | {other['kernel']:.6g} |")
+
+
+def plot(found):
+    """The ratios, as bars."""
+    theirs, ours = (found["operations"][driver] for driver in DRIVERS)
+    chart = pygal.HorizontalBar(title="this driver / C driver", show_legend=True, range=(0, 2), width=900, height=700)
+    rows = [name for name in ours if name in theirs and name != "gap"]
+    chart.x_labels = rows + ["gap", "two switches"]
+    gap = ours["gap"]["written"] / theirs["gap"]["written"]
+    switch = found["pipe"]["rust"] / found["pipe"]["c"]
+    for what in ("module", "kernel"):
+        extra = [None, None] if what == "module" else [gap, switch]
+        chart.add(f"instructions, {what}", [ours[name][what] / theirs[name][what] for name in rows] + extra)
+    return chart
+
+
+def main():
+    """Measure, and write it down."""
+    shutil.rmtree(OUT, ignore_errors=True)
+    found = measure()
+    text = "\n".join(tables(found)) + "\n"
+    (OUT / "bench.json").write_text(json.dumps(found, indent="\t") + "\n")
+    (OUT / "bench.md").write_text(text)
+    plot(found).render_to_file(str(OUT / "bench.svg"))
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cost WHAT [NUMBER [PAGES]]: lets the callbacks of the driver be called, so that tests/qemu/plugin/cost.c can count
+ * what each executes. WHAT is
+ *
+ *   opens     an event is opened, its AUX buffer of PAGES mapped, and all of it given back
+ *   switches  an event of this task is enabled and disabled, as when the task comes and goes
+ *   fills     an event of this task fills a window of its AUX buffer of PAGES, which is drained
+ *   wide      the same on each CPU, all at the same time
+ *   pauses    an event is paused and resumed
+ *   spe, dummy  COMMAND... is executed with an event, of the PMU or one of which perf itself does all, that comes and
+ *             goes with its task
+ *   mark      executes the plugin's mark, nothing else
+ *   entries   lets the plugin read its entries
+ *
+ * so often. Prints for fills and wide how many there were.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <sys/wait.h>
+
+#include "spe_group.h"
+
+#define OFTEN 256
+#define SELDOM (1 << 28)
+
+/* perf_event_attr.aux_action */
+#define AUX_START_PAUSED 1
+#define AUX_PAUSE 2
+#define AUX_RESUME 4
+
+static size_t size;
+
+static struct group open_alone(uint64_t period, uint32_t action, int cpu)
+{
+	struct perf_event_attr attr = { .type = pmu_type(), .sample_period = period, .aux_action = action };
+	struct choice choice = { .pid = cpu < 0 ? 0 : -1, .cpu = cpu };
+	struct group group;
+
+	group.leader = group.spe = open_event(&attr, &choice, -1);
+	return group;
+}
+
+static void map_both(struct group *group)
+{
+	map_data(group);
+	group->page->aux_size = size;
+	group->aux = map(group->spe, size, group->page->aux_offset);
+}
+
+static void opens(unsigned long number)
+{
+	while (number--) {
+		struct group group = open_alone(SELDOM, 0, -1);
+
+		map_both(&group);
+		if (munmap(group.aux, size) || munmap(group.page, (1 + DATA_PAGES) * page_size()))
+			fail("munmap");
+		close(group.spe);
+	}
+}
+
+static void switches(unsigned long number)
+{
+	struct group group = open_alone(SELDOM, 0, -1);
+
+	map_both(&group);
+	while (number--) {
+		enable(&group);
+		disable(&group);
+	}
+}
+
+/* Until so many windows were filled: the head has moved on and stands at a page. */
+static void fill(struct group *group, unsigned long number)
+{
+	uint64_t tail = 0;
+	unsigned long full = 0;
+
+	enable(group);
+	while (full < number) {
+		uint64_t head = __atomic_load_n(&group->page->aux_head, __ATOMIC_ACQUIRE);
+
+		if (head == tail)
+			continue;
+		full++;
+		tail = head;
+		__atomic_store_n(&group->page->data_tail, group->page->data_head, __ATOMIC_RELEASE);
+		__atomic_store_n(&group->page->aux_tail, tail, __ATOMIC_RELEASE);
+	}
+	disable(group);
+	printf("%lu\n", full);
+}
+
+static void fills(unsigned long number, int cpu)
+{
+	struct group group = open_alone(OFTEN, 0, cpu);
+
+	map_both(&group);
+	fill(&group, number);
+}
+
+static void wide(unsigned long number)
+{
+	int cpus = sysconf(_SC_NPROCESSORS_ONLN), status;
+
+	for (int cpu = 0; cpu < cpus; cpu++) {
+		cpu_set_t one;
+
+		if (fork())
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one))
+			fail("sched_setaffinity");
+		fills(number, cpu);
+		exit(0);
+	}
+	for (int cpu = 0; cpu < cpus; cpu++)
+		if (wait(&status) < 0 || status)
+			fail("a CPU");
+}
+
+/* An event that pauses or resumes another one at a system call of no other use. */
+static void open_action(const struct group *group, const char *call, uint32_t action)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .aux_action = action,
+	};
+	char name[200];
+	FILE *file;
+
+	snprintf(name, sizeof(name), "/sys/kernel/tracing/events/syscalls/sys_enter_%s/id", call);
+	file = fopen(name, "r");
+	if (!file || fscanf(file, "%llu", &attr.config) != 1)
+		fail(name);
+	fclose(file);
+	if (syscall(SYS_perf_event_open, &attr, 0, -1, group->spe, 0) < 0)
+		fail(name);
+}
+
+static void pauses(unsigned long number)
+{
+	struct group group = open_alone(SELDOM, AUX_START_PAUSED, -1);
+
+	open_action(&group, "getppid", AUX_RESUME);
+	open_action(&group, "getpgid", AUX_PAUSE);
+	map_both(&group);
+	enable(&group);
+	while (number--) {
+		getppid();
+		getpgrp();
+	}
+	disable(&group);
+}
+
+/* The event is that of the task which executes the command, and of none that it makes. */
+static void with_event(bool spe, char **command)
+{
+	struct perf_event_attr attr = {
+		.type = spe ? pmu_type() : PERF_TYPE_SOFTWARE, .config = spe ? 0 : PERF_COUNT_SW_DUMMY,
+		.sample_period = spe ? SELDOM : 0, .enable_on_exec = 1,
+	};
+	struct choice choice = { .cpu = -1 };
+	struct group group;
+	int ready[2], status;
+	char byte;
+
+	if (pipe(ready))
+		fail("pipe");
+	choice.pid = fork();
+	if (choice.pid < 0)
+		fail("fork");
+	if (!choice.pid) {
+		close(ready[1]);
+		if (read(ready[0], &byte, 1) != 0)
+			fail("read");
+		execvp(command[0], command);
+		fail(command[0]);
+	}
+	group.leader = group.spe = open_event(&attr, &choice, -1);
+	if (spe)
+		map_both(&group);
+	close(ready[1]);
+	if (waitpid(choice.pid, &status, 0) < 0 || status)
+		fail("the command");
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+	unsigned long number = argc > 2 ? strtoul(argv[2], NULL, 0) : 0;
+
+	if (argc > 2 && (!strcmp(what, "spe") || !strcmp(what, "dummy"))) {
+		size = 4 * page_size();
+		with_event(what[0] == 's', argv + 2);
+		return 0;
+	}
+	size = (argc > 3 ? strtoul(argv[3], NULL, 0) : 4) * page_size();
+	if (!strcmp(what, "mark"))
+		asm volatile("hint #92");
+	else if (!strcmp(what, "entries"))
+		asm volatile("hint #93");
+	else if (!strcmp(what, "opens"))
+		opens(number);
+	else if (!strcmp(what, "switches"))
+		switches(number);
+	else if (!strcmp(what, "fills"))
+		fills(number, -1);
+	else if (!strcmp(what, "wide"))
+		wide(number);
+	else if (!strcmp(what, "pauses"))
+		pauses(number);
+	else
+		return 2;
+	return 0;
+}
