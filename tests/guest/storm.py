@@ -85,7 +85,7 @@ class Storm:
         """What the units have counted, all together."""
         return total(self.guest.hardware())
 
-    def gust(self, seed, timeout=600):
+    def gust(self, seed, timeout=1200):
         """A part of the storm; what was done in it."""
         before = self.hardware()
         output = self.guest.sh(GUST.format(seed=seed, driver=DRIVER), timeout)
