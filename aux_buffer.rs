@@ -17,6 +17,7 @@ use crate::{
     perf::{
         AuxFlags,
         AuxHandle,
+        AuxPlace,
         AuxSession,
         Held,
         NoBuffer,
@@ -151,9 +152,9 @@ pub(crate) struct Span {
 ///
 /// # Invariants
 ///
-/// The noted span of the session ([`AuxSession::span`]) is within the buffer.
+/// The noted span of the session ([`AuxSession::span`]) is that of addresses within the buffer.
 #[must_use]
-pub(crate) struct Session<T: Pmu<Aux = Buffer>>(AuxSession<T>);
+pub(crate) struct Session<'a, T: Pmu<Aux = Buffer>>(AuxSession<'a, T>);
 
 /// Why no session was begun. In each case the session, if there was one, is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,30 +170,39 @@ pub(crate) enum NoSession {
     },
 }
 
-impl<T: Pmu<Aux = Buffer>> Session<T> {
-    /// Begins a session of `event`.
+impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
+    /// The session that was left open with [`Self::leave_open`].
+    ///
+    /// # Safety
+    ///
+    /// [`Self::leave_open`] of a value of this type was the last thing that was done with `place`.
     #[inline]
+    pub(crate) unsafe fn resume(place: &'a AuxPlace) -> Self {
+        // SAFETY: By the requirements of this function: that has left the other one open.
+        // INVARIANT: The span was noted by the session that was left open.
+        Self(unsafe { AuxSession::resume(place) })
+    }
+
+    /// Leaves the session open, for whoever resumes it.
+    #[inline]
+    pub(crate) fn leave_open(self) {
+        self.0.leave_open();
+    }
+
+    /// Begins a session of `event`. Returns it, and whether nobody drains the buffer.
+    #[inline(always)]
     pub(crate) fn begin(
-        handle: AuxHandle<T>,
+        handle: AuxHandle<'a, T>,
         event: Held<T>,
-    ) -> Result<Self, (AuxHandle<T>, NoSession)> {
+    ) -> Result<(Self, bool), (AuxHandle<'a, T>, NoSession)> {
         let mut aux = match handle.begin(event) {
             Ok(aux) => aux,
             Err((handle, why)) => return Err((handle, NoSession::NoBuffer(why))),
         };
 
         if aux.aux().circular {
-            let Circle { pad, head, limit } = aux.aux().geometry.circle(aux.head());
-            if pad > 0 {
-                let from = aux.aux().geometry.offset(aux.head());
-                aux.aux().clear(from, pad);
-            }
-            aux.set_head(head);
-            aux.set_span(head, limit);
-            // INVARIANT: So says the geometry.
-            return Ok(Self(aux));
+            return Ok((Self::circle(aux), true));
         }
-
         loop {
             let window = Window {
                 head: aux.head(),
@@ -201,39 +211,60 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
             };
             let start = aux.aux().geometry.offset(window.head);
             match aux.aux().geometry.next(window) {
-                Next::Write { limit } => {
-                    aux.set_span(start, limit);
-                    // INVARIANT: So says the geometry.
-                    return Ok(Self(aux));
-                }
-                Next::Pad(pad) => Self::pad(&mut aux, start, pad),
-                Next::NoRoom => {
-                    let told = event.starve();
-                    if told {
-                        aux.flag(AuxFlags::TRUNCATED);
-                    }
-                    return Err((aux.end(0), NoSession::NoRoom { told }));
-                }
+                Next::Write { limit } => return Ok((Self::over(aux, start, limit), false)),
+                Next::Pad(pad) => aux = Self::pad(aux, start, pad),
+                Next::NoRoom => return Err(Self::starve(aux, event)),
             }
         }
     }
 
+    /// The session that writes from one offset to the other. Both have to be in the buffer, where they
+    /// come from its geometry.
+    #[inline]
+    fn over(mut aux: AuxSession<'a, T>, start: u64, limit: u64) -> Self {
+        let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
+        aux.set_span(start, limit);
+        // INVARIANT: By the requirements of this function.
+        Self(aux)
+    }
+
+    /// The session in a buffer that is overwritten.
+    #[inline(never)]
+    fn circle(mut aux: AuxSession<'a, T>) -> Self {
+        let Circle { pad, head, limit } = aux.aux().geometry.circle(aux.head());
+        if pad > 0 {
+            let from = aux.aux().geometry.offset(aux.head());
+            aux.aux().clear(from, pad);
+        }
+        aux.set_head(head);
+        Self::over(aux, head, limit)
+    }
+
     /// Gives `bytes` that cannot be written to back to perf, from the offset `head` on.
     #[cold]
-    fn pad(aux: &mut AuxSession<T>, head: u64, bytes: u64) {
+    #[inline(never)]
+    fn pad(mut aux: AuxSession<'a, T>, head: u64, bytes: u64) -> AuxSession<'a, T> {
         aux.aux().clear(head, bytes);
         aux.skip(bytes);
+        aux
+    }
+
+    /// Ends what cannot be a session for want of room.
+    #[cold]
+    #[inline(never)]
+    fn starve(mut aux: AuxSession<'a, T>, event: Held<T>) -> (AuxHandle<'a, T>, NoSession) {
+        let told = event.starve();
+        if told {
+            aux.flag(AuxFlags::TRUNCATED);
+        }
+        (aux.end(0), NoSession::NoRoom { told })
     }
 
     /// Where the unit may write.
     #[inline]
     pub(crate) fn span(&self) -> Span {
-        let buffer = self.0.aux();
         let (start, limit) = self.0.span();
-        Span {
-            start: buffer.address(start),
-            limit: buffer.address(limit),
-        }
+        Span { start, limit }
     }
 
     /// Marks the data.
@@ -242,22 +273,28 @@ impl<T: Pmu<Aux = Buffer>> Session<T> {
         self.0.flag(flags);
     }
 
-    /// Ends the session after the unit has written up to the address `pointer`. Returns how many
-    /// bytes that were.
-    ///
-    /// A pointer outside of the session's part of the buffer is not believed: nothing is taken as
-    /// written, and perf is told that data is missing. Then `None` is returned.
+    /// How many bytes the unit has written if its pointer is at `pointer`; `None` if that is outside
+    /// of the session's part of the buffer.
     #[inline]
-    pub(crate) fn end(mut self, pointer: u64) -> (AuxHandle<T>, Option<u64>) {
+    pub(crate) fn written(&self, pointer: u64) -> Option<u64> {
         let Span { start, limit } = self.span();
-        let sane = (start..=limit).contains(&pointer);
-        let written = if sane { pointer.wrapping_sub(start) } else { 0 };
-        if !sane {
-            self.0.flag(AuxFlags::TRUNCATED);
-        }
+        (start..=limit)
+            .contains(&pointer)
+            .then(|| pointer.wrapping_sub(start))
+    }
+
+    /// Ends the session after the unit has written so many bytes.
+    pub(crate) fn end(mut self, bytes: u64) -> AuxHandle<'a, T> {
         if self.0.aux().circular {
-            self.0.set_head(self.0.span().0.wrapping_add(written));
+            let head = self.0.head().wrapping_add(bytes);
+            self.0.set_head(head);
         }
-        (self.0.end(written), sane.then_some(written))
+        self.end_drained(bytes)
+    }
+
+    /// The same, in a buffer that is not overwritten: perf knows its head.
+    #[inline]
+    pub(crate) fn end_drained(self, bytes: u64) -> AuxHandle<'a, T> {
+        self.0.end(bytes)
     }
 }

@@ -302,6 +302,8 @@ pub(crate) struct Image {
     /// `RND` alone. The interval may change while the event lives (`PERF_EVENT_IOC_PERIOD`), see
     /// [`interval`].
     pub(crate) pmsirr: PMSIRR_EL1,
+    /// One of the filters applies that have registers of their own.
+    pub(crate) filters_more: bool,
     /// Discard records instead of writing them.
     pub(crate) discard: bool,
 }
@@ -371,6 +373,7 @@ impl Image {
                 .then(|| PMSDSFR_EL1::from_bits(!no_sources)),
             pmslatfr: PMSLATFR_EL1::default().with(PMSLATFR_EL1::MINLAT, latency),
             pmsirr: PMSIRR_EL1::default().with(PMSIRR_EL1::RND, JITTER.of(attr)),
+            filters_more: events | no_events | no_sources | latency != 0,
             discard,
         })
     }
@@ -387,6 +390,15 @@ impl Image {
     pub(crate) fn allow_context(&mut self) {
         self.pmscr = self.pmscr.with(PMSCR_EL1::CX, 1);
     }
+}
+
+/// Whether `asked` is a period that can be sampled with as it is.
+#[inline]
+pub(crate) fn is_period(asked: u64) -> bool {
+    let all = PMSIRR_EL1::default()
+        .with(PMSIRR_EL1::INTERVAL, u64::MAX)
+        .bits();
+    asked & !all == 0 && asked != 0
 }
 
 /// The period in operations that is sampled with when `asked` is asked for: a multiple of 256 from
@@ -691,6 +703,7 @@ mod tests {
             (u64::MAX, 0xffff_ff00),
         ] {
             assert_eq!((asked, period(asked)), (asked, used));
+            assert_eq!((asked, is_period(asked)), (asked, asked == used));
         }
     }
 

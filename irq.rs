@@ -113,6 +113,17 @@ impl<T: SpePmu> Units<T> {
         unsafe { self.slots.get() }
     }
 
+    /// The same, for the CPU number `cpu`, which has to be this one.
+    ///
+    /// # Safety
+    ///
+    /// As [`PerCpu::get_of`].
+    #[inline]
+    pub(crate) unsafe fn slot_of(&self, cpu: u32) -> &Slot<T> {
+        // SAFETY: By the requirements of this function.
+        unsafe { self.slots.get_of(cpu) }
+    }
+
     /// Calls `function` with the place of the unit of the CPU number `cpu`, there, with interrupts
     /// off.
     pub(crate) fn run_on(&self, cpu: u32, function: impl FnOnce(&Slot<T>) + Send) -> Result {

@@ -96,6 +96,11 @@ impl Geometry {
         offset.wrapping_neg() & self.align.wrapping_sub(1)
     }
 
+    /// `offset`, or the last page boundary before it.
+    fn page_before(&self, offset: u64) -> u64 {
+        offset & self.page.wrapping_neg()
+    }
+
     /// `offset`, or the next page boundary after it.
     fn page_after(&self, offset: u64) -> u64 {
         offset.wrapping_add(self.page.wrapping_sub(1)) & self.page.wrapping_neg()
@@ -104,7 +109,7 @@ impl Geometry {
     /// Decides on a window of a buffer that a reader drains.
     ///
     /// Asking again after each [`Next::Pad`] comes to an end, because the window gets smaller.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self, window: Window) -> Next {
         let Window {
             head: index,
@@ -113,6 +118,28 @@ impl Geometry {
         } = window;
         let head = self.offset(index);
 
+        // Up to unread data, or to the end of the buffer.
+        let room = space.min(self.size.wrapping_sub(head));
+        let mut limit = self.page_before(head.wrapping_add(room));
+
+        // A wakeup in there: stop at the page boundary after it, if that is nearer. (One at the head
+        // is due already.)
+        let ahead = wakeup.wrapping_sub(index);
+        if ahead.wrapping_sub(1) < room {
+            limit = limit.min(self.page_after(head.wrapping_add(ahead)));
+        }
+
+        if head & self.align.wrapping_sub(1) == 0 && limit >= head.wrapping_add(self.record) {
+            return Next::Write { limit };
+        }
+        self.no_record(head, space, limit)
+    }
+
+    /// What to do if no record can be written to `head`: there is no room up to `limit`, or none of
+    /// `space` at all, or it is not aligned.
+    #[cold]
+    #[inline(never)]
+    fn no_record(&self, head: u64, space: u64, limit: u64) -> Next {
         // The hardware may have left its pointer just after a record, and perf always keeps a byte
         // free: align.
         let pad = self.misaligned(head);
@@ -122,27 +149,9 @@ impl Geometry {
         if pad > 0 {
             return Next::Pad(pad);
         }
-
-        // Unread data begins at `end`. If that is not after the head, it is on the next round, and
-        // the limit is the end of the buffer.
-        let end = self.offset(index.wrapping_add(space));
-        let mut limit = if head < end {
-            end & self.page.wrapping_neg()
-        } else {
-            self.size
-        };
-
-        // A wakeup within the window and on this round: stop at the page boundary after it, if that
-        // is nearer. (A wakeup at the head is due already.)
-        let wakeup_at = self.offset(wakeup);
-        if wakeup.wrapping_sub(index) < space && head < wakeup_at {
-            limit = limit.min(self.page_after(wakeup_at));
-        }
-
         match limit.checked_sub(head) {
             None | Some(0) => Next::NoRoom,
-            Some(room) if room < self.record => Next::Pad(room),
-            Some(_) => Next::Write { limit },
+            Some(room) => Next::Pad(room),
         }
     }
 

@@ -86,6 +86,19 @@ impl<T> PerCpu<T> {
         // function no other CPU uses this one at the same time.
         unsafe { &*slot(self.base, CpuId::current().as_u32()) }
     }
+
+    /// The value of the current CPU, whose number is `cpu`.
+    ///
+    /// # Safety
+    ///
+    /// `cpu` must be the number of the current CPU. The reference must not be used after the task may
+    /// have moved to another one.
+    #[inline]
+    pub(crate) unsafe fn get_of(&self, cpu: u32) -> &T {
+        // SAFETY: By the invariants there is a value for each CPU; by the requirements of this
+        // function no other CPU uses this one at the same time.
+        unsafe { &*slot(self.base, cpu) }
+    }
 }
 
 impl<T> Drop for PerCpu<T> {

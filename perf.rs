@@ -54,6 +54,9 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// What the driver keeps with an AUX buffer.
     type Aux: Send + Sync + 'static;
 
+    /// What the driver keeps for each CPU.
+    type Local: 'static;
+
     /// Who hands out AUX buffers: [`Perf`], or in tests somebody in its place.
     type Output: Output;
 
@@ -207,6 +210,44 @@ impl<T: Pmu> Event<T> {
         [attr.config, config1, config2, attr.config3, attr.config4]
     }
 
+    /// Keeps `local`, that of this CPU, which the event is added to.
+    ///
+    /// # Safety
+    ///
+    /// `local` must be there until [`Self::clear_local`], which must come to pass on this CPU, before
+    /// [`Pmu::add`] returns a failure or [`Pmu::del`] returns.
+    #[inline]
+    pub(crate) unsafe fn set_local(&self, local: &T::Local) {
+        let local = core::ptr::from_ref(local);
+        self.hw().aux_config.store(local as u64, Ordering::Relaxed);
+    }
+
+    /// The event leaves this CPU.
+    #[inline]
+    pub(crate) fn clear_local(&self) {
+        self.hw().aux_config.store(0, Ordering::Relaxed);
+    }
+
+    /// What [`Self::set_local`] has kept, while the event is on a CPU.
+    ///
+    /// # Safety
+    ///
+    /// To be called on that CPU, in a callback of perf.
+    #[inline]
+    pub(crate) unsafe fn local(&self) -> Option<&T::Local> {
+        // SAFETY: By the requirements of `set_local`, or null; it cannot be cleared meanwhile.
+        unsafe { (self.hw().aux_config.load(Ordering::Relaxed) as *const T::Local).as_ref() }
+    }
+
+    /// The CPU that the event is on, while it is on one: from before [`Pmu::add`] until after
+    /// [`Pmu::del`] (`event_sched_in()`, `event_sched_out()`).
+    #[inline]
+    pub(crate) fn on_cpu(&self) -> u32 {
+        // SAFETY: The event is valid, and the field is not written but as a whole.
+        let cpu = unsafe { AtomicU32::from_ptr((&raw mut (*self.as_raw()).oncpu).cast()) };
+        cpu.load(Ordering::Relaxed)
+    }
+
     /// The CPU that the event is bound to; `None` if it goes where its task goes.
     #[inline]
     pub(crate) fn cpu(&self) -> Option<u32> {
@@ -228,6 +269,7 @@ impl<T: Pmu> Event<T> {
             Hw {
                 sample_period: AtomicU64::from_ptr(&raw mut (*hw).sample_period),
                 period_left: AtomicU64::from_ptr((&raw mut (*sampling).period_left).cast()),
+                aux_config: AtomicU64::from_ptr(&raw mut (*aux).aux_config),
                 aux_paused: AtomicU32::from_ptr(&raw mut (*aux).aux_paused),
                 state: AtomicU32::from_ptr((&raw mut (*hw).state).cast()),
                 freq_time_stamp: AtomicU64::from_ptr(&raw mut (*hw).freq_time_stamp),
@@ -275,32 +317,49 @@ impl<T: Pmu> Event<T> {
     /// Tells perf whether the event runs.
     #[inline]
     pub(crate) fn set_state(&self, state: State) {
-        let starved = self.hw().state.load(Ordering::Relaxed) & STARVED;
         let bits = match state {
-            State::Running => 0,
-            State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE | starved,
+            State::Running => {
+                self.set_hunger(0);
+                0
+            }
+            State::Stopped => bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE,
         };
         self.hw().state.store(bits, Ordering::Relaxed);
+    }
+
+    /// What came of the starts since the event ran last: 0, or [`TOLD`], and the jiffy in which perf was
+    /// asked for room and had none at all.
+    #[inline]
+    fn hunger(&self) -> u64 {
+        self.hw().freq_time_stamp.load(Ordering::Relaxed)
+    }
+
+    /// Keeps that.
+    #[inline]
+    fn set_hunger(&self, hunger: u64) {
+        self.hw().freq_time_stamp.store(hunger, Ordering::Relaxed);
     }
 
     /// Notes that there is no room for the event. Returns whether that is news: it is until the event
     /// runs again.
     pub(crate) fn starve(&self) -> bool {
-        let state = self.hw().state.load(Ordering::Relaxed);
-        self.hw().state.store(state | STARVED, Ordering::Relaxed);
-        state & STARVED == 0
+        let hunger = self.hunger();
+        self.set_hunger(hunger | TOLD);
+        hunger & TOLD == 0
     }
 
-    /// The jiffy in which perf was asked for room and had none at all; 0 if it never was.
+    /// Whether perf was asked for room in this jiffy, and had none at all.
     #[inline]
-    fn asked_in_vain(&self) -> u64 {
-        self.hw().freq_time_stamp.load(Ordering::Relaxed)
+    fn has_asked_in_vain(&self) -> bool {
+        let hunger = self.hunger();
+        hunger != 0 && hunger & !TOLD == jiffies() & !TOLD
     }
 
-    /// Keeps the jiffy.
+    /// Keeps the jiffy in which that was so.
     #[cold]
+    #[inline(never)]
     pub(crate) fn set_asked_in_vain(&self, jiffy: u64) {
-        self.hw().freq_time_stamp.store(jiffy, Ordering::Relaxed);
+        self.set_hunger(self.hunger() & TOLD | jiffy & !TOLD);
     }
 
     /// What perf was told last.
@@ -312,8 +371,8 @@ impl<T: Pmu> Event<T> {
     }
 }
 
-/// Of the states of an event, the bit that belongs to the PMU: perf was told that there is no room.
-const STARVED: u32 = bindings::PERF_HES_ARCH;
+/// perf was told that there is no room.
+const TOLD: u64 = 1 << 63;
 
 /// The current jiffy.
 #[inline]
@@ -329,6 +388,8 @@ struct Hw<'a> {
     sample_period: &'a AtomicU64,
     /// What is left of it.
     period_left: &'a AtomicU64,
+    /// The PMU's own.
+    aux_config: &'a AtomicU64,
     /// Whether the event is paused.
     aux_paused: &'a AtomicU32,
     /// Whether it runs: `PERF_HES_*`.
@@ -343,6 +404,7 @@ struct Hw<'a> {
 ///
 /// The pointer is that of a valid [`Event`]: whoever holds it gives it up before [`Pmu::del`] of
 /// the event returns.
+#[repr(transparent)]
 pub(crate) struct Held<T: Pmu>(NonNull<Event<T>>);
 
 impl<T: Pmu> Clone for Held<T> {
@@ -466,9 +528,9 @@ pub(crate) struct AuxPlace {
 ///
 /// # Invariants
 ///
-/// The pointer is to an [`AuxPlace`] that nobody else uses.
+/// Nobody else uses the [`AuxPlace`], and its handle is in no session.
 #[must_use]
-pub(crate) struct AuxHandle<T: Pmu>(NonNull<AuxPlace>, PhantomData<T>);
+pub(crate) struct AuxHandle<'a, T: Pmu>(&'a AuxPlace, PhantomData<T>);
 
 /// Why perf did not hand out a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -479,21 +541,14 @@ pub(crate) enum NoBuffer {
     Full,
 }
 
-impl<T: Pmu> AuxHandle<T> {
+impl<'a, T: Pmu> AuxHandle<'a, T> {
     /// # Safety
     ///
-    /// `place` must outlive what is returned and what that becomes, and there may be no other
-    /// handle or session of the same place.
-    pub(crate) unsafe fn new(place: &AuxPlace) -> Self {
-        // INVARIANT: By the requirements of this function.
-        Self(NonNull::from(place), PhantomData)
-    }
-
-    /// The place of the handle.
+    /// The handle of `place` must be in no session, and there may be no other value for it.
     #[inline]
-    fn place(&self) -> &AuxPlace {
-        // SAFETY: By the invariants the pointer is valid.
-        unsafe { self.0.as_ref() }
+    pub(crate) unsafe fn new(place: &'a AuxPlace) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(place, PhantomData)
     }
 
     /// Asks perf for room to write to.
@@ -502,12 +557,12 @@ impl<T: Pmu> AuxHandle<T> {
     /// whenever its task is scheduled. On PREEMPT_RT a thread does the waking (`irq_work`), which
     /// preempts the task as soon as it is scheduled: it would not get any further. So perf is not
     /// asked again in the same jiffy, unless the event ran: then perf has disabled it by now.
-    #[inline]
-    pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<T>, (Self, NoBuffer)> {
-        if event.asked_in_vain() == jiffies() {
+    #[inline(always)]
+    pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
+        if event.has_asked_in_vain() {
             return Err((self, NoBuffer::Full));
         }
-        let handle = self.place().handle.get();
+        let handle = self.0.handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
         let (aux, found) = unsafe {
@@ -516,26 +571,31 @@ impl<T: Pmu> AuxHandle<T> {
             (aux, !(*handle).rb.is_null())
         };
         if aux.is_null() {
-            let why = if found {
-                if event.state() == State::Stopped {
-                    event.set_asked_in_vain(jiffies());
-                }
-                NoBuffer::Full
-            } else {
-                NoBuffer::NotMapped
-            };
-            return Err((self, why));
+            return Err((self, Self::no_buffer(event, found)));
         }
-        self.place().aux.set(aux);
+        self.0.aux.set(aux);
         // INVARIANT: perf returned what `setup_aux` made.
         Ok(AuxSession(self))
+    }
+
+    /// Why there is no buffer for `event`. `found`: perf has found one, which is full.
+    #[cold]
+    #[inline(never)]
+    fn no_buffer(event: Held<T>, found: bool) -> NoBuffer {
+        if !found {
+            return NoBuffer::NotMapped;
+        }
+        if event.state() == State::Stopped {
+            event.set_asked_in_vain(jiffies());
+        }
+        NoBuffer::Full
     }
 }
 
 /// The right to write to a part of an event's AUX buffer. The session is ended before the event is
 /// deleted: it is made from a [`Held`] event, and goes where that goes.
 ///
-/// A session that is not ended would keep the buffer for ever. Ending it when it is dropped would
+/// A session that is neither ended nor resumed would keep the buffer for ever. Ending it when it is dropped would
 /// be worse: perf would take back what the hardware may still write to.
 ///
 /// # Invariants
@@ -543,13 +603,28 @@ impl<T: Pmu> AuxHandle<T> {
 /// The handle is in a session. The AUX buffer behind it was made by [`Pmu::setup_aux`] of `T`, and
 /// `aux` of the place points to it.
 #[must_use]
-pub(crate) struct AuxSession<T: Pmu>(AuxHandle<T>);
+pub(crate) struct AuxSession<'a, T: Pmu>(AuxHandle<'a, T>);
 
-impl<T: Pmu> AuxSession<T> {
+impl<'a, T: Pmu> AuxSession<'a, T> {
+    /// The session that was left open with [`Self::leave_open`].
+    ///
+    /// # Safety
+    ///
+    /// [`Self::leave_open`] of a value of this type was the last thing that was done with `place`.
+    #[inline]
+    pub(crate) unsafe fn resume(place: &'a AuxPlace) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(AuxHandle(place, PhantomData))
+    }
+
+    /// Leaves the session open, for whoever resumes it.
+    #[inline]
+    pub(crate) fn leave_open(self) {}
+
     /// What C calls the handle.
     #[inline]
     fn as_raw(&self) -> *mut bindings::perf_output_handle {
-        self.0.place().handle.get()
+        self.0 .0.handle.get()
     }
 
     /// What perf has filled in.
@@ -564,20 +639,20 @@ impl<T: Pmu> AuxSession<T> {
     #[inline]
     pub(crate) fn aux(&self) -> &T::Aux {
         // SAFETY: By the invariants the session holds a reference to the buffer.
-        unsafe { &*self.0.place().aux.get().cast() }
+        unsafe { &*self.0 .0.aux.get().cast() }
     }
 
-    /// The part of the buffer that the hardware may write to, from one offset to the other, as the
+    /// The part of the buffer that the hardware may write to, from one address to the other, as the
     /// driver has noted it for this session.
     #[inline]
     pub(crate) fn span(&self) -> (u64, u64) {
-        self.0.place().span.get()
+        self.0 .0.span.get()
     }
 
     /// Notes the part of the buffer that the hardware may write to.
     #[inline]
     pub(crate) fn set_span(&mut self, start: u64, limit: u64) {
-        self.0.place().span.set((start, limit));
+        self.0 .0.span.set((start, limit));
     }
 
     /// The index to write at, running freely. In a buffer that is overwritten: what was last set.
@@ -608,7 +683,7 @@ impl<T: Pmu> AuxSession<T> {
         unsafe { T::Output::skip(self.as_raw(), bytes as c_ulong) };
     }
 
-    /// Sets the offset at which a buffer that is overwritten is written next.
+    /// Sets the offset at which a buffer that is overwritten is written.
     #[inline]
     pub(crate) fn set_head(&mut self, head: u64) {
         // SAFETY: The pointer is valid and nobody else uses it.
@@ -625,7 +700,7 @@ impl<T: Pmu> AuxSession<T> {
 
     /// Ends the session after `bytes` were written.
     #[inline]
-    pub(crate) fn end(self, bytes: u64) -> AuxHandle<T> {
+    pub(crate) fn end(self, bytes: u64) -> AuxHandle<'a, T> {
         // SAFETY: By the invariants the handle is in a session. It is not any more after this.
         unsafe { T::Output::end(self.as_raw(), bytes as c_ulong) };
         self.0

@@ -26,7 +26,6 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    cpu::CpuId,
     ffi::c_void,
     prelude::*,
     sync::Arc, //
@@ -52,29 +51,73 @@ pub(crate) struct Spe {
     pub(crate) traits: Traits,
 }
 
+/// How an event starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It is added, and begins a new interval.
+    Add,
+    /// It begins a new interval.
+    Reload,
+    /// The interval goes on that it was stopped in.
+    GoOn,
+}
+
 impl Spe {
-    /// The unit of this CPU, and `event` to do something with.
+    /// The unit of this CPU, which `event` is put on.
     #[inline]
-    fn here(&self, event: &Event<Self>) -> (&Slot<Self>, Held<Self>) {
-        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The unit is stopped, and
-        // forgets the event, in `del`.
-        unsafe { (self.units.slot(), Held::new(event)) }
+    fn put_here(&self, event: &Event<Self>) -> &Slot<Self> {
+        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The slots are there as long
+        // as the PMU, and so longer than its events; `add` and `del` clear it.
+        unsafe {
+            let slot = self.units.slot_of(event.on_cpu());
+            event.set_local(slot);
+            slot
+        }
     }
 
-    /// Starts `event`. Returns whether it runs.
+    /// `event`, which is on this CPU, to be kept while it is.
     #[inline]
-    fn run(&self, event: &Event<Self>, reload: bool) -> bool {
-        let (slot, held) = self.here(event);
-        event
+    fn hold(event: &Event<Self>) -> Held<Self> {
+        // SAFETY: The unit is stopped, and forgets the event, in `del`.
+        unsafe { Held::new(event) }
+    }
+
+    /// The unit of this CPU, which `event` was put on; `None` if it was not.
+    #[inline]
+    fn of(event: &Event<Self>) -> Option<&Slot<Self>> {
+        // SAFETY: In a callback of perf, on the event's CPU.
+        unsafe { event.local() }
+    }
+
+    /// Starts `event` on the unit `slot`.
+    fn run(slot: &Slot<Self>, event: &Event<Self>, how: How) -> Result {
+        let runs = event
             .data()
-            .is_some_and(|image| slot.start(held, image, reload))
+            .is_some_and(|image| slot.start(Self::hold(event), image, how != How::GoOn));
+        match runs {
+            true => Ok(()),
+            false => Err(Self::refuse(event, how)),
+        }
     }
 
-    /// Stops `event`, if it runs.
-    #[inline]
-    fn halt(&self, event: &Event<Self>) {
-        let (slot, held) = self.here(event);
-        slot.stop(held);
+    /// Adds `event` without starting it.
+    #[cold]
+    #[inline(never)]
+    fn add_stopped(&self, event: &Event<Self>) -> Result {
+        match self.units.cover(event.on_cpu()) {
+            true => Ok(()),
+            false => Err(Self::refuse(event, How::Add)),
+        }
+    }
+
+    /// What it comes to if `event` does not run.
+    #[cold]
+    #[inline(never)]
+    fn refuse(event: &Event<Self>, how: How) -> Error {
+        if how == How::Add {
+            event.clear_local();
+        }
+        EINVAL
     }
 
     /// Pauses the event that runs on this CPU, or lets it resume.
@@ -88,6 +131,7 @@ impl Spe {
 impl Pmu for Spe {
     type EventData = Image;
     type Aux = Buffer;
+    type Local = Slot<Self>;
     type Output = Perf;
 
     // One event at a time; it writes an instruction trace, and other events can pause it.
@@ -138,26 +182,28 @@ impl Pmu for Spe {
             }
         }
 
+        event.set_state(State::Stopped);
         event.set_period_left(event::first_interval(event.sample_period()));
         Ok(KBox::new(image, GFP_KERNEL)?)
     }
 
     #[inline]
     fn add(&self, event: &Event<Self>, flags: Flags) -> Result {
-        let cpu = event.cpu().unwrap_or_else(|| CpuId::current().as_u32());
-        if !self.units.cover(cpu) {
-            return Err(ENOENT);
+        let slot = self.put_here(event);
+        if flags.contain(Flags::START) {
+            // On a CPU without a unit it does not run either.
+            return Self::run(slot, event, How::Add);
         }
-        event.set_state(State::Stopped);
-        if flags.contain(Flags::START) && !self.run(event, true) {
-            return Err(EINVAL);
-        }
-        Ok(())
+        self.add_stopped(event)
     }
 
     #[inline]
     fn del(&self, event: &Event<Self>, _flags: Flags) {
-        self.halt(event);
+        if let Some(slot) = Self::of(event) {
+            // An NMI that stops the event from here on comes late.
+            event.clear_local();
+            slot.stop(Self::hold(event));
+        }
     }
 
     #[inline]
@@ -166,7 +212,13 @@ impl Pmu for Spe {
             self.pause(false);
             return;
         }
-        self.run(event, flags.contain(Flags::RELOAD));
+        if let Some(slot) = Self::of(event) {
+            let how = match flags.contain(Flags::RELOAD) {
+                true => How::Reload,
+                false => How::GoOn,
+            };
+            let _perf_was_told = Self::run(slot, event, how);
+        }
     }
 
     /// The session is ended in any case, also without `PERF_EF_UPDATE`: the next start begins a new
@@ -177,7 +229,9 @@ impl Pmu for Spe {
             self.pause(true);
             return;
         }
-        self.halt(event);
+        if let Some(slot) = Self::of(event) {
+            slot.stop_rarely(Self::hold(event));
+        }
     }
 
     /// There is no count.

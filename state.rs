@@ -22,8 +22,9 @@
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
-//! cannot be written down. Between two callbacks of perf the state rests in a [`Unit`], one for
-//! each CPU.
+//! cannot be written down. Between two callbacks of perf the state rests in a [`Slot`], one for
+//! each CPU: what it has to remember is little, and is left where it is; the values of these types are
+//! made of it when a transition begins, and weigh nothing.
 //!
 //! # What may interrupt a transition
 //!
@@ -37,7 +38,7 @@
 //!   until it samples again, and what comes then is left to the end of the transition, which looks
 //!   at what is wanted, see [`Cpu::settle`].
 //! - to stop the event (throttling, with the other events of a group). If the state is in the hands
-//!   of a transition ([`Cpu::busy`]), that does it at its end, see [`Slot::put`]. There is one event
+//!   of a transition ([`Cpu::busy`]), that does it at its end, see [`Slot::release`]. There is one event
 //!   on a CPU (`PERF_PMU_CAP_EXCLUSIVE`), so that it is the one.
 //!
 //! The order in which registers are written is that of the Arm ARM (DDI 0487), chapter D17 "The
@@ -128,35 +129,58 @@ impl Cpu {
         self.resume_with.store(0, Ordering::Relaxed);
         // An NMI that resumes comes before this point, or leaves the register alone.
         compiler_fence(Ordering::SeqCst);
-        PMSCR_EL1::default().write();
+        PMSCR_EL1::clear();
         isb();
         drain();
         // SAFETY: Disables the buffer.
-        unsafe { PMBLIMITR_EL1::default().write() };
+        unsafe { PMBLIMITR_EL1::clear() };
         // What the unit has last written to its registers can be read after this.
         isb();
         let pmbsr = PMBSR_EL1::read();
         if pmbsr.bits() != 0 {
             // SAFETY: The buffer is disabled.
-            unsafe { PMBSR_EL1::default().write() };
+            unsafe { PMBSR_EL1::clear() };
         }
         pmbsr
     }
 
-    /// Lets the unit sample with `resume_with`, or not while `event` is paused. What is wanted may
-    /// change while this runs, with the register written by whoever changes it: then this starts
-    /// over, so that the last word is written last.
+    /// Turns the unit off, whatever it was doing, and forgets what it wanted.
+    fn reset(&self) {
+        self.turn_off();
+        // SAFETY: The buffer is disabled.
+        unsafe { PMBPTR_EL1::clear() };
+        isb();
+    }
+
+    /// Lets the unit sample with `pmscr`, or not while `event` is paused. That may change while this
+    /// runs, with the register written by whoever changes it: then this starts over, so that the
+    /// last word is written last.
     #[inline]
-    fn settle<T: SpePmu>(&self, event: Held<T>) {
-        loop {
-            let wanted = || match event.is_paused() {
-                true => 0,
-                false => self.resume_with.load(Ordering::Relaxed),
-            };
-            let pmscr = wanted();
-            PMSCR_EL1::from_bits(pmscr).write();
+    fn settle<T: SpePmu>(&self, event: Held<T>, pmscr: PMSCR_EL1) {
+        self.resume_with.store(pmscr.bits(), Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        if !event.is_paused() {
+            pmscr.write();
             compiler_fence(Ordering::SeqCst);
-            if wanted() == pmscr {
+            if !event.is_paused() {
+                return;
+            }
+        }
+        self.settle_paused(event, pmscr);
+    }
+
+    /// The same, for an event that is paused, or was a moment ago.
+    #[cold]
+    #[inline(never)]
+    fn settle_paused<T: SpePmu>(&self, event: Held<T>, pmscr: PMSCR_EL1) {
+        loop {
+            let paused = event.is_paused();
+            match paused {
+                true => PMSCR_EL1::default().write(),
+                false => pmscr.write(),
+            }
+            compiler_fence(Ordering::SeqCst);
+            if event.is_paused() == paused {
                 return;
             }
         }
@@ -167,12 +191,14 @@ impl Cpu {
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. There is one such
-/// value or session for each CPU, because the handle is the only one.
+/// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. The handle of the
+/// slot is in no session. Of the values of this type and of the two below there is at most one for a
+/// slot: it is made when that becomes busy ([`Slot::take`]), and spent before that ends
+/// ([`Slot::put`], [`Slot::release`]).
 #[must_use]
-pub(crate) struct Off<T: SpePmu> {
-    /// What a session can be begun with.
-    handle: AuxHandle<T>,
+pub(crate) struct Off<'a, T: SpePmu> {
+    /// Where the unit rests.
+    slot: &'a Slot<T>,
 }
 
 /// The unit has room to write to, and samples nothing yet.
@@ -180,81 +206,74 @@ pub(crate) struct Off<T: SpePmu> {
 /// # Invariants
 ///
 /// On this CPU `PMSCR_EL1` enables no exception level. `PMBPTR_EL1` and `PMBLIMITR_EL1` describe
-/// the span of the session, or discard records if there is none.
+/// the span of the session that the handle of the slot is in; or, if the image discards records,
+/// discard them, and there is no session. See also [`Off`].
 #[must_use]
 pub(crate) struct Armed<'a, T: SpePmu> {
+    /// Where the unit rests.
+    slot: &'a Slot<T>,
     /// The event that the unit is to sample for.
     event: Held<T>,
     /// What it asks for.
     image: &'a Image,
-    /// Where records will go.
-    output: Output<T>,
 }
 
 /// The unit samples for an event.
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` is `pmscr`, or 0 while the event is paused; `PMBPTR_EL1` is within the
-/// span of the session and `PMBLIMITR_EL1` at its end, or records are discarded if there is no
-/// session. All that only as long as the hardware has not stopped by itself (`PMBSR_EL1.S`).
+/// On this CPU `PMSCR_EL1` is what the event wants, which [`Cpu::resume_with`] keeps, or 0 while the
+/// event is paused; `PMBPTR_EL1` is within the span of the session that the handle of the slot is in
+/// and `PMBLIMITR_EL1` at its end, or records are discarded and there is no session: [`Slot::records`]
+/// says which. All that only as long as the hardware has not stopped by itself (`PMBSR_EL1.S`). See also
+/// [`Off`].
 #[must_use]
-pub(crate) struct Sampling<T: SpePmu> {
+pub(crate) struct Sampling<'a, T: SpePmu> {
+    /// Where the unit rests.
+    slot: &'a Slot<T>,
     /// The event that the unit samples for.
     event: Held<T>,
-    /// Where records go.
-    output: Output<T>,
-    /// Where to sample and what to record, while the event is not paused.
-    pmscr: PMSCR_EL1,
-}
-
-/// Where records go.
-enum Output<T: SpePmu> {
-    /// Into a buffer.
-    Session(Session<T>),
-    /// Nowhere.
-    Discard(AuxHandle<T>),
 }
 
 /// What an interrupt came to.
 #[must_use]
-pub(crate) enum Interrupted<T: SpePmu> {
+pub(crate) enum Interrupted<'a, T: SpePmu> {
     /// The unit did not ask for anything.
-    NotOurs(Sampling<T>),
+    NotOurs(Sampling<'a, T>),
     /// The buffer was full; the unit samples again.
-    Resumed(Sampling<T>),
+    Resumed(Sampling<'a, T>),
     /// The unit is off.
-    Stopped(Off<T>),
+    Stopped(Off<'a, T>),
 }
 
-impl<T: SpePmu> Off<T> {
-    /// Turns the unit of this CPU off, whatever it was doing, and forgets what it wanted.
+impl<'a, T: SpePmu> Off<'a, T> {
+    /// Makes the unit of this CPU ready, whatever it was doing.
     ///
-    /// No session is open: `handle` is the only one of this CPU.
-    fn reset(handle: AuxHandle<T>, cpu: &Cpu) -> Self {
-        cpu.turn_off();
-        // SAFETY: The buffer is disabled.
-        unsafe { PMBPTR_EL1::default().write() };
-        isb();
-        // INVARIANT: just done.
-        Self { handle }
+    /// # Safety
+    ///
+    /// The slot must be busy, without a value for it, and its handle in no session.
+    unsafe fn reset(slot: &'a Slot<T>) -> Self {
+        slot.cpu.reset();
+        // INVARIANT: just done; the rest by the requirements of this function.
+        Self { slot }
+    }
+
+    /// The same, when nobody is to use it any more.
+    fn retire(self) {
+        self.slot.cpu.reset();
     }
 
     /// Begins a session of `event`, and tells the unit where to write.
     ///
     /// If there is no session the unit stays as it is: no register has been written, unless the unit
     /// had to be made quiet.
-    #[inline]
-    pub(crate) fn arm<'a>(
-        self,
-        event: Held<T>,
-        image: &'a Image,
-        cpu: &Cpu,
-    ) -> Result<Armed<'a, T>, Self> {
+    #[inline(always)]
+    pub(crate) fn arm(self, event: Held<T>, image: &'a Image) -> Result<Armed<'a, T>, Self> {
+        let slot = self.slot;
         // What the unit has said since it was turned off, without an interrupt, is not about this
         // event; and while it waits for service it would not sample.
         if PMBSR_EL1::read().bits() != 0 {
-            self.quiet(cpu);
+            slot.quiet();
         }
         if image.discard {
             let limit = PMBLIMITR_EL1::default()
@@ -262,108 +281,111 @@ impl<T: SpePmu> Off<T> {
                 .with(PMBLIMITR_EL1::E, 1);
             // SAFETY: Records are discarded: the unit writes nothing.
             unsafe { limit.write() };
-            let output = Output::Discard(self.handle);
-            // INVARIANT: just done.
-            return Ok(Armed {
-                event,
-                image,
-                output,
-            });
+            slot.records.set(Records::Discarded);
+        } else {
+            // SAFETY: By the invariants the handle is in no session, and this is the only value.
+            let handle = unsafe { AuxHandle::new(&slot.place) };
+            if !begin(handle, event, slot) {
+                return Err(self);
+            }
         }
-        match begin(self.handle, event, cpu) {
-            Ok(session) => Ok(Armed {
-                event,
-                image,
-                // INVARIANT: `begin` has told the unit.
-                output: Output::Session(session),
-            }),
-            Err(handle) => Err(Self { handle }),
-        }
+        // INVARIANT: just done, or `begin` has told the unit.
+        Ok(Armed { slot, event, image })
     }
 
     /// An interrupt while the unit is off. Returns whether the unit asked for it; if so, it is
     /// quiet now.
-    pub(crate) fn interrupt(&self, cpu: &Cpu) -> bool {
-        let ours = self.quiet(cpu);
+    pub(crate) fn interrupt(&self) -> bool {
+        let ours = self.slot.quiet();
         if !ours {
-            cpu.counters.count(Counter::Spurious);
+            self.slot.cpu.counters.count(Counter::Spurious);
         }
         ours
     }
-
-    /// Ends what the unit says while it is off. Returns whether it asked for service.
-    #[cold]
-    fn quiet(&self, cpu: &Cpu) -> bool {
-        let pmbsr = cpu.turn_off();
-        let syndrome = syndrome::decode(pmbsr);
-        if let Some(syndrome) = &syndrome {
-            report(syndrome, pmbsr, cpu);
-        }
-        syndrome.is_some()
-    }
 }
 
-impl<T: SpePmu> Armed<'_, T> {
-    /// Programs what is to be sampled. `reload`: begin a new interval of the event's period;
-    /// otherwise the old one goes on.
-    #[inline]
-    pub(crate) fn sample(self, reload: bool) -> Sampling<T> {
-        let image = self.image;
+impl<'a, T: SpePmu> Armed<'a, T> {
+    /// Programs what is to be sampled, and lets the unit sample. `reload`: begin a new interval of the
+    /// event's period; otherwise the old one goes on.
+    #[inline(always)]
+    pub(crate) fn sample(self, reload: bool) -> Sampling<'a, T> {
+        let Self { slot, event, image } = self;
         image.pmsfcr.write();
-        image.pmsevfr.write();
-        if let Some(pmsnevfr) = image.pmsnevfr {
-            pmsnevfr.write();
+        if image.filters_more {
+            write_filters(image);
         }
-        if let Some(pmsdsfr) = image.pmsdsfr {
-            pmsdsfr.write();
-        }
-        image.pmslatfr.write();
 
         if reload {
-            let period = event::period(self.event.sample_period());
-            self.event.set_sample_period(period);
+            let asked = event.sample_period();
+            let period = match event::is_period(asked) {
+                true => asked,
+                false => correct_period(event, asked),
+            };
             event::interval(image, period).write();
-            // A counter of zero is reloaded when sampling begins: from the register that was just
-            // written, if that has taken effect.
-            isb();
-            PMSICR_EL1::from_bits(self.event.period_left()).write();
+            // A counter of zero is reloaded when sampling begins, which is after the barrier.
+            PMSICR_EL1::from_bits(event.period_left()).write();
         }
 
         // All of the above, and where to write, must be in place before the first operation is
         // sampled.
         isb();
-        // INVARIANT: `Slot::put` writes PMSCR_EL1 next; the rest holds since `Armed`.
-        Sampling {
-            event: self.event,
-            output: self.output,
-            pmscr: image.pmscr,
-        }
+        slot.cpu.settle(event, image.pmscr);
+        // INVARIANT: just done; the rest holds since `Armed`.
+        Sampling { slot, event }
     }
 }
 
-impl<T: SpePmu> Sampling<T> {
+impl<'a, T: SpePmu> Sampling<'a, T> {
     /// Whether the unit samples for `event`.
     #[inline]
     pub(crate) fn is_for(&self, event: &Held<T>) -> bool {
         self.event == *event
     }
 
+    /// What this value is made of: its slot, its event, and where records go.
+    #[inline(always)]
+    fn part(self) -> (&'a Slot<T>, Held<T>, Output<'a, T>) {
+        let Self { slot, event } = self;
+        // SAFETY: By the invariants there is a session in these two cases, which `begin` has left
+        // open; and the only value is spent.
+        let session = || unsafe { Session::resume(&slot.place) };
+        let output = match slot.records.get() {
+            Records::Drained => Output::Drained(session()),
+            Records::Overwritten => Output::Overwritten(session()),
+            Records::Discarded => Output::Discarded,
+        };
+        (slot, event, output)
+    }
+
+    /// Leaves the unit as it is. Returns the event, for [`Slot::put`].
+    #[inline]
+    fn rest(self) -> Held<T> {
+        self.event
+    }
+
     /// Stops, and gives what was written to perf. If the unit has asked for service in the
     /// meantime, that ends with this session: on a context switch it must not fall to the next
     /// event.
-    pub(crate) fn stop(self, cpu: &Cpu) -> Off<T> {
-        let pmbsr = cpu.turn_off();
-        let syndrome = syndrome::decode(pmbsr);
-        if let Some(syndrome) = &syndrome {
-            report(syndrome, pmbsr, cpu);
-        }
+    #[inline(always)]
+    pub(crate) fn stop(self) -> Off<'a, T> {
+        let pmbsr = self.slot.cpu.turn_off();
         keep_counter(self.event);
-        let handle = match self.output {
-            Output::Session(session) => end(session, pmbsr, syndrome.as_ref(), cpu).0,
-            Output::Discard(handle) => handle,
+        let (slot, _, output) = self.part();
+        let _in_no_session = match output {
+            Output::Drained(session) if pmbsr.bits() == 0 => {
+                end(session, PMBSR_EL1::default(), &slot.cpu)
+            }
+            output => end_any(output, pmbsr, &slot.cpu),
         };
         // INVARIANT: turned off above.
-        Off { handle }
+        Off { slot }
+    }
+
+    /// [`Self::stop`], where it does not matter how long that takes, and the event.
+    #[inline(never)]
+    fn stop_rarely(self) -> (Off<'a, T>, Option<Held<T>>) {
+        let event = self.event;
+        (self.stop(), Some(event))
     }
 
     /// Handles an interrupt of the unit.
@@ -371,61 +393,60 @@ impl<T: SpePmu> Sampling<T> {
     /// Only a full buffer is expected: the session is ended and a new one begun, and sampling goes
     /// on. Anything else, and a failure to begin again, leaves the unit off before this
     /// returns.
-    #[inline]
-    pub(crate) fn interrupt(mut self, cpu: &Cpu) -> Interrupted<T> {
+    #[inline(always)]
+    pub(crate) fn interrupt(self) -> Interrupted<'a, T> {
+        let cpu = &self.slot.cpu;
         // Records and registers as of now. The unit does not sample while PMBSR_EL1.S is set.
         drain();
         isb();
         let pmbsr = PMBSR_EL1::read();
-        let Some(syndrome) = syndrome::decode(pmbsr) else {
+        if !pmbsr.has(PMBSR_EL1::S) {
             cpu.counters.count(Counter::Spurious);
             return Interrupted::NotOurs(self);
-        };
-        report(&syndrome, pmbsr, cpu);
-        let full = syndrome.reason == Reason::Full && !syndrome.data_lost;
+        }
 
-        let next = match self.output {
-            Output::Session(session) => match end(session, pmbsr, Some(&syndrome), cpu) {
-                (handle, true) if full => begin(handle, self.event, cpu).map(Output::Session),
-                (handle, _) => Err(handle),
-            },
-            // Nothing is written, so that nothing can be full; and perf, which has no session to look
-            // at, would not know that the unit has stopped.
-            Output::Discard(handle) if syndrome.reason == Reason::Full => {
-                Ok(Output::Discard(handle))
+        let (slot, event, output) = self.part();
+        let ended = match output {
+            Output::Drained(session) if pmbsr == syndrome::JUST_FULL => {
+                cpu.counters.count(Counter::Full);
+                end(session, syndrome::JUST_FULL, cpu)
             }
-            Output::Discard(handle) => Err(handle),
+            output => end_any(output, pmbsr, cpu),
         };
-        let handle = match next {
-            Ok(output) => {
-                // INVARIANT: `begin` has told the unit, or nothing is written; PMSCR_EL1 is as it was.
-                self.output = output;
-                // A new span must be in place before the unit goes on.
-                isb();
-                // SAFETY: The unit goes on with the span of the new session, if there is one.
-                unsafe { PMBSR_EL1::default().write() };
-                return Interrupted::Resumed(self);
-            }
-            Err(handle) => handle,
+        let goes_on = match ended {
+            Ended::Whole(handle) => begin(handle, event, slot),
+            Ended::Discarding => true,
+            Ended::ForGood => false,
         };
-        keep_counter(self.event);
-        cpu.turn_off();
-        // INVARIANT: just done.
-        Interrupted::Stopped(Off { handle })
+        if goes_on {
+            // A new span must be in place before the unit goes on.
+            isb();
+            // SAFETY: The unit goes on with the span of the new session, if there is one.
+            unsafe { PMBSR_EL1::clear() };
+            // INVARIANT: `begin` has told the unit, or nothing is written; PMSCR_EL1 is as it was.
+            return Interrupted::Resumed(Self { slot, event });
+        }
+        give_up(event, cpu);
+        // INVARIANT: just done, and no session is left.
+        Interrupted::Stopped(Off { slot })
     }
 }
 
-/// Begins a session of `event`, and tells the unit, which is off or waits for service, where to
-/// write. If there is no session no register has been written.
-#[inline]
-fn begin<T: SpePmu>(
-    handle: AuxHandle<T>,
-    event: Held<T>,
-    cpu: &Cpu,
-) -> Result<Session<T>, AuxHandle<T>> {
+/// Turns off a unit that has stopped, and whose session was ended.
+#[cold]
+#[inline(never)]
+fn give_up<T: SpePmu>(event: Held<T>, cpu: &Cpu) {
+    keep_counter(event);
+    cpu.turn_off();
+}
+
+/// Begins a session of `event`, tells the unit, which is off or waits for service, where to write, and
+/// leaves the session to `slot`. Returns whether there is one. If not, no register has been written.
+#[inline(always)]
+fn begin<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) -> bool {
     match Session::begin(handle, event) {
-        Ok(session) => {
-            cpu.counters.count(Counter::Sessions);
+        Ok((session, overwritten)) => {
+            slot.cpu.counters.count(Counter::Sessions);
             let span = session.span();
             let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
             // SAFETY: The span is part of a mapped buffer that belongs to the session. Whoever owns
@@ -435,60 +456,142 @@ fn begin<T: SpePmu>(
                 PMBPTR_EL1::from_bits(span.start).write();
                 limit.write();
             }
-            Ok(session)
+            slot.records.set(match overwritten {
+                true => Records::Overwritten,
+                false => Records::Drained,
+            });
+            session.leave_open();
+            true
         }
-        Err((handle, why)) => {
-            let counter = match why {
-                NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
-                NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
-                NoSession::NoRoom { .. } => Counter::StartNoRoom,
-            };
-            cpu.counters.count(counter);
-            if why == (NoSession::NoRoom { told: true }) {
-                cpu.counters.count(Counter::Truncated);
-            }
-            Err(handle)
+        Err((_in_no_session, why)) => {
+            count_failure(why, &slot.cpu);
+            false
         }
     }
 }
 
-/// Ends `session` of a unit that does not write any more, with what `pmbsr`, decoded if there was a
-/// request for service, says of the data. Returns whether the event may go on.
-fn end<T: SpePmu>(
-    mut session: Session<T>,
-    pmbsr: PMBSR_EL1,
-    syndrome: Option<&Syndrome>,
-    cpu: &Cpu,
-) -> (AuxHandle<T>, bool) {
-    let counters = &cpu.counters;
-    let lost = syndrome.is_some_and(|syndrome| syndrome.data_lost);
-    // Whatever it was but a full buffer, samples are missing from there on.
-    let truncated = lost || syndrome.is_some_and(|syndrome| syndrome.reason != Reason::Full);
-    if truncated {
-        session.flag(AuxFlags::TRUNCATED);
+/// Counts a start that failed.
+#[cold]
+#[inline(never)]
+fn count_failure(why: NoSession, cpu: &Cpu) {
+    cpu.counters.count(match why {
+        NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
+        NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
+        NoSession::NoRoom { .. } => Counter::StartNoRoom,
+    });
+    if why == (NoSession::NoRoom { told: true }) {
+        cpu.counters.count(Counter::Truncated);
     }
-    if lost {
-        session.flag(AuxFlags::PARTIAL);
-        counters.count(Counter::Partial);
+}
+
+/// Where records go.
+enum Output<'a, T: SpePmu> {
+    /// Into a buffer that somebody drains.
+    Drained(Session<'a, T>),
+    /// Into a buffer that nobody drains.
+    Overwritten(Session<'a, T>),
+    /// Nowhere.
+    Discarded,
+}
+
+/// What became of an [`Output`].
+enum Ended<'a, T: SpePmu> {
+    /// The session is ended, with all that the unit had to write.
+    Whole(AuxHandle<'a, T>),
+    /// There is no session, and nothing that the event would have to stop for.
+    Discarding,
+    /// There is no session any more, and the event cannot go on.
+    ForGood,
+}
+
+/// Ends `session`, of a buffer that is drained, after the unit has stopped to write with `pmbsr`, which
+/// says nothing bad.
+#[inline(always)]
+fn end<'a, T: SpePmu>(session: Session<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) -> Ended<'a, T> {
+    match session.written(PMBPTR_EL1::read().bits()) {
+        Some(bytes) => {
+            cpu.counters.add(Counter::Bytes, bytes);
+            Ended::Whole(session.end_drained(bytes))
+        }
+        None => stray(session, pmbsr, cpu),
     }
+}
+
+/// Ends `output`, whatever it is and whatever `pmbsr` says of it.
+#[cold]
+#[inline(never)]
+fn end_any<'a, T: SpePmu>(output: Output<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) -> Ended<'a, T> {
+    let reason = look_into(pmbsr, cpu);
+    let mut session = match output {
+        Output::Drained(session) | Output::Overwritten(session) => session,
+        // Nothing is written, so that nothing can be full; and perf, which has no session to look
+        // at, would not know that the unit has stopped.
+        Output::Discarded => {
+            return match reason {
+                None | Some(Reason::Full) => Ended::Discarding,
+                Some(_) => Ended::ForGood,
+            }
+        }
+    };
     // Not a reason to ask for service: it may be there without one.
     if pmbsr.has(PMBSR_EL1::COLL) {
         session.flag(AuxFlags::COLLISION);
-        counters.count(Counter::Collision);
+        cpu.counters.count(Counter::Collision);
     }
-    let pointer = PMBPTR_EL1::read();
-    let (handle, written) = session.end(pointer.bits());
-    if truncated || written.is_none() {
-        counters.count(Counter::Truncated);
+    let lost = reason.is_some() && pmbsr.has(PMBSR_EL1::DL);
+    if lost {
+        session.flag(AuxFlags::PARTIAL);
+        cpu.counters.count(Counter::Partial);
     }
-    match written {
-        Some(bytes) => counters.add(Counter::Bytes, bytes),
-        None => {
-            counters.count(Counter::StrayPointer);
-            complain("Stray write pointer", pmbsr);
-        }
+    let Some(bytes) = session.written(PMBPTR_EL1::read().bits()) else {
+        return stray(session, pmbsr, cpu);
+    };
+    cpu.counters.add(Counter::Bytes, bytes);
+    // Whatever it was but a full buffer, samples are missing from there on.
+    if lost || !matches!(reason, None | Some(Reason::Full)) {
+        session.flag(AuxFlags::TRUNCATED);
+        cpu.counters.count(Counter::Truncated);
+        let _handle = session.end(bytes);
+        return Ended::ForGood;
     }
-    (handle, written.is_some())
+    Ended::Whole(session.end(bytes))
+}
+
+/// Ends `session` after which the write pointer is outside of its part of the buffer. That is not
+/// believed: nothing is taken as written, and perf is told that data is missing.
+#[cold]
+#[inline(never)]
+fn stray<'a, T: SpePmu>(mut session: Session<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) -> Ended<'a, T> {
+    session.flag(AuxFlags::TRUNCATED);
+    cpu.counters.count(Counter::Truncated);
+    cpu.counters.count(Counter::StrayPointer);
+    let _handle = session.end(0);
+    complain("Stray write pointer", pmbsr);
+    Ended::ForGood
+}
+
+/// Programs the filters that have registers of their own. Those that `PMSFCR_EL1` does not turn on
+/// are not looked at by the unit.
+#[cold]
+#[inline(never)]
+fn write_filters(image: &Image) {
+    image.pmsevfr.write();
+    if let Some(pmsnevfr) = image.pmsnevfr {
+        pmsnevfr.write();
+    }
+    if let Some(pmsdsfr) = image.pmsdsfr {
+        pmsdsfr.write();
+    }
+    image.pmslatfr.write();
+}
+
+/// The period to sample with if `asked` is none, which perf is told.
+#[cold]
+#[inline(never)]
+fn correct_period<T: SpePmu>(event: Held<T>, asked: u64) -> u64 {
+    let period = event::period(asked);
+    event.set_sample_period(period);
+    period
 }
 
 /// Keeps, for when the event goes on, the operations that were left until the next sample, with the
@@ -500,10 +603,12 @@ fn keep_counter<T: SpePmu>(event: Held<T>) {
     event.set_period_left(PMSICR_EL1::read().bits());
 }
 
-/// Counts a request for service, and logs it unless it is the one that is part of every day's work.
-#[inline]
-fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1, cpu: &Cpu) {
-    cpu.counters.count(match syndrome.reason {
+/// Counts and logs what the unit asks for with `pmbsr`, if it asks for anything, and returns that.
+#[cold]
+#[inline(never)]
+fn look_into(pmbsr: PMBSR_EL1, cpu: &Cpu) -> Option<Reason> {
+    let Syndrome { reason, .. } = syndrome::decode(pmbsr)?;
+    cpu.counters.count(match reason {
         Reason::Full => Counter::Full,
         Reason::FaultStage1 => Counter::FaultStage1,
         Reason::FaultStage2 => Counter::FaultStage2,
@@ -511,9 +616,11 @@ fn report(syndrome: &Syndrome, pmbsr: PMBSR_EL1, cpu: &Cpu) {
         Reason::UnknownStatus => Counter::UnknownStatus,
         Reason::UnknownClass => Counter::UnknownClass,
     });
-    if syndrome.reason != Reason::Full {
-        complain(syndrome.reason.text(), pmbsr);
+    // A full buffer is part of every day's work.
+    if reason != Reason::Full {
+        complain(reason.text(), pmbsr);
     }
+    Some(reason)
 }
 
 /// Logs what the unit did that it should not have done, unless there were many such messages.
@@ -539,27 +646,47 @@ fn ratelimit() -> bool {
     unsafe { kernel::bindings::__printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
-/// What the unit of a CPU is doing, at rest between two callbacks.
-#[repr(usize)]
-pub(crate) enum Unit<T: SpePmu> {
+/// What the unit of a CPU is doing, in the hands of a transition.
+pub(crate) enum Unit<'a, T: SpePmu> {
     /// The CPU is offline, or was never made ready.
-    Offline = 0,
+    Offline,
     /// Off.
-    Off(Off<T>),
+    Off(Off<'a, T>),
     /// Sampling.
-    Sampling(Sampling<T>),
+    Sampling(Sampling<'a, T>),
+}
+
+/// Where records go: what is kept of an [`Output`].
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Records {
+    /// [`Output::Drained`].
+    Drained = 0,
+    /// [`Output::Overwritten`].
+    Overwritten,
+    /// [`Output::Discarded`].
+    Discarded,
 }
 
 /// The place where the unit of a CPU rests.
 ///
 /// All functions are to be called on the CPU in question, with interrupts off: what a callback of
 /// perf, an interrupt handler, and a function called by way of `smp_call_function_single()` have in
-/// common. [`Self::pause`] and [`Self::stop`] may come in an NMI.
+/// common. [`Self::pause`] and [`Self::stop_rarely`] may come in an NMI.
+///
+/// # Invariants
+///
+/// While it is not busy, the invariants of [`Sampling`] hold if there is an event; if not, those of
+/// [`Off`], if it is ready.
 pub(crate) struct Slot<T: SpePmu> {
-    /// The unit's state.
-    unit: Cell<Unit<T>>,
-    /// The place of the one handle of this CPU, which the state has.
-    handle: AuxPlace,
+    /// The event that the unit samples for, if it does.
+    event: Cell<Option<Held<T>>>,
+    /// Where records go while it does.
+    records: Cell<Records>,
+    /// The CPU is online.
+    ready: Cell<bool>,
+    /// The handle of this CPU, and its session.
+    place: AuxPlace,
     /// What belongs to the CPU.
     pub(crate) cpu: Cpu,
 }
@@ -568,19 +695,28 @@ pub(crate) struct Slot<T: SpePmu> {
 // except when the slot is made and dropped, without a unit; the rest is atomic.
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
-// SAFETY: Zeroes are `Unit::Offline`, whose discriminant is 0, a handle in no session, and counters
-// and other integers that are zero.
+// SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), a CPU that is not online, a handle in no session, and counters and
+// other integers that are zero.
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
-    /// Passes the state through `transition`, which returns the state to put back, the event that it
-    /// was about, if it was about one, and a result. Returns whether that event runs now, and the
-    /// result; or `None` if the state is in the hands of another transition, which this interrupts.
-    #[inline]
-    fn update<R>(
-        &self,
-        transition: impl FnOnce(Unit<T>) -> (Unit<T>, Option<Held<T>>, R),
-    ) -> Option<(bool, R)> {
+    /// Passes the state through `transition`, which returns the state to put back, and the event that
+    /// it was about, if it was about one; unless the state is in the hands of another transition,
+    /// which this interrupts.
+    fn update<'a>(
+        &'a self,
+        transition: impl FnOnce(Unit<'a, T>) -> (Unit<'a, T>, Option<Held<T>>),
+    ) {
+        if let Some(unit) = self.take() {
+            let (unit, event) = transition(unit);
+            self.put_rarely(unit.rest(), event);
+        }
+    }
+
+    /// Takes the state, for a transition, after which it is put back; `None` if it is in the hands of
+    /// another one, which this interrupts.
+    #[inline(always)]
+    fn take(&self) -> Option<Unit<'_, T>> {
         if self.cpu.busy.load(Ordering::Relaxed) {
             return None;
         }
@@ -588,35 +724,36 @@ impl<T: SpePmu> Slot<T> {
         // An NMI that comes before this point is done with its own transition by now; one that comes
         // later leaves the state alone.
         compiler_fence(Ordering::SeqCst);
-        let (unit, event, result) = transition(self.unit.replace(Unit::Offline));
-        Some((self.put(unit, event), result))
+        // INVARIANT: That of the slot; and it is busy from now on, until the value is put back.
+        Some(match self.event.get() {
+            Some(event) => Unit::Sampling(Sampling { slot: self, event }),
+            None if self.ready.get() => Unit::Off(Off { slot: self }),
+            None => Unit::Offline,
+        })
     }
 
-    /// Puts the state back, and tells perf what the unit does for `event`, if there is one: what
+    /// Puts the state back: the unit samples for `sampled`, if that is an event ([`Unit::rest`],
+    /// [`Sampling::rest`]). And tells perf what the unit does for `event`, if there is one: what
     /// perf knows is derived from the state here, and nowhere else. (An event that is new on this
     /// CPU begins as stopped.) Returns whether `event` runs.
-    #[inline]
-    fn put(&self, unit: Unit<T>, event: Option<Held<T>>) -> bool {
-        let sampling = match &unit {
-            Unit::Sampling(sampling) => Some((sampling.event, sampling.pmscr.bits())),
-            _ => None,
-        };
+    #[inline(always)]
+    fn put(&self, sampled: Option<Held<T>>, event: Option<Held<T>>) -> bool {
         let runs = event.is_some_and(|event| {
-            let runs = sampling.is_some_and(|(sampled, _)| sampled == event);
+            let runs = sampled == Some(event);
             event.set_state(if runs { State::Running } else { State::Stopped });
             runs
         });
-        self.unit.set(unit);
-        if let Some((event, pmscr)) = sampling {
-            // The same: it sampled before.
-            if self.cpu.resume_with.load(Ordering::Relaxed) != pmscr {
-                self.cpu.resume_with.store(pmscr, Ordering::Relaxed);
-                compiler_fence(Ordering::SeqCst);
-                self.cpu.settle(event);
-            }
-        }
+        // INVARIANT: That of what is put back.
+        self.event.set(sampled);
+        self.release(event);
+        runs
+    }
+
+    /// Ends a transition that was about `event`, if it was about one.
+    #[inline(always)]
+    fn release(&self, _event: Option<Held<T>>) {
         #[cfg(ARM_SPE_DEBUG)]
-        check::check(self, event);
+        check::check(self, _event);
 
         compiler_fence(Ordering::SeqCst);
         self.cpu.busy.store(false, Ordering::Relaxed);
@@ -624,11 +761,23 @@ impl<T: SpePmu> Slot<T> {
         if self.cpu.stop_later.load(Ordering::Relaxed) {
             self.stop_now();
         }
-        runs
+    }
+
+    /// [`Self::put`], where it does not matter how long that takes.
+    #[inline(never)]
+    fn put_rarely(&self, sampled: Option<Held<T>>, event: Option<Held<T>>) -> bool {
+        self.put(sampled, event)
+    }
+
+    /// Ends what the unit says while it is off. Returns whether it asked for service.
+    #[cold]
+    #[inline(never)]
+    fn quiet(&self) -> bool {
+        look_into(self.cpu.turn_off(), &self.cpu).is_some()
     }
 
     /// Pauses or resumes, if the unit samples. May interrupt all other functions, and be interrupted
-    /// by [`Self::stop`].
+    /// by [`Self::stop_rarely`].
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
         let mut pmscr = self.cpu.resume_with.load(Ordering::Relaxed);
@@ -653,7 +802,7 @@ impl<T: SpePmu> Slot<T> {
                 true => Counter::Pauses,
                 false => Counter::Resumes,
             });
-            (unit, None, ())
+            (unit, None)
         });
     }
 
@@ -661,12 +810,12 @@ impl<T: SpePmu> Slot<T> {
     pub(crate) fn online(&self) {
         self.update(|unit| match unit {
             Unit::Offline => {
-                // SAFETY: The place lives as long as the slot, which keeps the unit. Where there
-                // was no unit, there was no handle.
-                let handle = unsafe { AuxHandle::new(&self.handle) };
-                (Unit::Off(Off::reset(handle, &self.cpu)), None, ())
+                // SAFETY: Busy, and without a unit there is no session.
+                let off = unsafe { Off::reset(self) };
+                self.ready.set(true);
+                (Unit::Off(off), None)
             }
-            ready => (ready, None, ()),
+            ready => (ready, None),
         });
     }
 
@@ -674,16 +823,13 @@ impl<T: SpePmu> Slot<T> {
     pub(crate) fn offline(&self) {
         self.update(|unit| {
             let (off, event) = match unit {
-                Unit::Sampling(sampling) => {
-                    let event = sampling.event;
-                    (sampling.stop(&self.cpu), Some(event))
-                }
+                Unit::Sampling(sampling) => sampling.stop_rarely(),
                 Unit::Off(off) => (off, None),
-                gone => return (gone, None, ()),
+                gone => return (gone, None),
             };
-            // The handle is made anew when the CPU comes back.
-            let _ = Off::reset(off.handle, &self.cpu);
-            (Unit::Offline, event, ())
+            off.retire();
+            self.ready.set(false);
+            (Unit::Offline, event)
         });
     }
 
@@ -692,77 +838,112 @@ impl<T: SpePmu> Slot<T> {
     /// [`Armed::sample`].
     ///
     /// [`Event::set_state`]: crate::perf::Event::set_state
-    #[inline]
+    #[inline(always)]
     pub(crate) fn start(&self, event: Held<T>, image: &Image, reload: bool) -> bool {
-        let counters = &self.cpu.counters;
-        self.update(|unit| {
-            let unit = match unit {
-                Unit::Off(off) => match off.arm(event, image, &self.cpu) {
-                    Ok(armed) => Unit::Sampling(armed.sample(reload)),
-                    Err(off) => Unit::Off(off),
-                },
-                Unit::Sampling(sampling) => {
-                    if !sampling.is_for(&event) {
-                        counters.count(Counter::StartBusy);
-                    }
-                    Unit::Sampling(sampling)
-                }
-                gone => {
-                    counters.count(Counter::StartOffline);
-                    gone
-                }
-            };
-            (unit, Some(event), ())
-        })
-        .is_some_and(|(runs, ())| runs)
+        let sampled = match self.take() {
+            Some(Unit::Off(off)) => match off.arm(event, image) {
+                Ok(armed) => return self.put(Some(armed.sample(reload).rest()), Some(event)),
+                Err(off) => Unit::Off(off).rest(),
+            },
+            Some(other) => self.count_start(other.rest(), event),
+            None => return false,
+        };
+        self.put_rarely(sampled, Some(event))
     }
 
-    /// Stops `event`, if the unit samples for it. In an NMI, that may come to pass only before the
-    /// callback that the NMI has interrupted returns.
-    #[inline]
+    /// Counts a start of `event` that cannot be: the unit is gone, or samples for `sampled`.
+    #[cold]
+    #[inline(never)]
+    fn count_start(&self, sampled: Option<Held<T>>, event: Held<T>) -> Option<Held<T>> {
+        match sampled {
+            Some(sampled) if sampled == event => (),
+            Some(_) => self.cpu.counters.count(Counter::StartBusy),
+            None => self.cpu.counters.count(Counter::StartOffline),
+        }
+        sampled
+    }
+
+    /// Stops `event`, if the unit samples for it.
+    #[inline(always)]
     pub(crate) fn stop(&self, event: Held<T>) {
-        let stopped = self.update(|unit| match unit {
-            Unit::Sampling(sampling) if sampling.is_for(&event) => {
-                (Unit::Off(sampling.stop(&self.cpu)), Some(event), ())
+        match self.take() {
+            Some(Unit::Sampling(sampling)) if sampling.is_for(&event) => {
+                let sampled = Unit::Off(sampling.stop()).rest();
+                self.put(sampled, Some(event));
             }
-            other => (other, Some(event), ()),
-        });
-        if stopped.is_none() {
-            self.cpu.stop_later.store(true, Ordering::Relaxed);
+            Some(other) => {
+                self.put_rarely(other.rest(), Some(event));
+            }
+            None => self.cpu.stop_later.store(true, Ordering::Relaxed),
         }
     }
 
     /// Does what an NMI has asked for in the meantime.
     #[cold]
+    #[inline(never)]
     fn stop_now(&self) {
         self.cpu.stop_later.store(false, Ordering::Relaxed);
         self.update(|unit| match unit {
             Unit::Sampling(sampling) => {
-                let event = sampling.event;
-                (Unit::Off(sampling.stop(&self.cpu)), Some(event), ())
+                let (off, event) = sampling.stop_rarely();
+                (Unit::Off(off), event)
             }
-            other => (other, None, ()),
+            other => (other, None),
         });
     }
 
     /// Handles an interrupt. Returns whether it was the unit's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn interrupt(&self) -> bool {
-        self.update(|unit| match unit {
-            Unit::Sampling(sampling) => {
+        let (sampled, event, ours) = match self.take() {
+            Some(Unit::Sampling(sampling)) => {
                 let event = Some(sampling.event);
-                match sampling.interrupt(&self.cpu) {
-                    Interrupted::NotOurs(sampling) => (Unit::Sampling(sampling), event, false),
-                    Interrupted::Resumed(sampling) => (Unit::Sampling(sampling), event, true),
-                    Interrupted::Stopped(off) => (Unit::Off(off), event, true),
+                match sampling.interrupt() {
+                    Interrupted::Resumed(sampling) => {
+                        // As before, which perf knows.
+                        self.release(Some(sampling.rest()));
+                        return true;
+                    }
+                    Interrupted::NotOurs(sampling) => (Some(sampling.rest()), event, false),
+                    Interrupted::Stopped(off) => (Unit::Off(off).rest(), event, true),
                 }
             }
-            Unit::Off(off) => {
-                let ours = off.interrupt(&self.cpu);
-                (Unit::Off(off), None, ours)
+            Some(Unit::Off(off)) => {
+                let ours = off.interrupt();
+                (Unit::Off(off).rest(), None, ours)
             }
-            other => (other, None, false),
-        })
-        .is_some_and(|(_, ours)| ours)
+            Some(Unit::Offline) => (None, None, false),
+            None => return false,
+        };
+        self.put_rarely(sampled, event);
+        ours
+    }
+
+    /// [`Self::stop`], where it does not matter how long that takes. In an NMI, it may come to pass only
+    /// before the callback that the NMI has interrupted returns.
+    pub(crate) fn stop_rarely(&self, event: Held<T>) {
+        let sampled = match self.take() {
+            Some(Unit::Sampling(sampling)) if sampling.is_for(&event) => {
+                let (off, _event) = sampling.stop_rarely();
+                Unit::Off(off).rest()
+            }
+            Some(other) => other.rest(),
+            None => {
+                self.cpu.stop_later.store(true, Ordering::Relaxed);
+                return;
+            }
+        };
+        self.put_rarely(sampled, Some(event));
+    }
+}
+
+impl<T: SpePmu> Unit<'_, T> {
+    /// Leaves the unit as it is. Returns the event that it samples for, if it does, for [`Slot::put`].
+    #[inline(always)]
+    fn rest(self) -> Option<Held<T>> {
+        match self {
+            Self::Sampling(sampling) => Some(sampling.rest()),
+            _ => None,
+        }
     }
 }

@@ -49,6 +49,7 @@ struct Fake;
 impl Pmu for Fake {
     type EventData = Image;
     type Aux = Buffer;
+    type Local = ();
     type Output = Ring;
     const CAPABILITIES: u32 = 0;
 
@@ -111,7 +112,7 @@ impl Perf for Ring {
         let slot = unsafe { &*ring.slot.get() };
         match ring.nmi.replace(Nmi::None) {
             Nmi::None => (),
-            Nmi::Stop => slot.stop(held),
+            Nmi::Stop => slot.stop_rarely(held),
             Nmi::Pause => {
                 held.set_paused(true);
                 slot.pause(true);
@@ -183,6 +184,8 @@ struct Bench {
     slot: KBox<Slot<Fake>>,
     events: [KBox<MaybeUninit<RawEvent>>; 2],
     ring: KBox<Ring>,
+    /// A ring of the other kind, which no event has in the beginning.
+    other: KBox<Ring>,
     image: Image,
     memory: KVec<Page>,
 }
@@ -232,20 +235,23 @@ impl Bench {
             Some((align, features::sampling(PMSIDR_EL1::read(), version).ok()?))
         })?
         .ok_or(ENODEV)?;
-        let ring = Ring {
-            buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
-            circular,
-            head: Cell::new(0),
-            space: Cell::new(SIZE - 1),
-            mapped: Cell::new(true),
-            nmi: Cell::new(Nmi::None),
-            slot: Cell::new(core::ptr::null()),
-            asked: Cell::new(0),
-            open: Cell::new(false),
-            begun: Cell::new(0),
-            ended: Cell::new(0),
-            bytes: Cell::new(0),
-            flags: Cell::new(0),
+        let ring = |circular| -> Result<KBox<Ring>> {
+            let ring = Ring {
+                buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
+                circular,
+                head: Cell::new(0),
+                space: Cell::new(SIZE - 1),
+                mapped: Cell::new(true),
+                nmi: Cell::new(Nmi::None),
+                slot: Cell::new(core::ptr::null()),
+                asked: Cell::new(0),
+                open: Cell::new(false),
+                begun: Cell::new(0),
+                ended: Cell::new(0),
+                bytes: Cell::new(0),
+                flags: Cell::new(0),
+            };
+            Ok(KBox::new(ring, GFP_KERNEL)?)
         };
         let image = Image::decode(attr, sampling.features, u64::MAX).map_err(|_| EINVAL)?;
         let bench = Self {
@@ -254,11 +260,13 @@ impl Bench {
                 KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
                 KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
             ],
-            ring: KBox::new(ring, GFP_KERNEL)?,
+            ring: ring(circular)?,
+            other: ring(!circular)?,
             image,
             memory,
         };
         bench.ring.slot.set(&*bench.slot);
+        bench.other.slot.set(&*bench.slot);
         for n in 0..2 {
             // SAFETY: Nobody else uses the event. A ring is not what C thinks it is, but `Ring` is
             // the only one who looks.
@@ -420,15 +428,13 @@ enum Does {
 impl Bench {
     /// Where the unit is, which the registers and what perf was told have to agree with.
     fn at(&self) -> Option<At> {
-        let unit = self.slot.unit.replace(Unit::Offline);
-        let at = match &unit {
-            Unit::Offline => At::Offline,
-            Unit::Off(_) => At::Off,
-            Unit::Sampling(sampling) if !sampling.is_for(&self.event(0)) => At::Other,
-            Unit::Sampling(_) if self.event(0).is_paused() => At::Paused,
-            Unit::Sampling(_) => At::Sampling,
+        let at = match self.slot.event.get() {
+            Some(sampled) if sampled != self.event(0) => At::Other,
+            Some(_) if self.event(0).is_paused() => At::Paused,
+            Some(_) => At::Sampling,
+            None if self.slot.ready.get() => At::Off,
+            None => At::Offline,
         };
-        self.slot.unit.set(unit);
         let running = self.event(0).state() == State::Running;
         let (enabled, pmscr) = (PMBLIMITR_EL1::read(), PMSCR_EL1::read());
         let enabled = enabled.has(PMBLIMITR_EL1::E);
@@ -646,6 +652,29 @@ mod tests {
             hold!(bench.is_off());
             Ok(())
         }));
+    }
+
+    /// The event got another ring meanwhile (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: its head is
+    /// kept as that wants it.
+    #[test]
+    fn goes_on_in_another_ring() {
+        for circular in [false, true] {
+            assert!(run_with(&kernel_only(), circular, |bench| {
+                bench.ring.space.set(2 * PAGE_SIZE as u64);
+                hold!(bench.start(0));
+                hold!(work_until_service());
+                // SAFETY: As in `Bench::new`.
+                unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
+                hold!(bench.slot.interrupt());
+                hold!(!bench.ring.open.get() && bench.other.open.get());
+                let start = pointer();
+                hold!(work(|| pointer() > start));
+                bench.stop(0);
+                hold!(!bench.other.open.get() && bench.other.bytes.get() > 0);
+                hold!(bench.other.head.get() == bench.other.bytes.get());
+                Ok(())
+            }));
+        }
     }
 
     /// The handler cannot begin again: off, and said so, when it returns.

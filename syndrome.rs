@@ -58,6 +58,9 @@ const EC_FAULT_S2: u64 = 0x25;
 /// `BSC`: buffer full.
 const BSC_FULL: u64 = 0x01;
 
+/// The buffer is full, and nothing else: the usual value of `PMBSR_EL1`.
+pub(crate) const JUST_FULL: PMBSR_EL1 = PMBSR_EL1::new(1 << 17 | BSC_FULL);
+
 /// What `pmbsr` asks for; `None` if it asks for nothing, and the interrupt was not the unit's.
 pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
     if !pmbsr.has(PMBSR_EL1::S) {
@@ -123,6 +126,15 @@ mod tests {
             let found = requested(bits).map(|syndrome| syndrome.reason);
             assert_eq!((bits, found), (bits, Some(expected)));
         }
+    }
+
+    #[test]
+    fn just_full() {
+        let full = Syndrome {
+            reason: Reason::Full,
+            data_lost: false,
+        };
+        assert_eq!(decode(JUST_FULL), Some(full));
     }
 
     /// It goes with any reason.

@@ -102,6 +102,11 @@ macro_rules! registers {
                 $(#[$field_doc])*
                 pub(crate) const $field: Field<Self> = Field::new($high, $low);
             )*
+
+            /// The register that holds `bits`, as a constant.
+            pub(crate) const fn new(bits: u64) -> Self {
+                Self(bits)
+            }
         }
 
         impl Register for $name {
@@ -164,6 +169,18 @@ macro_rules! registers {
                 )
             };
         }
+
+        /// Writes 0 to the register of this CPU.
+        #[inline]
+        pub(crate) fn clear() {
+            // SAFETY: As above.
+            unsafe {
+                core::arch::asm!(
+                    concat!("msr ", $encoding, ", xzr"),
+                    options(nostack, preserves_flags),
+                )
+            };
+        }
     };
 
     (@write unsafe, $encoding:literal) => {
@@ -184,6 +201,22 @@ macro_rules! registers {
                 core::arch::asm!(
                     concat!("msr ", $encoding, ", {}"),
                     in(reg) self.0,
+                    options(nostack, preserves_flags),
+                )
+            };
+        }
+
+        /// Writes 0 to the register of this CPU.
+        ///
+        /// # Safety
+        ///
+        /// As [`Self::write`].
+        #[inline]
+        pub(crate) unsafe fn clear() {
+            // SAFETY: As above.
+            unsafe {
+                core::arch::asm!(
+                    concat!("msr ", $encoding, ", xzr"),
                     options(nostack, preserves_flags),
                 )
             };

@@ -23,20 +23,21 @@ use crate::{
     pmu::Spe,
 };
 
-fn correct(
-    handle: AuxHandle<Spe>,
+fn correct<'a>(
+    handle: AuxHandle<'a, Spe>,
     event: Held<Spe>,
-) -> Result<AuxHandle<Spe>, (AuxHandle<Spe>, NoSession)> {
-    let mut session = Session::begin(handle, event)?;
-    let Span { start, .. } = session.span();
+) -> Result<AuxHandle<'a, Spe>, (AuxHandle<'a, Spe>, NoSession)> {
+    let (mut session, _overwritten) = Session::begin(handle, event)?;
+    let Span { limit, .. } = session.span();
     session.flag(AuxFlags::COLLISION);
-    Ok(session.end(start).0)
+    let bytes = session.written(limit).unwrap_or(0);
+    Ok(session.end(bytes))
 }
 
-fn correct_in_perf(
-    place: &AuxPlace,
+fn correct_in_perf<'a>(
+    place: &'a AuxPlace,
     event: Held<Spe>,
-) -> Result<AuxHandle<Spe>, (AuxHandle<Spe>, NoBuffer)> {
+) -> Result<AuxHandle<'a, Spe>, (AuxHandle<'a, Spe>, NoBuffer)> {
     // SAFETY: The only handle of the place.
     let handle = unsafe { AuxHandle::new(place) };
     let mut session = handle.begin(event)?;
@@ -75,12 +76,12 @@ fn misuse(session: Session<Spe>) {
 /// Nobody could begin another session on this CPU any more.
 #[cfg(misuse = "drop_handle")]
 fn misuse(session: Session<Spe>) {
-    session.end(0); //~ unused_must_use AuxHandle` in tuple element 0 that must be used
+    session.end(0); //~ unused_must_use AuxHandle` that must be used
 }
 
 /// Nobody could end the session any more.
 #[cfg(misuse = "drop_session")]
-fn misuse(begin: fn() -> Session<Spe>) {
+fn misuse(begin: fn() -> Session<'static, Spe>) {
     begin(); //~ unused_must_use Session` that must be used
 }
 
@@ -110,14 +111,14 @@ fn misuse(session: &mut Session<Spe>) {
 
 /// Two owners of one session.
 #[cfg(misuse = "clone_session")]
-fn misuse(session: &Session<Spe>) -> Session<Spe> {
+fn misuse<'a>(session: &Session<'a, Spe>) -> Session<'a, Spe> {
     session.clone() //~ E0308 mismatched types
 }
 
 /// A session ended on another CPU than the one that samples into it.
 #[cfg(misuse = "session_elsewhere")]
 fn misuse(session: Session<Spe>, cpu: u32) {
-    let _bytes = run_on(cpu, move || session.end(0).1); //~ E0277 cannot be sent between threads safely
+    let _nothing = run_on(cpu, move || drop(session.end(0))); //~ E0277 cannot be shared between threads safely
 }
 
 /// The buffer kept when the session is over: perf may free it.
@@ -130,7 +131,7 @@ fn misuse(session: AuxSession<Spe>) {
 
 /// As above, by returning it.
 #[cfg(misuse = "return_buffer")]
-fn misuse<'a>(handle: AuxHandle<Spe>, event: Held<Spe>) -> Option<&'a Buffer> {
+fn misuse<'a>(handle: AuxHandle<'a, Spe>, event: Held<Spe>) -> Option<&'a Buffer> {
     let session = handle.begin(event).ok()?;
     Some(session.aux()) //~ E0515 cannot return value referencing local variable `session`
 }
@@ -163,7 +164,7 @@ fn misuse(session: AuxSession<Spe>) {
 
 /// Nobody could end the session any more.
 #[cfg(misuse = "drop_session_in_perf")]
-fn misuse(begin: fn() -> AuxSession<Spe>) {
+fn misuse(begin: fn() -> AuxSession<'static, Spe>) {
     begin(); //~ unused_must_use AuxSession` that must be used
 }
 
@@ -177,6 +178,25 @@ fn misuse(session: &AuxSession<Spe>) -> *mut crate::bindings::perf_output_handle
 #[cfg(misuse = "forge_session_in_perf")]
 fn misuse(handle: AuxHandle<Spe>) -> AuxSession<Spe> {
     AuxSession(handle) //~ E0423 cannot initialize a tuple struct which contains private fields
+}
+
+/// A session resumed that nobody has left open.
+#[cfg(misuse = "resume_without_promise")]
+fn misuse(place: &AuxPlace) -> Session<Spe> {
+    Session::resume(place) //~ E0133 call to unsafe function
+}
+
+/// As above.
+#[cfg(misuse = "resume_without_promise_in_perf")]
+fn misuse(place: &AuxPlace) -> AuxSession<Spe> {
+    AuxSession::resume(place) //~ E0133 call to unsafe function
+}
+
+/// A session used that was left open for somebody else.
+#[cfg(misuse = "flag_after_leaving")]
+fn misuse(mut session: Session<Spe>) {
+    session.leave_open();
+    session.flag(AuxFlags::TRUNCATED); //~ E0382 borrow of moved value: `session`
 }
 
 /// Two sessions with one handle.
@@ -194,20 +214,20 @@ fn misuse(place: &AuxPlace) -> AuxHandle<Spe> {
 
 /// As above.
 #[cfg(misuse = "clone_handle")]
-fn misuse(handle: &AuxHandle<Spe>) -> AuxHandle<Spe> {
+fn misuse<'a>(handle: &AuxHandle<'a, Spe>) -> AuxHandle<'a, Spe> {
     handle.clone() //~ E0308 mismatched types
 }
 
 /// As above.
 #[cfg(misuse = "forge_handle")]
-fn misuse(place: core::ptr::NonNull<AuxPlace>) -> AuxHandle<Spe> {
+fn misuse(place: &AuxPlace) -> AuxHandle<Spe> {
     AuxHandle(place, core::marker::PhantomData) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
 /// The handle of one CPU used by another.
 #[cfg(misuse = "handle_elsewhere")]
 fn misuse(handle: AuxHandle<Spe>, cpu: u32) {
-    let _nothing = run_on(cpu, move || drop(handle)); //~ E0277 cannot be sent between threads safely
+    let _nothing = run_on(cpu, move || drop(handle)); //~ E0277 cannot be shared between threads safely
 }
 
 /// The room of a handle used by another CPU.
@@ -218,14 +238,14 @@ fn misuse(place: &AuxPlace, cpu: u32) {
 
 /// Two owners of one session.
 #[cfg(misuse = "clone_session_in_perf")]
-fn misuse(session: &AuxSession<Spe>) -> AuxSession<Spe> {
+fn misuse<'a>(session: &AuxSession<'a, Spe>) -> AuxSession<'a, Spe> {
     session.clone() //~ E0308 mismatched types
 }
 
 /// A session ended on another CPU than the one of its event.
 #[cfg(misuse = "session_elsewhere_in_perf")]
 fn misuse(session: AuxSession<Spe>, cpu: u32) {
-    let _nothing = run_on(cpu, move || drop(session.end(0))); //~ E0277 cannot be sent between threads safely
+    let _nothing = run_on(cpu, move || drop(session.end(0))); //~ E0277 cannot be shared between threads safely
 }
 
 /// A flag that perf sets itself.

@@ -25,9 +25,10 @@ from spe import counters
 TOP = Path(__file__).resolve().parents[2]
 TRACING = "/sys/kernel/tracing"
 DEBUGFS = "/sys/kernel/debug"
-pytestmark = pytest.mark.timeout(3600)
-
 TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "10000"))
+# A million of them takes an hour, or more on a busy machine.
+pytestmark = pytest.mark.timeout(3600 + TRANSITIONS // 50)
+
 #: Of one walk, which two tasks take at the same time.
 STEPS = 5000
 
@@ -47,9 +48,9 @@ ATTEMPTS = {"transitions", "sessions", "truncated", "start_full", "start_no_room
 AMOUNT = re.compile("bytes|full|\\w+_aux_(bytes|end)")
 
 #: A start that needs memory, of each allocator, and fails without.
-FAULT = ("pmu.rs", "fn run(&self, event: &Event<Self>, reload: bool) -> bool {", """
-        if KBox::new(reload, GFP_ATOMIC).is_err() || kernel::page::Page::alloc_page(GFP_ATOMIC).is_err() {
-            return false;
+FAULT = ("pmu.rs", "fn run(slot: &Slot<Self>, event: &Event<Self>, how: How) -> Result {", """
+        if KBox::new(how, GFP_ATOMIC).is_err() || kernel::page::Page::alloc_page(GFP_ATOMIC).is_err() {
+            return Err(ENOMEM);
         }
         let percpu = unsafe { kernel::bindings::pcpu_alloc_noprof(8, 8, false, kernel::bindings::GFP_ATOMIC) };
         unsafe { kernel::bindings::free_percpu(percpu) };

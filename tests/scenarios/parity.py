@@ -128,6 +128,16 @@ def can_pause(event, words, begun):
     return ["0", "0", "-", "ran"], [{"PMSCR_EL1": 0}]
 
 
+#: The bit of PMSFCR_EL1 without which the unit does not look at a register. This driver does not write it then.
+TURNED_ON_BY = {"PMSEVFR_EL1": 0, "PMSLATFR_EL1": 2, "PMSNEVFR_EL1": 3, "PMSDSFR_EL1": 4}
+
+
+def looked_at(registers):
+    """The registers that have a meaning for the unit."""
+    return {name: value for name, value in registers.items()
+            if name not in TURNED_ON_BY or registers["PMSFCR_EL1"] >> TURNED_ON_BY[name] & 1}
+
+
 #: Where this project's driver means to do otherwise: what it does, from what the C driver does.
 DEVIATIONS = [counter_holds, can_pause]
 
@@ -136,6 +146,7 @@ def alike(event, begun):
     """The registers that have to be the same, at each begin."""
     if event.get("action") == 1:
         return [{"PMSCR_EL1": registers["PMSCR_EL1"]} for registers in begun]
+    begun = [looked_at(registers) for registers in begun]
     # Later begins: what the first one has sampled depends on the time.
     later = [{**registers, "room": None} for registers in begun[1:]]
     if event["cpu"] == -1:
