@@ -224,7 +224,7 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     fn over(mut aux: AuxSession<'a, T>, start: u64, limit: u64) -> Self {
         let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
         aux.set_span(start, limit);
-        // INVARIANT: By the requirements of this function.
+        // INVARIANT: Both callers pass what the geometry of this buffer says.
         Self(aux)
     }
 

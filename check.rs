@@ -101,7 +101,8 @@ fn wrong_while_sampling<T: SpePmu>(slot: &Slot<T>, event: Held<T>) -> Option<&'s
     if matches!(slot.records.get(), Records::Discarded) {
         return (!limit.has(PMBLIMITR_EL1::FM)).then_some("PMBLIMITR_EL1.FM does not discard");
     }
-    // SAFETY: The transition is over, and by the invariants of the slot a session is open.
+    // SAFETY: The value of the transition was spent, which has left its session open; and none can be
+    // made while the slot is busy.
     let session = unsafe { Session::<T>::resume(&slot.place) };
     let span = session.span();
     session.leave_open();

@@ -82,9 +82,8 @@ impl<T> PerCpu<T> {
     /// The reference must not be used after the task may have moved to another CPU.
     #[inline]
     pub(crate) unsafe fn get(&self) -> &T {
-        // SAFETY: By the invariants there is a value for each CPU; by the requirements of this
-        // function no other CPU uses this one at the same time.
-        unsafe { &*slot(self.base, CpuId::current().as_u32()) }
+        // SAFETY: By the requirements of this function: the task does not move.
+        unsafe { self.get_of(CpuId::current().as_u32()) }
     }
 
     /// The value of the current CPU, whose number is `cpu`.

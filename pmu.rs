@@ -78,14 +78,16 @@ impl Spe {
     /// `event`, which is on this CPU, to be kept while it is.
     #[inline]
     fn hold(event: &Event<Self>) -> Held<Self> {
-        // SAFETY: The unit is stopped, and forgets the event, in `del`.
+        // SAFETY: Copies are in the slot and in transitions. A transition is over when its callback
+        // returns; `del` stops the unit if it samples for the event, which empties the slot.
         unsafe { Held::new(event) }
     }
 
     /// The unit of this CPU, which `event` was put on; `None` if it was not.
     #[inline]
     fn of(event: &Event<Self>) -> Option<&Slot<Self>> {
-        // SAFETY: In a callback of perf, on the event's CPU.
+        // SAFETY: Called by `del`, `start` and `stop` alone, which perf calls on the CPU that it has added
+        // the event to; null otherwise.
         unsafe { event.local() }
     }
 

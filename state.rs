@@ -695,8 +695,8 @@ pub(crate) struct Slot<T: SpePmu> {
 // except when the slot is made and dropped, without a unit; the rest is atomic.
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
-// SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), a CPU that is not online, a handle in no session, and counters and
-// other integers that are zero.
+// SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), the first variant of
+// `Records`, a CPU that is not online, a handle in no session, and counters and other integers.
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
@@ -810,7 +810,8 @@ impl<T: SpePmu> Slot<T> {
     pub(crate) fn online(&self) {
         self.update(|unit| match unit {
             Unit::Offline => {
-                // SAFETY: Busy, and without a unit there is no session.
+                // SAFETY: `update` has made the slot busy, and `Offline` is no value for it. A session is
+                // only begun by a unit that is off, and ended before the CPU goes: there is none.
                 let off = unsafe { Off::reset(self) };
                 self.ready.set(true);
                 (Unit::Off(off), None)
@@ -920,7 +921,8 @@ impl<T: SpePmu> Slot<T> {
     }
 
     /// [`Self::stop`], where it does not matter how long that takes. In an NMI, it may come to pass only
-    /// before the callback that the NMI has interrupted returns.
+    /// before the callback that the NMI has interrupted returns. (Not made of one function with `stop`:
+    /// that would cost those six instructions who pause, in whose callback this is called.)
     pub(crate) fn stop_rarely(&self, event: Held<T>) {
         let sampled = match self.take() {
             Some(Unit::Sampling(sampling)) if sampling.is_for(&event) => {

@@ -173,7 +173,7 @@ macro_rules! registers {
         /// Writes 0 to the register of this CPU.
         #[inline]
         pub(crate) fn clear() {
-            // SAFETY: As above.
+            // SAFETY: As for `write`, of which this is a case: 0 samples nothing.
             unsafe {
                 core::arch::asm!(
                     concat!("msr ", $encoding, ", xzr"),
@@ -213,7 +213,7 @@ macro_rules! registers {
         /// As [`Self::write`].
         #[inline]
         pub(crate) unsafe fn clear() {
-            // SAFETY: As above.
+            // SAFETY: The caller answers for the memory, as for that of `write`.
             unsafe {
                 core::arch::asm!(
                     concat!("msr ", $encoding, ", xzr"),

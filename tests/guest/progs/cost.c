@@ -24,11 +24,6 @@
 #define OFTEN 256
 #define SELDOM (1 << 28)
 
-/* perf_event_attr.aux_action */
-#define AUX_START_PAUSED 1
-#define AUX_PAUSE 2
-#define AUX_RESUME 4
-
 static size_t size;
 
 static struct group open_alone(uint64_t period, uint32_t action, int cpu)
@@ -121,30 +116,12 @@ static void wide(unsigned long number)
 			fail("a CPU");
 }
 
-/* An event that pauses or resumes another one at a system call of no other use. */
-static void open_action(const struct group *group, const char *call, uint32_t action)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .aux_action = action,
-	};
-	char name[200];
-	FILE *file;
-
-	snprintf(name, sizeof(name), "/sys/kernel/tracing/events/syscalls/sys_enter_%s/id", call);
-	file = fopen(name, "r");
-	if (!file || fscanf(file, "%llu", &attr.config) != 1)
-		fail(name);
-	fclose(file);
-	if (syscall(SYS_perf_event_open, &attr, 0, -1, group->spe, 0) < 0)
-		fail(name);
-}
-
 static void pauses(unsigned long number)
 {
 	struct group group = open_alone(SELDOM, AUX_START_PAUSED, -1);
 
-	open_action(&group, "getppid", AUX_RESUME);
-	open_action(&group, "getpgid", AUX_PAUSE);
+	open_action(group.spe, "getppid", AUX_RESUME);
+	open_action(group.spe, "getpgid", AUX_PAUSE);
 	map_both(&group);
 	enable(&group);
 	while (number--) {

@@ -19,10 +19,6 @@
 
 #include "spe_group.h"
 
-/* perf_event_attr.aux_action */
-#define AUX_START_PAUSED 1
-#define AUX_RESUME 4
-
 /* config: discard. */
 #define DISCARD (1ULL << 35)
 

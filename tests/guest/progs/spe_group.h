@@ -31,6 +31,11 @@
 #define DATA_PAGES 64
 #define AUX_PAGES 4
 
+/* perf_event_attr.aux_action */
+#define AUX_START_PAUSED 1
+#define AUX_PAUSE 2
+#define AUX_RESUME 4
+
 struct choice {
 	/* Which event leads the group. */
 	bool cycles_first;
@@ -131,6 +136,27 @@ static inline struct group open_group(const struct choice *choice)
 		group.cycles = open_event(&cycles, choice, group.leader);
 	}
 	return group;
+}
+
+/* An event of the leader's group that pauses or resumes that at a system call. */
+static inline int open_action(int leader, const char *call, uint32_t action)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .aux_action = action,
+	};
+	char name[200];
+	FILE *file;
+	int fd;
+
+	snprintf(name, sizeof(name), "/sys/kernel/tracing/events/syscalls/sys_enter_%s/id", call);
+	file = fopen(name, "r");
+	if (!file || fscanf(file, "%llu", &attr.config) != 1)
+		fail(name);
+	fclose(file);
+	fd = syscall(SYS_perf_event_open, &attr, 0, -1, leader, 0);
+	if (fd < 0)
+		fail(name);
+	return fd;
 }
 
 static inline void *map(int fd, size_t size, size_t offset)

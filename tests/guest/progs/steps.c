@@ -13,11 +13,6 @@
 
 #define DISCARD (1ULL << 35)
 
-/* perf_event_attr.aux_action */
-#define AUX_START_PAUSED 1
-#define AUX_PAUSE 2
-#define AUX_RESUME 4
-
 #define ROUNDS 12
 
 struct step {
@@ -161,27 +156,6 @@ static struct step steps[] = {
 	{ .name = "switched", .run = switched },
 };
 
-/* An event that pauses or resumes at a system call. */
-static int open_action(const struct step *step, const char *call, uint32_t action)
-{
-	struct perf_event_attr attr = {
-		.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attr), .sample_period = 1, .aux_action = action,
-	};
-	char name[200];
-	FILE *file;
-	int fd;
-
-	snprintf(name, sizeof(name), "/sys/kernel/tracing/events/syscalls/sys_enter_%s/id", call);
-	file = fopen(name, "r");
-	if (!file || fscanf(file, "%llu", &attr.config) != 1)
-		fail(name);
-	fclose(file);
-	fd = syscall(SYS_perf_event_open, &attr, 0, -1, step->group.spe, 0);
-	if (fd < 0)
-		fail(name);
-	return fd;
-}
-
 static void open_step(struct step *step)
 {
 	struct perf_event_attr attr = {
@@ -193,8 +167,8 @@ static void open_step(struct step *step)
 
 	group->leader = group->spe = open_event(&attr, &choice, -1);
 	if (step->action) {
-		step->actions[0] = open_action(step, "getppid", AUX_RESUME);
-		step->actions[1] = open_action(step, "getpgid", AUX_PAUSE);
+		step->actions[0] = open_action(group->spe, "getppid", AUX_RESUME);
+		step->actions[1] = open_action(group->spe, "getpgid", AUX_PAUSE);
 	}
 	map_data(group);
 	if (step->circular)

@@ -28,11 +28,6 @@
 #define DRIVER "/sys/bus/platform/drivers/arm_spe_pmu/"
 #define WAKER "/dev/ttyAMA1"
 
-/* perf_event_attr.aux_action */
-#define AUX_START_PAUSED 1
-#define AUX_PAUSE 2
-#define AUX_RESUME 4
-
 /* perf_event_attr.config */
 #define DISCARD (1ULL << 35)
 
