@@ -18,6 +18,7 @@ from collections import Counter
 
 import kcsan
 import kernel
+import storm
 from guest import DRIVER, TOP, Guest, GuestError
 from spe import check_decodes, counters, record
 from traces import left_behind, unload_without_loss
@@ -78,7 +79,7 @@ class Fuzzer:
 
     def __init__(self, guest, directory, seed, driver):
         self.guest, self.directory, self.seed = guest, directory, seed
-        guest.known = KNOWN
+        guest.known = f"{KNOWN}|{storm.KNOWN}"
         self.total = Counter()
         self.without = left_behind(guest)
         guest.load(driver)
