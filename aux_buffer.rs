@@ -24,7 +24,10 @@ use crate::{
         Pmu, //
     }, //
 };
-use core::ptr::NonNull;
+use core::{
+    num::NonZero,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings::NUMA_NO_NODE,
     ffi::{
@@ -46,6 +49,8 @@ pub(crate) struct Buffer {
     base: NonNull<u8>,
     /// Its sizes.
     geometry: Geometry,
+    /// Its reader wants to be woken after so many bytes.
+    watermark: NonZero<u64>,
     /// Nobody drains it: it is overwritten.
     circular: bool,
 }
@@ -59,6 +64,7 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
+    /// `watermark`: after how many bytes the reader is woken, 0: half the buffer (as in `rb_alloc_aux()`).
     /// `circular`: nobody drains the buffer, it is overwritten.
     ///
     /// There must be two pages at the least: with a single one, head and limit would soon share it.
@@ -68,10 +74,13 @@ impl Buffer {
         pages: &[NonNull<c_void>],
         align: u64,
         record: u64,
+        watermark: u32,
         circular: bool,
     ) -> Result<Self> {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
+        let watermark = NonZero::new(watermark.into()).or(NonZero::new(size / 2));
+        let watermark = watermark.ok_or(EINVAL)?;
 
         // A large buffer has more pages than one allocation of contiguous memory can list.
         let mut list = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
@@ -92,6 +101,7 @@ impl Buffer {
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
             geometry,
+            watermark,
             circular,
         })
     }
@@ -145,6 +155,17 @@ pub(crate) struct Span {
     pub(crate) limit: u64,
 }
 
+impl Span {
+    /// How many bytes the unit has written here if its pointer is at `pointer`; `None` if that is
+    /// somewhere else.
+    #[inline]
+    pub(crate) fn written(self, pointer: u64) -> Option<u64> {
+        (self.start..=self.limit)
+            .contains(&pointer)
+            .then(|| pointer.wrapping_sub(self.start))
+    }
+}
+
 /// A stretch of sampling into a buffer.
 ///
 /// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
@@ -168,6 +189,8 @@ pub(crate) enum NoSession {
         /// write a record and wake the reader (see also [`AuxHandle::begin`]).
         told: bool,
     },
+    /// The session does not begin where the unit already writes. perf was told that data is missing.
+    Elsewhere,
 }
 
 impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
@@ -204,11 +227,7 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
             return Ok((Self::circle(aux), true));
         }
         loop {
-            let window = Window {
-                head: aux.head(),
-                space: aux.space(),
-                wakeup: aux.wakeup(),
-            };
+            let window = Self::window(&aux);
             let start = aux.aux().geometry.offset(window.head);
             match aux.aux().geometry.next(window) {
                 Next::Write { limit } => return Ok((Self::over(aux, start, limit), false)),
@@ -218,13 +237,69 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         }
     }
 
+    /// Begins a session of `event` that takes over `span`, which [`Self::ahead`] of the one before has
+    /// found: the unit is writing there.
+    #[inline(always)]
+    pub(crate) fn begin_at(
+        span: Span,
+        handle: AuxHandle<'a, T>,
+        event: Held<T>,
+    ) -> Result<Self, NoSession> {
+        let mut aux = match handle.begin(event) {
+            Ok(aux) => aux,
+            Err((_in_no_session, why)) => return Err(NoSession::NoBuffer(why)),
+        };
+        let head = aux.aux().geometry.offset(aux.head());
+        if aux.aux().address(head) != span.start {
+            return Err(Self::elsewhere(aux));
+        }
+        aux.set_span(span.start, span.limit);
+        // INVARIANT: The address of the head is one of this buffer only, which `span` is a part of, then.
+        Ok(Self(aux))
+    }
+
+    /// Ends what does not begin where it should.
+    #[cold]
+    #[inline(never)]
+    fn elsewhere(mut aux: AuxSession<'a, T>) -> NoSession {
+        aux.flag(AuxFlags::TRUNCATED);
+        let _in_no_session = aux.end(0);
+        NoSession::Elsewhere
+    }
+
+    /// What perf has handed out.
+    #[inline(always)]
+    fn window(aux: &AuxSession<'a, T>) -> Window {
+        Window {
+            head: aux.head(),
+            space: aux.space(),
+            wakeup: aux.wakeup(),
+        }
+    }
+
+    /// How many bytes the unit has written if its pointer is at `pointer`, and where it can go on in what
+    /// is left of the room then; `None` if it cannot, or the pointer is outside of the session's part of
+    /// the buffer. For a buffer that is drained.
+    #[inline(always)]
+    pub(crate) fn ahead(&self, pointer: u64) -> Option<(u64, Span)> {
+        let bytes = self.span().written(pointer)?;
+        let buffer = self.0.aux();
+        let window = Self::window(&self.0).after(bytes, buffer.watermark);
+        let limit = buffer.geometry.limit(window).ok()?;
+        let span = Span {
+            start: buffer.address(buffer.geometry.offset(window.head)),
+            limit: buffer.address(limit),
+        };
+        Some((bytes, span))
+    }
+
     /// The session that writes from one offset to the other. Both have to be in the buffer, where they
     /// come from its geometry.
     #[inline]
     fn over(mut aux: AuxSession<'a, T>, start: u64, limit: u64) -> Self {
         let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
         aux.set_span(start, limit);
-        // INVARIANT: Both callers pass what the geometry of this buffer says.
+        // INVARIANT: The callers pass what the geometry of this buffer says.
         Self(aux)
     }
 
@@ -271,16 +346,6 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     #[inline]
     pub(crate) fn flag(&mut self, flags: AuxFlags) {
         self.0.flag(flags);
-    }
-
-    /// How many bytes the unit has written if its pointer is at `pointer`; `None` if that is outside
-    /// of the session's part of the buffer.
-    #[inline]
-    pub(crate) fn written(&self, pointer: u64) -> Option<u64> {
-        let Span { start, limit } = self.span();
-        (start..=limit)
-            .contains(&pointer)
-            .then(|| pointer.wrapping_sub(start))
     }
 
     /// Ends the session after the unit has written so many bytes.

@@ -159,6 +159,9 @@ counters! {
     Sessions = c"sessions",
     /// Bytes that the unit wrote.
     Bytes = c"bytes",
+    /// Of those, how many perf did not take: written while the unit went on ahead of perf, which then had no
+    /// room for the event any more (`Sampling::go_on`).
+    Dropped = c"dropped",
     /// Requests for service because the buffer, as much of it as was free, was full: the usual ones.
     Full = c"full",
     /// How often perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`), by a session or by

@@ -7,6 +7,8 @@
 //! largest record at any time. What cannot be used in between is padding: bytes that are zeroed and
 //! given back to perf as if they had been written.
 
+use core::num::NonZero;
+
 /// What does not change while a buffer exists. All in bytes.
 ///
 /// # Invariants
@@ -34,6 +36,23 @@ pub(crate) struct Window {
     pub(crate) space: u64,
     /// The index after which the reader wants to be woken.
     pub(crate) wakeup: u64,
+}
+
+impl Window {
+    /// The least that perf will hand out after `bytes` of this window were written: what is left of it.
+    /// Meanwhile the reader may have made more room, and has to be woken at each multiple of `watermark`
+    /// (`rb_need_aux_wakeup()`).
+    #[inline(always)]
+    pub(crate) fn after(self, bytes: u64, watermark: NonZero<u64>) -> Self {
+        let head = self.head.wrapping_add(bytes);
+        Self {
+            head,
+            space: self.space.saturating_sub(bytes),
+            wakeup: head
+                .wrapping_sub(head % watermark)
+                .wrapping_add(watermark.get()),
+        }
+    }
 }
 
 /// What to do with a [`Window`].
@@ -111,6 +130,16 @@ impl Geometry {
     /// Asking again after each [`Next::Pad`] comes to an end, because the window gets smaller.
     #[inline(always)]
     pub(crate) fn next(&self, window: Window) -> Next {
+        match self.limit(window) {
+            Ok(limit) => Next::Write { limit },
+            Err(limit) => self.no_record(self.offset(window.head), window.space, limit),
+        }
+    }
+
+    /// Up to where the hardware can write in `window`, from its head on: an offset; or that up to there it
+    /// cannot write a record.
+    #[inline(always)]
+    pub(crate) fn limit(&self, window: Window) -> Result<u64, u64> {
         let Window {
             head: index,
             space,
@@ -130,9 +159,9 @@ impl Geometry {
         }
 
         if head & self.align.wrapping_sub(1) == 0 && limit >= head.wrapping_add(self.record) {
-            return Next::Write { limit };
+            return Ok(limit);
         }
-        self.no_record(head, space, limit)
+        Err(limit)
     }
 
     /// What to do if no record can be written to `head`: there is no room up to `limit`, or none of
@@ -304,6 +333,33 @@ mod tests {
                 Some(Next::Write { limit: 0x4000 })
             );
         }
+    }
+
+    /// What is left of a window when some of it was written. Half the buffer is the watermark.
+    #[test]
+    fn what_is_left() -> Result<(), core::num::TryFromIntError> {
+        let watermark = NonZero::try_from(0x2000)?;
+        for (head, space, bytes, left) in [
+            (0x0000, 0x3fff, 0x0000, (0x0000, 0x3fff, 0x2000)),
+            (0x0000, 0x3fff, 0x1fc0, (0x1fc0, 0x203f, 0x2000)),
+            (0x0000, 0x3fff, 0x2000, (0x2000, 0x1fff, 0x4000)), // woken
+            (0x2000, 0x1fff, 0x1000, (0x3000, 0x0fff, 0x4000)),
+            (0x3000, 0x2fff, 0x1000, (0x4000, 0x1fff, 0x6000)), // the next round
+            (0x3000, 0x0100, 0x0200, (0x3200, 0x0000, 0x4000)), // more than there was
+        ] {
+            let window = Window {
+                head,
+                space,
+                wakeup: 0,
+            };
+            let Window {
+                head: at,
+                space: room,
+                wakeup,
+            } = window.after(bytes, watermark);
+            assert_eq!((window, bytes, (at, room, wakeup)), (window, bytes, left));
+        }
+        Ok(())
     }
 
     #[test]

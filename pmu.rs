@@ -242,7 +242,7 @@ impl Pmu for Spe {
 
     fn setup_aux(
         &self,
-        _event: &Event<Self>,
+        event: &Event<Self>,
         pages: &[NonNull<c_void>],
         overwrite: bool,
     ) -> Result<KBox<Buffer>> {
@@ -250,6 +250,7 @@ impl Pmu for Spe {
             pages,
             self.traits.align,
             self.traits.sampling.max_record,
+            event.attr().aux_watermark,
             overwrite,
         )?;
         Ok(KBox::new(buffer, GFP_KERNEL)?)

@@ -48,7 +48,8 @@ use crate::{
     aux_buffer::{
         Buffer,
         NoSession,
-        Session, //
+        Session,
+        Span, //
     },
     counters::{
         Counter,
@@ -373,7 +374,8 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         let (slot, _, output) = self.part();
         let _in_no_session = match output {
             Output::Drained(session) if pmbsr.bits() == 0 => {
-                end(session, PMBSR_EL1::default(), &slot.cpu)
+                let pointer = PMBPTR_EL1::read().bits();
+                end(session, pointer, PMBSR_EL1::default(), &slot.cpu)
             }
             output => end_any(output, pmbsr, &slot.cpu),
         };
@@ -409,12 +411,16 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         let ended = match output {
             Output::Drained(session) if pmbsr == syndrome::JUST_FULL => {
                 cpu.counters.count(Counter::Full);
-                end(session, syndrome::JUST_FULL, cpu)
+                let pointer = PMBPTR_EL1::read().bits();
+                match session.ahead(pointer) {
+                    Some((bytes, span)) => return Self::go_on(slot, event, session, bytes, span),
+                    None => end(session, pointer, syndrome::JUST_FULL, cpu),
+                }
             }
             output => end_any(output, pmbsr, cpu),
         };
         let goes_on = match ended {
-            Ended::Whole(handle) => begin(handle, event, slot),
+            Ended::Whole(handle) => begin_rarely(handle, event, slot),
             Ended::Discarding => true,
             Ended::ForGood => false,
         };
@@ -429,6 +435,79 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         give_up(event, cpu);
         // INVARIANT: just done, and no session is left.
         Interrupted::Stopped(Off { slot })
+    }
+
+    /// Lets the unit go on in `span`, ahead of perf: only then ends `session`, of which it has written
+    /// `bytes`, and begins the one that the span belongs to. Whatever happens between a full buffer and the
+    /// next sample is not seen by the profile, and most of it would be perf's work.
+    ///
+    /// perf may have no room for that session although it had, because the reader said that it has not read
+    /// after all what it had said it has, or because the buffer is being unmapped. Then the unit is turned
+    /// off, and what it has written in the meantime is dropped.
+    #[inline(always)]
+    fn go_on(
+        slot: &'a Slot<T>,
+        event: Held<T>,
+        session: Session<'a, T>,
+        bytes: u64,
+        span: Span,
+    ) -> Interrupted<'a, T> {
+        // SAFETY: The span is a part of the session's buffer, of the room that perf gave for the session.
+        // The buffer stays until this handler returns, although the session ends before: whoever takes it
+        // away from the event first has the event stopped, by a call to this CPU, where interrupts
+        // are off (`perf_pmu_output_stop()` in `perf_mmap_close()`, `ring_buffer_attach()`; the
+        // event itself is taken off this CPU before it is freed). Until then the span has an owner
+        // again, or the unit is off.
+        unsafe {
+            write_to(span);
+            isb();
+            PMBSR_EL1::clear();
+        }
+        slot.cpu.counters.add(Counter::Bytes, bytes);
+        let handle = session.end_drained(bytes);
+        match Session::begin_at(span, handle, event) {
+            Ok(session) => {
+                slot.cpu.counters.count(Counter::Sessions);
+                session.leave_open();
+                // INVARIANT: The unit writes to the span, which is that of the session; PMSCR_EL1 is as
+                // it was.
+                Interrupted::Resumed(Self { slot, event })
+            }
+            Err(why) => {
+                overrun(why, span, event, &slot.cpu);
+                // INVARIANT: just done, and no session is left.
+                Interrupted::Stopped(Off { slot })
+            }
+        }
+    }
+}
+
+/// Turns off a unit that went on in `span`, ahead of perf, which has no room for it any more.
+#[cold]
+#[inline(never)]
+fn overrun<T: SpePmu>(why: NoSession, span: Span, event: Held<T>, cpu: &Cpu) {
+    let pmbsr = cpu.turn_off();
+    keep_counter(event);
+    look_into(pmbsr, cpu);
+    let bytes = span.written(PMBPTR_EL1::read().bits()).unwrap_or(0);
+    cpu.counters.add(Counter::Bytes, bytes);
+    cpu.counters.add(Counter::Dropped, bytes);
+    count_failure(why, cpu);
+}
+
+/// Tells the unit to write to `span`.
+///
+/// # Safety
+///
+/// The unit is off or waits for service. The span must be part of a mapped buffer, and nobody else may use
+/// it until the unit is turned off, or has said that it has stopped.
+#[inline(always)]
+unsafe fn write_to(span: Span) {
+    let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
+    // SAFETY: By the requirements of this function.
+    unsafe {
+        PMBPTR_EL1::from_bits(span.start).write();
+        limit.write();
     }
 }
 
@@ -447,15 +526,10 @@ fn begin<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) ->
     match Session::begin(handle, event) {
         Ok((session, overwritten)) => {
             slot.cpu.counters.count(Counter::Sessions);
-            let span = session.span();
-            let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
             // SAFETY: The span is part of a mapped buffer that belongs to the session. Whoever owns
             // that turns the unit off before the session is ended, or has been told by the unit
             // that it has stopped.
-            unsafe {
-                PMBPTR_EL1::from_bits(span.start).write();
-                limit.write();
-            }
+            unsafe { write_to(session.span()) };
             slot.records.set(match overwritten {
                 true => Records::Overwritten,
                 false => Records::Drained,
@@ -470,6 +544,12 @@ fn begin<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) ->
     }
 }
 
+/// [`begin`], where the unit has nothing to go on with meanwhile.
+#[inline(never)]
+fn begin_rarely<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) -> bool {
+    begin(handle, event, slot)
+}
+
 /// Counts a start that failed.
 #[cold]
 #[inline(never)]
@@ -478,6 +558,7 @@ fn count_failure(why: NoSession, cpu: &Cpu) {
         NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
         NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
         NoSession::NoRoom { .. } => Counter::StartNoRoom,
+        NoSession::Elsewhere => Counter::Truncated,
     });
     if why == (NoSession::NoRoom { told: true }) {
         cpu.counters.count(Counter::Truncated);
@@ -504,11 +585,16 @@ enum Ended<'a, T: SpePmu> {
     ForGood,
 }
 
-/// Ends `session`, of a buffer that is drained, after the unit has stopped to write with `pmbsr`, which
-/// says nothing bad.
+/// Ends `session`, of a buffer that is drained, after the unit has stopped to write at `pointer`, with
+/// `pmbsr`, which says nothing bad.
 #[inline(always)]
-fn end<'a, T: SpePmu>(session: Session<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) -> Ended<'a, T> {
-    match session.written(PMBPTR_EL1::read().bits()) {
+fn end<'a, T: SpePmu>(
+    session: Session<'a, T>,
+    pointer: u64,
+    pmbsr: PMBSR_EL1,
+    cpu: &Cpu,
+) -> Ended<'a, T> {
+    match session.span().written(pointer) {
         Some(bytes) => {
             cpu.counters.add(Counter::Bytes, bytes);
             Ended::Whole(session.end_drained(bytes))
@@ -543,7 +629,7 @@ fn end_any<'a, T: SpePmu>(output: Output<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) ->
         session.flag(AuxFlags::PARTIAL);
         cpu.counters.count(Counter::Partial);
     }
-    let Some(bytes) = session.written(PMBPTR_EL1::read().bits()) else {
+    let Some(bytes) = session.span().written(PMBPTR_EL1::read().bits()) else {
         return stray(session, pmbsr, cpu);
     };
     cpu.counters.add(Counter::Bytes, bytes);

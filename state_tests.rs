@@ -88,7 +88,11 @@ struct Ring {
     head: Cell<u64>,
     space: Cell<u64>,
     mapped: Cell<bool>,
+    /// How far from the head the reader wants to be woken.
+    wakeup: Cell<u64>,
     nmi: Cell<Nmi>,
+    /// What happens before a session that ends is over.
+    meanwhile: Cell<fn(&Ring)>,
     slot: Cell<*const Slot<Fake>>,
     /// How often it was asked for.
     asked: Cell<u64>,
@@ -100,6 +104,8 @@ struct Ring {
     /// What the last one was ended with.
     bytes: Cell<u64>,
     flags: Cell<u64>,
+    /// Whether the unit could write while one was ended.
+    wrote: Cell<bool>,
 }
 
 impl Perf for Ring {
@@ -132,7 +138,7 @@ impl Perf for Ring {
             (*handle).event = event;
             (*handle).__bindgen_anon_2.head = ring.head.get() as c_ulong;
             (*handle).size = ring.space.get() as c_ulong;
-            (*handle).wakeup = ring.head.get().wrapping_add(1 << 30) as c_ulong;
+            (*handle).wakeup = ring.head.get().wrapping_add(ring.wakeup.get()) as c_ulong;
             *(*handle).__bindgen_anon_1.aux_flags = 0;
         }
         ring.open.set(true);
@@ -168,6 +174,10 @@ impl Perf for Ring {
         // A case may have taken the room away meanwhile.
         ring.space
             .set(ring.space.get().saturating_sub(bytes as u64));
+        ring.wrote.set(
+            PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) && !PMBSR_EL1::read().has(PMBSR_EL1::S),
+        );
+        ring.meanwhile.replace(|_| ())(ring);
     }
 }
 
@@ -237,12 +247,14 @@ impl Bench {
         .ok_or(ENODEV)?;
         let ring = |circular| -> Result<KBox<Ring>> {
             let ring = Ring {
-                buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
+                buffer: Buffer::map(&pages, align, sampling.max_record, 1 << 30, circular)?,
                 circular,
                 head: Cell::new(0),
                 space: Cell::new(SIZE - 1),
                 mapped: Cell::new(true),
+                wakeup: Cell::new(1 << 30),
                 nmi: Cell::new(Nmi::None),
+                meanwhile: Cell::new(|_| ()),
                 slot: Cell::new(core::ptr::null()),
                 asked: Cell::new(0),
                 open: Cell::new(false),
@@ -250,6 +262,7 @@ impl Bench {
                 ended: Cell::new(0),
                 bytes: Cell::new(0),
                 flags: Cell::new(0),
+                wrote: Cell::new(false),
             };
             Ok(KBox::new(ring, GFP_KERNEL)?)
         };
@@ -652,6 +665,71 @@ mod tests {
             hold!(bench.is_off());
             Ok(())
         }));
+    }
+
+    /// Where perf has left room, the unit is at work again before perf is told.
+    #[test]
+    fn goes_on_ahead_of_perf() {
+        assert!(run(|bench| {
+            bench.ring.wakeup.set(PAGE_SIZE as u64);
+            hold!(bench.start(0));
+            let base = PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) - 1;
+            hold!(work_until_service());
+            let end = pointer();
+            bench.ring.meanwhile.set(|ring| ring.wakeup.set(1 << 30));
+            hold!(bench.slot.interrupt());
+            hold!(bench.ring.wrote.get());
+            hold!(bench.is_sampling());
+            hold!(bench.ring.ended.get() == 1 && bench.ring.begun.get() == 2);
+            hold!(bench.ring.flags.get() == 0);
+            // Up to the byte that perf keeps free, as if perf had said so.
+            hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) == base + 3);
+            hold!(work(|| pointer() > end + 1024));
+            bench.stop(0);
+            hold!(bench.is_off() && !bench.ring.wrote.get());
+            hold!(bench.ring.bytes.get() > 1024);
+            hold!(bench.counted(Counter::Bytes) == bench.ring.head.get());
+            hold!(bench.counted(Counter::Dropped) == 0);
+            Ok(())
+        }));
+    }
+
+    /// perf has no room there after all: off, and said so, when the handler returns.
+    #[test]
+    fn too_far_ahead_of_perf() {
+        for case in [
+            |bench: &Bench| too_far(bench, |ring| ring.space.set(0), Counter::StartFull),
+            |bench: &Bench| {
+                too_far(
+                    bench,
+                    |ring| ring.mapped.set(false),
+                    Counter::StartNotMapped,
+                )
+            },
+            |bench: &Bench| too_far(bench, |ring| ring.head.set(64), Counter::Truncated),
+        ] {
+            assert!(run(case));
+        }
+    }
+
+    fn too_far(bench: &Bench, meanwhile: fn(&Ring), counter: Counter) -> Outcome {
+        bench.ring.wakeup.set(PAGE_SIZE as u64);
+        hold!(bench.start(0));
+        hold!(work_until_service());
+        bench.ring.meanwhile.set(meanwhile);
+        hold!(bench.slot.interrupt());
+        hold!(bench.is_off());
+        hold!(bench.counted(counter) == 1 && bench.counted(Counter::Full) == 1);
+        hold!(bench.ring.begun.get() == bench.ring.ended.get());
+        let truncated = bench.ring.flags.get() & TRUNCATED != 0;
+        hold!(truncated == matches!(counter, Counter::Truncated));
+        // It works again.
+        bench.ring.mapped.set(true);
+        bench.ring.space.set(SIZE - 1);
+        hold!(bench.start(0));
+        bench.stop(0);
+        hold!(bench.is_off());
+        Ok(())
     }
 
     /// The event got another ring meanwhile (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: its head is

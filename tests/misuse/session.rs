@@ -30,7 +30,7 @@ fn correct<'a>(
     let (mut session, _overwritten) = Session::begin(handle, event)?;
     let Span { limit, .. } = session.span();
     session.flag(AuxFlags::COLLISION);
-    let bytes = session.written(limit).unwrap_or(0);
+    let bytes = session.span().written(limit).unwrap_or(0);
     Ok(session.end(bytes))
 }
 
@@ -258,9 +258,10 @@ fn misuse(session: &mut Session<Spe>) {
 #[cfg(misuse = "forge_buffer")]
 fn misuse(base: core::ptr::NonNull<u8>, geometry: crate::offset::Geometry) -> Buffer {
     Buffer {
-        base,            //~ E0451 field `base` of struct
-        geometry,        //~ E0451 field `geometry` of struct
-        circular: false, //~ E0451 field `circular` of struct
+        base,                                      //~ E0451 field `base` of struct
+        geometry,                                  //~ E0451 field `geometry` of struct
+        watermark: core::num::NonZero::<u64>::MIN, //~ E0451 field `watermark` of struct
+        circular: false,                           //~ E0451 field `circular` of struct
     }
 }
 

@@ -3,7 +3,7 @@
 //! Long runs of a whole machine, byte by byte: perf's ring, a unit that samples, a driver that asks
 //! `offset.rs` where to write, and a reader. At random, so that a failure shrinks to a short run.
 
-use crate::offset::{Circle, Next};
+use crate::offset::{Circle, Next, Window};
 use crate::ring::Ring;
 use crate::rules::{any_shape, Shape};
 use proptest::collection::vec;
@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
+use std::num::NonZero;
 
 /// Of each kind.
 const RUNS: u32 = 300;
@@ -60,6 +61,8 @@ impl Unit {
 #[derive(Default)]
 struct Tally {
     sessions: u64,
+    /// Of those, how many took over where the unit had gone on ahead of perf.
+    ahead: u64,
     records: u64,
     wakeups: u64,
     /// Sessions that had space and no room.
@@ -70,13 +73,14 @@ impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
             sessions,
+            ahead,
             records,
             wakeups,
             refusals,
         } = self;
         write!(
             f,
-            "{RUNS} runs, {sessions} sessions, {records} records, {wakeups} wakeups, \
+            "{RUNS} runs, {sessions} sessions ({ahead} ahead), {records} records, {wakeups} wakeups, \
              no room {refusals} times"
         )
     }
@@ -103,6 +107,8 @@ struct Machine<'a> {
     ring: Ring,
     memory: Vec<Byte>,
     unit: Option<Unit>,
+    /// What perf has handed out, of which the unit has a part.
+    window: Window,
     /// Bytes of records that were written, and that were read.
     written: u64,
     read: u64,
@@ -118,6 +124,11 @@ impl<'a> Machine<'a> {
             ring: Ring::new(shape.size, watermark),
             memory: vec![Byte::Free; shape.size as usize],
             unit: None,
+            window: Window {
+                head: 0,
+                space: 0,
+                wakeup: 0,
+            },
             written: 0,
             read: 0,
             honest: true,
@@ -137,29 +148,7 @@ impl<'a> Machine<'a> {
         loop {
             let start = window.head % size;
             match self.shape.geometry().next(window) {
-                Next::Write { limit } => {
-                    assert!(start < limit && limit <= size, "inside the buffer");
-                    let room = limit - start;
-                    assert!(room <= window.space, "before unread data");
-                    if self.honest {
-                        let given = &self.memory[start as usize..limit as usize];
-                        assert!(given.iter().all(|byte| *byte == Byte::Free));
-                    }
-                    assert_eq!(start % align, 0, "from an aligned byte");
-                    assert_eq!(limit % page, 0, "up to a boundary");
-                    assert!(room >= self.shape.slot(), "a record at least");
-                    assert!(
-                        window.head + room <= window.wakeup.next_multiple_of(page),
-                        "no further than the boundary after the wakeup"
-                    );
-                    self.tally.borrow_mut().sessions += 1;
-                    self.unit = Some(Unit {
-                        start,
-                        pointer: start,
-                        limit,
-                    });
-                    return;
-                }
+                Next::Write { limit } => return self.give(window, limit),
                 Next::Pad(pad) => {
                     assert!(pad > 0, "progress");
                     self.pad(start, pad);
@@ -177,6 +166,57 @@ impl<'a> Machine<'a> {
                 }
             }
         }
+    }
+
+    /// The unit is to write in `window` up to `limit`.
+    fn give(&mut self, window: Window, limit: u64) {
+        let Shape {
+            size, page, align, ..
+        } = self.shape;
+        let start = window.head % size;
+        assert!(start < limit && limit <= size, "inside the buffer");
+        let room = limit - start;
+        if self.honest {
+            assert!(room <= window.space, "before unread data");
+            let given = &self.memory[start as usize..limit as usize];
+            assert!(given.iter().all(|byte| *byte == Byte::Free));
+        }
+        assert_eq!(start % align, 0, "from an aligned byte");
+        assert_eq!(limit % page, 0, "up to a boundary");
+        assert!(room >= self.shape.slot(), "a record at least");
+        assert!(
+            window.head + room <= window.wakeup.next_multiple_of(page),
+            "no further than the boundary after the wakeup"
+        );
+        self.tally.borrow_mut().sessions += 1;
+        self.window = window;
+        self.unit = Some(Unit {
+            start,
+            pointer: start,
+            limit,
+        });
+    }
+
+    /// The interrupt handler: where there is room left, the unit goes on before perf is asked. Meanwhile the
+    /// reader reads, or says something else.
+    fn interrupt(&mut self) {
+        let Some(unit) = self.unit.take() else { return };
+        let bytes = unit.pointer - unit.start;
+        let watermark = NonZero::new(self.ring.watermark).unwrap();
+        let ahead = self.window.after(bytes, watermark);
+        self.ring.end(bytes, false);
+        let Ok(limit) = self.shape.geometry().limit(ahead) else {
+            return self.begin();
+        };
+        let Some(window) = self.ring.begin() else {
+            assert!(!self.honest, "perf has no room");
+            return;
+        };
+        assert_eq!(window.head, ahead.head, "the next head is known");
+        assert_eq!(window.wakeup, ahead.wakeup, "and the next wakeup");
+        assert!(!self.honest || window.space >= ahead.space, "less space");
+        self.tally.borrow_mut().ahead += 1;
+        self.give(window, limit);
     }
 
     fn pad(&mut self, at: u64, bytes: u64) {
@@ -206,8 +246,7 @@ impl<'a> Machine<'a> {
                 self.tally.borrow_mut().records += 1;
                 return;
             }
-            self.end();
-            self.begin();
+            self.interrupt();
         }
         panic!("no room for a record in a new session");
     }
