@@ -22,18 +22,34 @@ use crate::{
         Held,
         NoBuffer,
         Pmu, //
+    },
+    sysreg::{
+        drain,
+        isb,
+        PMBLIMITR_EL1, //
     }, //
 };
 use core::{
     num::NonZero,
-    ptr::NonNull, //
+    ptr::{
+        null_mut,
+        NonNull, //
+    },
+    sync::atomic::{
+        AtomicBool,
+        AtomicPtr,
+        AtomicU32,
+        Ordering, //
+    }, //
 };
 use kernel::{
     bindings::NUMA_NO_NODE,
+    cpu::CpuId,
     ffi::{
         c_uint,
         c_void, //
     },
+    interrupt::local_interrupt_disable,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -51,12 +67,14 @@ pub(crate) struct Buffer {
     geometry: Geometry,
     /// Its reader wants to be woken after so many bytes.
     watermark: NonZero<u64>,
+    /// The lead of a CPU whose unit is ahead of perf in here; null if there is none.
+    lead: AtomicPtr<Lead>,
     /// Nobody drains it: it is overwritten.
     circular: bool,
 }
 
-// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session at a
-// time.
+// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session, or one unit that
+// is ahead of it, at a time.
 unsafe impl Send for Buffer {}
 
 // SAFETY: As above; a shared reference lets nobody access the memory.
@@ -79,7 +97,8 @@ impl Buffer {
     ) -> Result<Self> {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
-        let watermark = NonZero::new(watermark.into()).or(NonZero::new(size / 2));
+        let half = (size / 2).min(u32::MAX.into());
+        let watermark = NonZero::new(watermark.into()).or(NonZero::new(half));
         let watermark = watermark.ok_or(EINVAL)?;
 
         // A large buffer has more pages than one allocation of contiguous memory can list.
@@ -102,6 +121,7 @@ impl Buffer {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
             geometry,
             watermark,
+            lead: AtomicPtr::new(null_mut()),
             circular,
         })
     }
@@ -127,11 +147,45 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// Waits until no unit is ahead in here. perf drops its references, and may drop the last one when a
+    /// session ends, in the handler whose CPU has just gone ahead.
+    pub(crate) fn take_back(&self) {
+        loop {
+            let _interrupts = local_interrupt_disable();
+            // SAFETY: A lead belongs to a slot, which is there as long as its CPU runs the handler, that is
+            // until the lead is taken out again.
+            let Some(lead) = (unsafe { self.lead.load(Ordering::Acquire).as_ref() }) else {
+                return;
+            };
+            // With interrupts off, this is the CPU; and where a handler is at work nothing else is, but what
+            // it calls.
+            if lead.cpu.load(Ordering::Relaxed) == CpuId::current().as_u32() {
+                return self.lose(lead);
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Stops the unit of this CPU, in the middle of the handler that has let it go ahead.
+    #[cold]
+    #[inline(never)]
+    fn lose(&self, lead: &Lead) {
+        // SAFETY: Disables the buffer.
+        unsafe { PMBLIMITR_EL1::clear() };
+        isb();
+        drain();
+        lead.lost.store(true, Ordering::Relaxed);
+        self.lead.store(null_mut(), Ordering::Relaxed);
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
+        self.take_back();
         let pages = self.geometry.size() as usize / PAGE_SIZE;
         // SAFETY: By the invariants so many pages are mapped at `base`. No session is left: perf
-        // frees a buffer after the last one has ended.
+        // frees a buffer after the last one has ended. No unit is ahead any more either.
         unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
     }
 }
@@ -166,10 +220,108 @@ impl Span {
     }
 }
 
+/// What a CPU notes of itself in a [`Buffer`] while its unit is ahead of perf there. All zero at first.
+///
+/// perf frees a buffer when the last reference to it is gone. A session is one; between two sessions there
+/// may be none: user space can take a buffer away from events that perf does not stop (an event that inherits,
+/// and whose output was redirected to the buffer and away again, has children that go on in it).
+pub(crate) struct Lead {
+    /// The CPU.
+    cpu: AtomicU32,
+    /// The buffer has gone.
+    lost: AtomicBool,
+}
+
+impl Lead {
+    /// Notes that this is the CPU.
+    pub(crate) fn is_here(&self) {
+        self.cpu.store(CpuId::current().as_u32(), Ordering::Relaxed);
+    }
+}
+
+/// Where the unit goes on ahead of perf, and what it has written before.
+///
+/// # Invariants
+///
+/// The span is part of the buffer. The buffer stays mapped as long as there is the session that has made
+/// this, and after [`Session::end_ahead`] unless the lead is lost.
+#[must_use]
+pub(crate) struct Ahead {
+    /// The buffer.
+    buffer: NonNull<Buffer>,
+    /// What the unit has written in the session.
+    bytes: u64,
+    /// Where it goes on.
+    span: Span,
+}
+
+/// What [`Ahead::begin`] got in place of the session that was wanted.
+pub(crate) type Begun<'a, T> = Result<AuxSession<'a, T>, NoBuffer>;
+
+impl Ahead {
+    /// How many bytes the unit has written before.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where it goes on.
+    #[inline]
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Begins the session of `event` that the span belongs to, after [`Session::end_ahead`] with `lead`. perf
+    /// may have other ideas: no room for the event any more, or room in another buffer. Then the
+    /// unit has to be turned off.
+    #[inline(always)]
+    pub(crate) fn begin<'a, T: Pmu<Aux = Buffer>>(
+        self,
+        handle: AuxHandle<'a, T>,
+        event: Held<T>,
+        lead: &Lead,
+    ) -> Result<Session<'a, T>, (Self, Begun<'a, T>)> {
+        let mut aux = match handle.begin_again(event) {
+            Ok(aux) => aux,
+            Err((_in_no_session, why)) => return Err((self, Err(why))),
+        };
+        if lead.lost.load(Ordering::Relaxed) || !core::ptr::eq(aux.aux(), self.buffer.as_ptr()) {
+            return Err((self, Ok(aux)));
+        }
+        // Nobody but this event's sessions has moved the head.
+        aux.set_span(self.span.start, self.span.limit);
+        // The session has a reference again, so that nobody waits for this.
+        aux.aux().lead.store(null_mut(), Ordering::Relaxed);
+        // INVARIANT: It is the buffer that the span is part of.
+        Ok(Session(aux))
+    }
+
+    /// Zeroes what the unit has written ahead, `bytes`, which nobody gets, and lets the buffer go.
+    ///
+    /// # Safety
+    ///
+    /// The unit must be off.
+    #[cold]
+    pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
+        if lead.lost.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
+        // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else writes to
+        // it any more, by the requirements of this function.
+        unsafe {
+            (self.span.start as *mut u8).write_bytes(0, bytes as usize);
+            self.buffer.as_ref()
+        }
+        .lead
+        .store(null_mut(), Ordering::Release);
+    }
+}
+
 /// A stretch of sampling into a buffer.
 ///
 /// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
-/// it, and nothing that was derived from the buffer is left to be named.
+/// it, and nothing that was derived from the buffer is left to be named but an [`Ahead`].
 ///
 /// # Invariants
 ///
@@ -189,8 +341,6 @@ pub(crate) enum NoSession {
         /// write a record and wake the reader (see also [`AuxHandle::begin`]).
         told: bool,
     },
-    /// The session does not begin where the unit already writes. perf was told that data is missing.
-    Elsewhere,
 }
 
 impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
@@ -237,36 +387,6 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         }
     }
 
-    /// Begins a session of `event` that takes over `span`, which [`Self::ahead`] of the one before has
-    /// found: the unit is writing there.
-    #[inline(always)]
-    pub(crate) fn begin_at(
-        span: Span,
-        handle: AuxHandle<'a, T>,
-        event: Held<T>,
-    ) -> Result<Self, NoSession> {
-        let mut aux = match handle.begin(event) {
-            Ok(aux) => aux,
-            Err((_in_no_session, why)) => return Err(NoSession::NoBuffer(why)),
-        };
-        let head = aux.aux().geometry.offset(aux.head());
-        if aux.aux().address(head) != span.start {
-            return Err(Self::elsewhere(aux));
-        }
-        aux.set_span(span.start, span.limit);
-        // INVARIANT: The address of the head is one of this buffer only, which `span` is a part of, then.
-        Ok(Self(aux))
-    }
-
-    /// Ends what does not begin where it should.
-    #[cold]
-    #[inline(never)]
-    fn elsewhere(mut aux: AuxSession<'a, T>) -> NoSession {
-        aux.flag(AuxFlags::TRUNCATED);
-        let _in_no_session = aux.end(0);
-        NoSession::Elsewhere
-    }
-
     /// What perf has handed out.
     #[inline(always)]
     fn window(aux: &AuxSession<'a, T>) -> Window {
@@ -277,20 +397,36 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         }
     }
 
-    /// How many bytes the unit has written if its pointer is at `pointer`, and where it can go on in what
-    /// is left of the room then; `None` if it cannot, or the pointer is outside of the session's part of
-    /// the buffer. For a buffer that is drained.
+    /// Where the unit can go on, in what is left of the room, if it has stopped at `pointer`; `None` if
+    /// nothing is left, or the pointer is outside of the session's part of the buffer. For a buffer that is
+    /// drained.
     #[inline(always)]
-    pub(crate) fn ahead(&self, pointer: u64) -> Option<(u64, Span)> {
+    pub(crate) fn ahead(&self, pointer: u64) -> Option<Ahead> {
         let bytes = self.span().written(pointer)?;
         let buffer = self.0.aux();
         let window = Self::window(&self.0).after(bytes, buffer.watermark);
         let limit = buffer.geometry.limit(window).ok()?;
-        let span = Span {
-            start: buffer.address(buffer.geometry.offset(window.head)),
-            limit: buffer.address(limit),
-        };
-        Some((bytes, span))
+        // INVARIANT: What the geometry of the buffer says; the session keeps the buffer.
+        Some(Ahead {
+            buffer: NonNull::from(buffer),
+            bytes,
+            span: Span {
+                start: buffer.address(buffer.geometry.offset(window.head)),
+                limit: buffer.address(limit),
+            },
+        })
+    }
+
+    /// Ends the session, with all that the unit has written before it went on in `ahead`, which this
+    /// session has made. From now on, and until [`Ahead::begin`] has got a session or [`Ahead::give_up`] is
+    /// called, the buffer stays because `lead` is noted in it; if it could not stay, `lead` says so.
+    #[inline(always)]
+    pub(crate) fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
+        let lead = core::ptr::from_ref(lead).cast_mut();
+        // Whoever drops the last reference sees this: it comes before perf drops that of the session.
+        //
+        self.0.aux().lead.store(lead, Ordering::Relaxed);
+        self.end_drained(ahead.bytes)
     }
 
     /// The session that writes from one offset to the other. Both have to be in the buffer, where they

@@ -132,7 +132,10 @@ impl Geometry {
     pub(crate) fn next(&self, window: Window) -> Next {
         match self.limit(window) {
             Ok(limit) => Next::Write { limit },
-            Err(limit) => self.no_record(self.offset(window.head), window.space, limit),
+            Err(limit) => match self.pad(self.offset(window.head), window.space, limit) {
+                Some(pad) => Next::Pad(pad),
+                None => Next::NoRoom,
+            },
         }
     }
 
@@ -164,24 +167,21 @@ impl Geometry {
         Err(limit)
     }
 
-    /// What to do if no record can be written to `head`: there is no room up to `limit`, or none of
-    /// `space` at all, or it is not aligned.
+    /// How much to pad if no record can be written to `head`: there is no room up to `limit`, or none of
+    /// `space` at all, or it is not aligned. `None`: that would not help.
     #[cold]
     #[inline(never)]
-    fn no_record(&self, head: u64, space: u64, limit: u64) -> Next {
+    fn pad(&self, head: u64, space: u64, limit: u64) -> Option<u64> {
         // The hardware may have left its pointer just after a record, and perf always keeps a byte
         // free: align.
         let pad = self.misaligned(head);
         if pad >= space {
-            return Next::NoRoom;
+            return None;
         }
         if pad > 0 {
-            return Next::Pad(pad);
+            return Some(pad);
         }
-        match limit.checked_sub(head) {
-            None | Some(0) => Next::NoRoom,
-            Some(room) => Next::Pad(room),
-        }
+        limit.checked_sub(head).filter(|&room| room > 0)
     }
 
     /// Decides on a buffer that nobody drains, at the offset `head`, which may be the end of the

@@ -562,6 +562,12 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
         if event.has_asked_in_vain() {
             return Err((self, NoBuffer::Full));
         }
+        self.begin_again(event)
+    }
+
+    /// The same, for an event that runs: perf was not asked in vain since it was started.
+    #[inline(always)]
+    pub(crate) fn begin_again(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
         let handle = self.0.handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.

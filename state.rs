@@ -22,7 +22,8 @@
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
-//! cannot be written down. Between two callbacks of perf the state rests in a [`Slot`], one for
+//! cannot be written down. (With one exception, for which there is a type of its own: between two sessions of
+//! the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks of perf the state rests in a [`Slot`], one for
 //! each CPU: what it has to remember is little, and is left where it is; the values of these types are
 //! made of it when a transition begins, and weigh nothing.
 //!
@@ -46,7 +47,10 @@
 
 use crate::{
     aux_buffer::{
+        Ahead,
+        Begun,
         Buffer,
+        Lead,
         NoSession,
         Session,
         Span, //
@@ -156,7 +160,7 @@ impl Cpu {
     /// Lets the unit sample with `pmscr`, or not while `event` is paused. That may change while this
     /// runs, with the register written by whoever changes it: then this starts over, so that the
     /// last word is written last.
-    #[inline]
+    #[inline(always)]
     fn settle<T: SpePmu>(&self, event: Held<T>, pmscr: PMSCR_EL1) {
         self.resume_with.store(pmscr.bits(), Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
@@ -413,7 +417,7 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
                 cpu.counters.count(Counter::Full);
                 let pointer = PMBPTR_EL1::read().bits();
                 match session.ahead(pointer) {
-                    Some((bytes, span)) => return Self::go_on(slot, event, session, bytes, span),
+                    Some(ahead) => return Self::go_on(slot, event, session, ahead),
                     None => end(session, pointer, syndrome::JUST_FULL, cpu),
                 }
             }
@@ -437,62 +441,84 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         Interrupted::Stopped(Off { slot })
     }
 
-    /// Lets the unit go on in `span`, ahead of perf: only then ends `session`, of which it has written
-    /// `bytes`, and begins the one that the span belongs to. Whatever happens between a full buffer and the
-    /// next sample is not seen by the profile, and most of it would be perf's work.
-    ///
-    /// perf may have no room for that session although it had, because the reader said that it has not read
-    /// after all what it had said it has, or because the buffer is being unmapped. Then the unit is turned
-    /// off, and what it has written in the meantime is dropped.
+    /// Lets the unit go on in `ahead`, ahead of perf: only then ends `session`, of which that is what is left,
+    /// and begins the next one there. Whatever happens between a full buffer and the next sample is not seen
+    /// by the profile, and most of it would be perf's work.
     #[inline(always)]
     fn go_on(
         slot: &'a Slot<T>,
         event: Held<T>,
         session: Session<'a, T>,
-        bytes: u64,
-        span: Span,
+        ahead: Ahead,
     ) -> Interrupted<'a, T> {
-        // SAFETY: The span is a part of the session's buffer, of the room that perf gave for the session.
-        // The buffer stays until this handler returns, although the session ends before: whoever takes it
-        // away from the event first has the event stopped, by a call to this CPU, where interrupts
-        // are off (`perf_pmu_output_stop()` in `perf_mmap_close()`, `ring_buffer_attach()`; the
-        // event itself is taken off this CPU before it is freed). Until then the span has an owner
-        // again, or the unit is off.
+        // SAFETY: By the invariants of `Ahead`: the span is part of the session's buffer, which stays until
+        // the unit is off or there is a session again; or, should it go, is taken back from the unit first.
         unsafe {
-            write_to(span);
+            write_to(ahead.span());
             isb();
             PMBSR_EL1::clear();
         }
-        slot.cpu.counters.add(Counter::Bytes, bytes);
-        let handle = session.end_drained(bytes);
-        match Session::begin_at(span, handle, event) {
+        slot.cpu.counters.add(Counter::Bytes, ahead.bytes());
+        let handle = session.end_ahead(&ahead, &slot.lead);
+        match ahead.begin(handle, event, &slot.lead) {
             Ok(session) => {
                 slot.cpu.counters.count(Counter::Sessions);
                 session.leave_open();
-                // INVARIANT: The unit writes to the span, which is that of the session; PMSCR_EL1 is as
-                // it was.
-                Interrupted::Resumed(Self { slot, event })
             }
-            Err(why) => {
-                overrun(why, span, event, &slot.cpu);
-                // INVARIANT: just done, and no session is left.
-                Interrupted::Stopped(Off { slot })
+            Err((ahead, begun)) => {
+                if !fall_back(slot, event, ahead, begun) {
+                    // INVARIANT: just done, and no session is left.
+                    return Interrupted::Stopped(Off { slot });
+                }
             }
         }
+        // INVARIANT: The unit writes to the span of the session, and PMSCR_EL1 is as it was.
+        Interrupted::Resumed(Self { slot, event })
     }
 }
 
-/// Turns off a unit that went on in `span`, ahead of perf, which has no room for it any more.
+/// Takes the unit back that went `ahead` of perf, which has something else for `event`: no room any more,
+/// because the reader said that it has not read after all what it had said it has, or the buffer is being
+/// unmapped; or room in another buffer. What the unit has written ahead is dropped, and it goes on where there
+/// is room. Returns whether it does.
 #[cold]
 #[inline(never)]
-fn overrun<T: SpePmu>(why: NoSession, span: Span, event: Held<T>, cpu: &Cpu) {
+fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Begun<'_, T>) -> bool {
+    let cpu = &slot.cpu;
+    let pmscr = PMSCR_EL1::from_bits(cpu.resume_with.load(Ordering::Relaxed));
     let pmbsr = cpu.turn_off();
     keep_counter(event);
-    look_into(pmbsr, cpu);
-    let bytes = span.written(PMBPTR_EL1::read().bits()).unwrap_or(0);
+    let reason = look_into(pmbsr, cpu);
+    let bytes = ahead.span().written(PMBPTR_EL1::read().bits());
+    if bytes.is_none() {
+        cpu.counters.count(Counter::StrayPointer);
+        complain(STRAY, pmbsr);
+    }
+    let bytes = bytes.unwrap_or(0);
     cpu.counters.add(Counter::Bytes, bytes);
     cpu.counters.add(Counter::Dropped, bytes);
-    count_failure(why, cpu);
+    // SAFETY: Turned off above.
+    unsafe { ahead.give_up(bytes, &slot.lead) };
+
+    let mut aux = match begun {
+        Ok(aux) => aux,
+        Err(why) => {
+            count_failure(NoSession::NoBuffer(why), cpu);
+            return false;
+        }
+    };
+    if !matches!(reason, None | Some(Reason::Full)) {
+        aux.flag(AuxFlags::TRUNCATED);
+        cpu.counters.count(Counter::Truncated);
+        let _in_no_session = aux.end(0);
+        return false;
+    }
+    if !begin_rarely(aux.end(0), event, slot) {
+        return false;
+    }
+    isb();
+    cpu.settle(event, pmscr);
+    true
 }
 
 /// Tells the unit to write to `span`.
@@ -558,7 +584,6 @@ fn count_failure(why: NoSession, cpu: &Cpu) {
         NoSession::NoBuffer(NoBuffer::NotMapped) => Counter::StartNotMapped,
         NoSession::NoBuffer(NoBuffer::Full) => Counter::StartFull,
         NoSession::NoRoom { .. } => Counter::StartNoRoom,
-        NoSession::Elsewhere => Counter::Truncated,
     });
     if why == (NoSession::NoRoom { told: true }) {
         cpu.counters.count(Counter::Truncated);
@@ -643,6 +668,9 @@ fn end_any<'a, T: SpePmu>(output: Output<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu) ->
     Ended::Whole(session.end(bytes))
 }
 
+/// What the log says if the write pointer is where it cannot be.
+const STRAY: &str = "Stray write pointer";
+
 /// Ends `session` after which the write pointer is outside of its part of the buffer. That is not
 /// believed: nothing is taken as written, and perf is told that data is missing.
 #[cold]
@@ -652,7 +680,7 @@ fn stray<'a, T: SpePmu>(mut session: Session<'a, T>, pmbsr: PMBSR_EL1, cpu: &Cpu
     cpu.counters.count(Counter::Truncated);
     cpu.counters.count(Counter::StrayPointer);
     let _handle = session.end(0);
-    complain("Stray write pointer", pmbsr);
+    complain(STRAY, pmbsr);
     Ended::ForGood
 }
 
@@ -773,6 +801,8 @@ pub(crate) struct Slot<T: SpePmu> {
     ready: Cell<bool>,
     /// The handle of this CPU, and its session.
     place: AuxPlace,
+    /// For when the unit is ahead of perf.
+    lead: Lead,
     /// What belongs to the CPU.
     pub(crate) cpu: Cpu,
 }
@@ -782,7 +812,7 @@ pub(crate) struct Slot<T: SpePmu> {
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
 // SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), the first variant of
-// `Records`, a CPU that is not online, a handle in no session, and counters and other integers.
+// `Records`, a CPU that is not online, a handle in no session, a lead of nobody, and counters and other integers.
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
@@ -899,6 +929,7 @@ impl<T: SpePmu> Slot<T> {
                 // SAFETY: `update` has made the slot busy, and `Offline` is no value for it. A session is
                 // only begun by a unit that is off, and ended before the CPU goes: there is none.
                 let off = unsafe { Off::reset(self) };
+                self.lead.is_here();
                 self.ready.set(true);
                 (Unit::Off(off), None)
             }

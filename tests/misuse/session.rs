@@ -261,6 +261,7 @@ fn misuse(base: core::ptr::NonNull<u8>, geometry: crate::offset::Geometry) -> Bu
         base,                                      //~ E0451 field `base` of struct
         geometry,                                  //~ E0451 field `geometry` of struct
         watermark: core::num::NonZero::<u64>::MIN, //~ E0451 field `watermark` of struct
+        lead: Default::default(),                  //~ E0451 field `lead` of struct
         circular: false,                           //~ E0451 field `circular` of struct
     }
 }
