@@ -15,7 +15,7 @@ from itertools import product
 import pytest
 
 from attrs import open_all
-from spe import COUNTERS, OVERWRITE, check_decodes, trace_of
+from spe import COUNTERS, OVERWRITE, check_decodes, counters, record, trace_of
 
 PAGE = 4096
 
@@ -275,6 +275,26 @@ def check_sessions(found_sessions, rounds, size, still):
             index = head + (pointer - base - head) % size
             unread = (index - tail) % (1 << 64)
             assert unread < size and unread + limit - pointer <= size, (number, head, tail, pointer - base, limit - base)
+
+
+#: perf's core sees that it has not stopped everybody who writes to an AUX buffer that it takes away, and that it is an
+#: interrupt in which the last of them leaves it.
+TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
+
+
+def test_a_buffer_that_is_taken(boot, driver):
+    """A child's session is the last to use a buffer: the unit, which has gone on ahead of perf, is taken off it in time."""
+    guest = boot(smp=2)
+    guest.load("checked" if driver == "rust" else driver)
+    guest.known = TAKEN
+    output = guest.sh("taken")
+    assert int(output.split()[1]) > 0
+    for what in ("perf_mmap_close", "__rb_free_aux"):
+        assert f" at {what}+" in guest.sh("dmesg"), f"{what}() did not see it"
+    if driver == "rust":
+        seen = counters(guest)
+        assert seen["start_not_mapped"] > 0 and seen["full"] > 1 and seen["mismatches"] == 0, seen
+    check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
 
 
 @pytest.mark.skipif(os.environ.get("T") != "security", reason="open: on a loaded machine perf's core warned in event_function() once, "
