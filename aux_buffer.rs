@@ -36,7 +36,6 @@ use core::{
         NonNull, //
     },
     sync::atomic::{
-        AtomicBool,
         AtomicPtr,
         AtomicU32,
         Ordering, //
@@ -175,7 +174,7 @@ impl Buffer {
         unsafe { PMBLIMITR_EL1::clear() };
         isb();
         drain();
-        lead.lost.store(true, Ordering::Relaxed);
+        lead.buffer.store(null_mut(), Ordering::Relaxed);
         self.lead.store(null_mut(), Ordering::Relaxed);
     }
 }
@@ -228,8 +227,8 @@ impl Span {
 pub(crate) struct Lead {
     /// The CPU.
     cpu: AtomicU32,
-    /// The buffer has gone.
-    lost: AtomicBool,
+    /// The buffer; null if it has gone.
+    buffer: AtomicPtr<Buffer>,
 }
 
 impl Lead {
@@ -243,20 +242,19 @@ impl Lead {
 ///
 /// # Invariants
 ///
-/// The span is part of the buffer. The buffer stays mapped as long as there is the session that has made
-/// this, and after [`Session::end_ahead`] unless the lead is lost.
+/// The span is part of the buffer of the session that has made this. That stays mapped as long as the session is
+/// there, and after [`Session::end_ahead`] as long as the lead has a buffer.
 #[must_use]
 pub(crate) struct Ahead {
-    /// The buffer.
-    buffer: NonNull<Buffer>,
     /// What the unit has written in the session.
     bytes: u64,
     /// Where it goes on.
     span: Span,
 }
 
-/// What [`Ahead::begin`] got in place of the session that was wanted.
-pub(crate) type Begun<'a, T> = Result<AuxSession<'a, T>, NoBuffer>;
+/// What [`Ahead::begin`] got in place of the session that was wanted: another one, which was left open
+/// ([`AuxSession::leave_open`]), or none.
+pub(crate) type Begun = Result<(), NoBuffer>;
 
 impl Ahead {
     /// How many bytes the unit has written before.
@@ -280,19 +278,20 @@ impl Ahead {
         handle: AuxHandle<'a, T>,
         event: Held<T>,
         lead: &Lead,
-    ) -> Result<Session<'a, T>, (Self, Begun<'a, T>)> {
+    ) -> Result<Session<'a, T>, (Self, Begun)> {
         let mut aux = match handle.begin_again(event) {
             Ok(aux) => aux,
             Err((_in_no_session, why)) => return Err((self, Err(why))),
         };
-        if lead.lost.load(Ordering::Relaxed) || !core::ptr::eq(aux.aux(), self.buffer.as_ptr()) {
-            return Err((self, Ok(aux)));
+        if !core::ptr::eq(aux.aux().lead.load(Ordering::Relaxed), lead) {
+            aux.leave_open();
+            return Err((self, Ok(())));
         }
         // Nobody but this event's sessions has moved the head.
         aux.set_span(self.span.start, self.span.limit);
         // The session has a reference again, so that nobody waits for this.
         aux.aux().lead.store(null_mut(), Ordering::Relaxed);
-        // INVARIANT: It is the buffer that the span is part of.
+        // INVARIANT: It is the buffer that the span is part of: no other one has this lead.
         Ok(Session(aux))
     }
 
@@ -303,15 +302,15 @@ impl Ahead {
     /// The unit must be off.
     #[cold]
     pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
-        if lead.lost.swap(false, Ordering::Relaxed) {
+        let Some(buffer) = NonNull::new(lead.buffer.load(Ordering::Relaxed)) else {
             return;
-        }
+        };
         let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
         // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else writes to
         // it any more, by the requirements of this function.
         unsafe {
             (self.span.start as *mut u8).write_bytes(0, bytes as usize);
-            self.buffer.as_ref()
+            buffer.as_ref()
         }
         .lead
         .store(null_mut(), Ordering::Release);
@@ -408,7 +407,6 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         let limit = buffer.geometry.limit(window).ok()?;
         // INVARIANT: What the geometry of the buffer says; the session keeps the buffer.
         Some(Ahead {
-            buffer: NonNull::from(buffer),
             bytes,
             span: Span {
                 start: buffer.address(buffer.geometry.offset(window.head)),
@@ -422,10 +420,13 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     /// called, the buffer stays because `lead` is noted in it; if it could not stay, `lead` says so.
     #[inline(always)]
     pub(crate) fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
-        let lead = core::ptr::from_ref(lead).cast_mut();
+        let buffer = self.0.aux();
+        lead.buffer
+            .store(core::ptr::from_ref(buffer).cast_mut(), Ordering::Relaxed);
         // Whoever drops the last reference sees this: it comes before perf drops that of the session.
-        //
-        self.0.aux().lead.store(lead, Ordering::Relaxed);
+        buffer
+            .lead
+            .store(core::ptr::from_ref(lead).cast_mut(), Ordering::Relaxed);
         self.end_drained(ahead.bytes)
     }
 

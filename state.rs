@@ -67,6 +67,7 @@ use crate::{
         AuxFlags,
         AuxHandle,
         AuxPlace,
+        AuxSession,
         Held,
         NoBuffer,
         Pmu,
@@ -406,7 +407,8 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         drain();
         isb();
         let pmbsr = PMBSR_EL1::read();
-        if !pmbsr.has(PMBSR_EL1::S) {
+        // First what it nearly always is.
+        if pmbsr != syndrome::JUST_FULL && !pmbsr.has(PMBSR_EL1::S) {
             cpu.counters.count(Counter::Spurious);
             return Interrupted::NotOurs(self);
         }
@@ -483,7 +485,7 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
 /// is room. Returns whether it does.
 #[cold]
 #[inline(never)]
-fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Begun<'_, T>) -> bool {
+fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Begun) -> bool {
     let cpu = &slot.cpu;
     let pmscr = PMSCR_EL1::from_bits(cpu.resume_with.load(Ordering::Relaxed));
     let pmbsr = cpu.turn_off();
@@ -500,13 +502,12 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     // SAFETY: Turned off above.
     unsafe { ahead.give_up(bytes, &slot.lead) };
 
-    let mut aux = match begun {
-        Ok(aux) => aux,
-        Err(why) => {
-            count_failure(NoSession::NoBuffer(why), cpu);
-            return false;
-        }
-    };
+    if let Err(why) = begun {
+        count_failure(NoSession::NoBuffer(why), cpu);
+        return false;
+    }
+    // SAFETY: By the meaning of `Begun` it was left open, and there is no other value for it.
+    let mut aux = unsafe { AuxSession::<T>::resume(&slot.place) };
     if !matches!(reason, None | Some(Reason::Full)) {
         aux.flag(AuxFlags::TRUNCATED);
         cpu.counters.count(Counter::Truncated);
