@@ -170,8 +170,15 @@ class Failing:
         sections = subprocess.run(["llvm-size", "-A", module], check=True, stdout=subprocess.PIPE, text=True).stdout
         size = int(re.search(r"^\.text +(\d+)", sections, re.MULTILINE)[1])
         start = int(guest.sh("cat /sys/module/arm_spe_pmu/sections/.text"), 16)
+        symbols = subprocess.run(["llvm-nm", "-S", "--defined-only", module], check=True, stdout=subprocess.PIPE,
+                                 text=True).stdout
+        offset, length = (int(number, 16) for number in re.search(
+            r"^(\w+) (\w+) t \S+Registration\S+9setup_auxB\S+$", symbols, re.MULTILINE).groups())
+        mapping = start + offset
         settings = {"probability": 0, "interval": 1, "space": 0, "verbose": 0, "task-filter": "N", "times": PLENTY,
                     "require-start": f"{start:#x}", "require-end": f"{start + size:#x}",
+                    # Mapping a buffer may wait for memory; some of vmalloc's own tries do not.
+                    "reject-start": f"{mapping:#x}", "reject-end": f"{mapping + length:#x}",
                     "ignore-gfp-wait": "N", "fail_page_alloc/ignore-gfp-highmem": "N", "fail_page_alloc/min-order": 0}
         for name, value in settings.items():
             paths = [name] if "/" in name else [f"{point}/{name}" for point in FAIL]
@@ -184,6 +191,10 @@ class Failing:
     def spare(self, those_that_wait):
         """Whether allocations that may wait, as those for a task, work."""
         self.guest.sh(" && ".join(f"echo {those_that_wait} >{DEBUGFS}/{point}/ignore-gfp-wait" for point in FAIL))
+
+    def tell(self, verbose):
+        """2: show in the kernel log where an allocation failed."""
+        self.guest.sh(" && ".join(f"echo {verbose} >{DEBUGFS}/{point}/verbose" for point in FAIL))
 
     def failed(self):
         """How many allocations did."""
@@ -221,10 +232,12 @@ def test_nothing_is_missed(guest):
     # Interrupts, and what has interrupts off, may not wait: what they want fails all the time, while opening and
     # mapping go on.
     failing.spare("Y")
+    failing.tell(2)
     failing.set(100)
     walk(guest, 1001)
     failing.set(0)
-    assert failing.failed() == 0
+    failing.tell(0)
+    assert failing.failed() == 0, guest.sh("dmesg | grep -m 1 -A 50 FAULT_INJECTION")
     # That it fails at all: no event can be opened.
     failing.spare("N")
     failing.set(100)
