@@ -86,6 +86,7 @@ int main(void)
 	struct perf_event_attr attr = {
 		.type = pmu_type(), .sample_period = OPERATIONS, .aux_watermark = WATERMARK,
 	};
+	struct perf_event_attr dummy = { .type = PERF_TYPE_SOFTWARE, .config = PERF_COUNT_SW_DUMMY };
 	struct group owner = { 0 };
 	int go[2], back[2];
 	pid_t idle, parent, worker;
@@ -103,6 +104,8 @@ int main(void)
 	map_data(&owner);
 	owner.page->aux_size = SIZE;
 	aux = map(owner.spe, SIZE, owner.page->aux_offset);
+	/* The child does not get all events of its parent: else perf might give it the parent's own ones, in exchange for its. */
+	open_event(&dummy, &(struct choice){ .pid = parent, .cpu = -1 }, -1);
 	guest = open_event(&attr, &(struct choice){ .pid = parent, .cpu = CPU, .inherit = true }, -1);
 	if (ioctl(guest, PERF_EVENT_IOC_SET_OUTPUT, owner.spe))
 		fail("set output");
