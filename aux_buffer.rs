@@ -144,21 +144,19 @@ impl Buffer {
                 .write_bytes(0, bytes as usize)
         };
     }
-}
 
-impl Buffer {
     /// Waits until no unit is ahead in here. perf drops its references, and may drop the last one when a
     /// session ends, in the handler whose CPU has just gone ahead.
     pub(crate) fn take_back(&self) {
         loop {
             let _interrupts = local_interrupt_disable();
-            // SAFETY: A lead belongs to a slot, which is there as long as its CPU runs the handler, that is
-            // until the lead is taken out again.
+            // SAFETY: By the requirements of `Session::end_ahead` a lead lasts as long as the PMU, which
+            // perf unregisters only when the events are gone that the buffer is mapped for.
             let Some(lead) = (unsafe { self.lead.load(Ordering::Acquire).as_ref() }) else {
                 return;
             };
-            // With interrupts off, this is the CPU; and where a handler is at work nothing else is, but what
-            // it calls.
+            // With interrupts off this stays the CPU; and where a handler is at work nothing else is but
+            // what it calls: the session that it ends was the last to use the buffer.
             if lead.cpu.load(Ordering::Relaxed) == CpuId::current().as_u32() {
                 return self.lose(lead);
             }
@@ -170,8 +168,9 @@ impl Buffer {
     #[cold]
     #[inline(never)]
     fn lose(&self, lead: &Lead) {
-        // SAFETY: Disables the buffer.
+        // SAFETY: With `E` clear the unit is given no memory at all.
         unsafe { PMBLIMITR_EL1::clear() };
+        // From here on it samples nothing more, and after this has written what it had sampled.
         isb();
         drain();
         lead.buffer.store(null_mut(), Ordering::Relaxed);
@@ -299,21 +298,19 @@ impl Ahead {
     ///
     /// # Safety
     ///
-    /// The unit must be off.
+    /// The unit must be off, and [`Session::end_ahead`] have been called with `lead`.
     #[cold]
     pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
-        let Some(buffer) = NonNull::new(lead.buffer.load(Ordering::Relaxed)) else {
+        // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for this.
+        let Some(buffer) = (unsafe { lead.buffer.load(Ordering::Relaxed).as_ref() }) else {
             return;
         };
         let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
         // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else writes to
         // it any more, by the requirements of this function.
-        unsafe {
-            (self.span.start as *mut u8).write_bytes(0, bytes as usize);
-            buffer.as_ref()
-        }
-        .lead
-        .store(null_mut(), Ordering::Release);
+        unsafe { (self.span.start as *mut u8).write_bytes(0, bytes as usize) };
+        // Whoever waits frees it then.
+        buffer.lead.store(null_mut(), Ordering::Release);
     }
 }
 
@@ -418,8 +415,13 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     /// Ends the session, with all that the unit has written before it went on in `ahead`, which this
     /// session has made. From now on, and until [`Ahead::begin`] has got a session or [`Ahead::give_up`] is
     /// called, the buffer stays because `lead` is noted in it; if it could not stay, `lead` says so.
+    ///
+    /// # Safety
+    ///
+    /// This session must have made `ahead`. `lead` must be that of this CPU ([`Lead::is_here`]), last as long
+    /// as the PMU, and be noted in no other buffer. Interrupts must stay off until one of those two was called.
     #[inline(always)]
-    pub(crate) fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
+    pub(crate) unsafe fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
         let buffer = self.0.aux();
         lead.buffer
             .store(core::ptr::from_ref(buffer).cast_mut(), Ordering::Relaxed);

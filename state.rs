@@ -22,9 +22,9 @@
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
-//! cannot be written down. (With one exception, for which there is a type of its own: between two sessions of
-//! the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks of perf the state rests in a [`Slot`], one for
-//! each CPU: what it has to remember is little, and is left where it is; the values of these types are
+//! cannot be written down. (With one exception, for which there is a type of its own: between two
+//! sessions of the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks of
+//! perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and is left where it is; the values of these types are
 //! made of it when a transition begins, and weigh nothing.
 //!
 //! # What may interrupt a transition
@@ -453,15 +453,19 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         session: Session<'a, T>,
         ahead: Ahead,
     ) -> Interrupted<'a, T> {
-        // SAFETY: By the invariants of `Ahead`: the span is part of the session's buffer, which stays until
-        // the unit is off or there is a session again; or, should it go, is taken back from the unit first.
+        // SAFETY: By the invariants of `Ahead` the span is part of the session's buffer. That stays until the
+        // unit is off or there is a session again, because `Buffer::take_back` waits for it, or takes it back from
+        // the unit first; and nothing else writes there, as perf has given that room to the session.
         unsafe {
             write_to(ahead.span());
             isb();
             PMBSR_EL1::clear();
         }
         slot.cpu.counters.add(Counter::Bytes, ahead.bytes());
-        let handle = session.end_ahead(&ahead, &slot.lead);
+        // SAFETY: That is where `ahead` comes from, in `interrupt`. The lead is in the slot, which has noted its
+        // CPU in `online` and is there as long as the PMU; no other transition has the slot in its hands.
+        // Interrupts are off in a handler.
+        let handle = unsafe { session.end_ahead(&ahead, &slot.lead) };
         match ahead.begin(handle, event, &slot.lead) {
             Ok(session) => {
                 slot.cpu.counters.count(Counter::Sessions);
@@ -499,7 +503,7 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     let bytes = bytes.unwrap_or(0);
     cpu.counters.add(Counter::Bytes, bytes);
     cpu.counters.add(Counter::Dropped, bytes);
-    // SAFETY: Turned off above.
+    // SAFETY: Turned off above; and whoever has begun after `ahead` has ended the session with this lead.
     unsafe { ahead.give_up(bytes, &slot.lead) };
 
     if let Err(why) = begun {

@@ -11,7 +11,6 @@
  * - One line is printed: the number; the errors, by name, 0 or -, of perf_event_open(2), of mmap(2) of
  *   the AUX area, and of what else was asked for (period2, filter, second); whether the event ran.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>

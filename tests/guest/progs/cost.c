@@ -15,8 +15,6 @@
  *
  * so often. Prints for fills and wide how many there were.
  */
-#define _GNU_SOURCE
-#include <sched.h>
 #include <sys/wait.h>
 
 #include "spe_group.h"
@@ -100,14 +98,9 @@ static void wide(unsigned long number)
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN), status;
 
 	for (int cpu = 0; cpu < cpus; cpu++) {
-		cpu_set_t one;
-
 		if (fork())
 			continue;
-		CPU_ZERO(&one);
-		CPU_SET(cpu, &one);
-		if (sched_setaffinity(0, sizeof(one), &one))
-			fail("sched_setaffinity");
+		run_on(cpu);
 		fills(number, cpu);
 		exit(0);
 	}

@@ -4,7 +4,6 @@
  * data and without, page faults of loads, stores and jumps, signals and their return, breakpoints,
  * undefined instructions, and being switched out for another task.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
 #include <setjmp.h>

@@ -10,10 +10,8 @@
  *
  * CPU 0 watches meanwhile: if the interrupt does not end, nobody on CPU 1 ever says so.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -78,22 +76,12 @@ static void ask(void)
 		fail("the harness");
 }
 
-static void go_to_cpu(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fail("sched_setaffinity");
-}
-
 /* Nothing but an interrupt comes in between. */
 static void take_cpu(int cpu)
 {
 	struct sched_param first = { .sched_priority = 1 };
 
-	go_to_cpu(cpu);
+	run_on(cpu);
 	if (sched_setscheduler(0, SCHED_FIFO, &first))
 		fail("sched_setscheduler");
 }
@@ -407,7 +395,7 @@ int main(int argc, char **argv)
 			fail("/dev/vport0p2");
 	}
 
-	go_to_cpu(0);
+	run_on(0);
 	at_first = interrupts();
 	child = fork();
 	if (child < 0)

@@ -18,7 +18,6 @@
  *
  * A violation is a line that begins with WRONG, and exit status 1. The last lines are what was counted.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/perf_event.h>

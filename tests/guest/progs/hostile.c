@@ -12,9 +12,7 @@
  * was no room; and how many bytes came in the end, when the reader tells the truth. The interval in round n
  * is (n + 1) * 256 operations: who looks at the registers can tell the rounds by it.
  */
-#define _GNU_SOURCE
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 
 #include "spe_group.h"
@@ -55,16 +53,6 @@ static uint64_t lie(uint64_t *random, uint64_t head, uint64_t tail)
 	default:
 		return below(random, 0);
 	}
-}
-
-static void run_on(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		fail("sched_setaffinity");
 }
 
 /* What perf hands out: it keeps one byte free. */

@@ -9,8 +9,6 @@
  * lifetime migrate: the task goes from CPU to CPU.
  * lifetime inherit: the task forks, and its children are sampled, too.
  */
-#define _GNU_SOURCE
-#include <sched.h>
 #include <sys/wait.h>
 
 #include "spe_group.h"
@@ -142,12 +140,7 @@ static void migrate(void)
 	map_aux(&group);
 	enable(&group);
 	for (int n = 0; n < MOVES; n++) {
-		cpu_set_t cpus;
-
-		CPU_ZERO(&cpus);
-		CPU_SET(n % 2, &cpus);
-		if (sched_setaffinity(0, sizeof(cpus), &cpus))
-			fail("sched_setaffinity");
+		run_on(n % 2);
 		work_for(page_size() / 4);
 		set_aux_tail(&group, follow_to_head(&group, &trace));
 	}
@@ -172,16 +165,12 @@ static void inherit(void)
 	}
 	for (int n = 0; n < CHILDREN; n++) {
 		pid_t child = fork();
-		cpu_set_t cpus;
 
 		if (child < 0)
 			fail("fork");
 		if (child)
 			continue;
-		CPU_ZERO(&cpus);
-		CPU_SET(n % 2, &cpus);
-		if (sched_setaffinity(0, sizeof(cpus), &cpus))
-			fail("sched_setaffinity");
+		run_on(n % 2);
 		work_for(page_size() / 4);
 		_exit(0);
 	}

@@ -16,7 +16,6 @@
  * Prints how many allocations have failed (sites), and how many attempts then ended with which error, or
  * with success: lines of a name and a value.
  */
-#define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/perf_event.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,6 +42,8 @@ struct choice {
 	bool cycles_first;
 	bool pinned;
 	bool inherit;
+	/* Sample the kernel, too. */
+	bool kernel;
 	pid_t pid;
 	int cpu;
 	uint32_t watermark;
@@ -79,6 +82,16 @@ static inline void fail(const char *what)
 	exit(1);
 }
 
+static inline void run_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		fail("sched_setaffinity");
+}
+
 static inline size_t page_size(void)
 {
 	return sysconf(_SC_PAGESIZE);
@@ -106,7 +119,7 @@ static inline int open_event(struct perf_event_attr *attr, const struct choice *
 
 	attr->size = sizeof(*attr);
 	attr->read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
-	attr->exclude_kernel = 1;
+	attr->exclude_kernel = !choice->kernel;
 	attr->exclude_hv = 1;
 	attr->inherit = choice->inherit;
 	attr->disabled = leader < 0;

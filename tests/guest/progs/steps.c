@@ -5,8 +5,6 @@
  *
  * Each FILE has 100 written to it when an event is open and its buffer mapped, and 0 when it is to be closed.
  */
-#define _GNU_SOURCE
-#include <sched.h>
 #include <sys/wait.h>
 
 #include "spe_group.h"

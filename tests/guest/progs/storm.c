@@ -12,12 +12,10 @@
  * Each choice is made by SEED; what comes of it depends on the machine. Prints what was done, as lines
  * of a name and a number.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <glob.h>
 #include <libgen.h>
 #include <linux/module.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <termios.h>
 

@@ -7,7 +7,6 @@
  *
  * transitions SEED STEPS CPU: the same seed takes the same steps.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <sched.h>
