@@ -25,13 +25,14 @@
 //!
 //! - One truth: what perf is told of an event (`hw.state`) is what the unit does, at the return of
 //!   every callback and of the interrupt handler: `state.rs`, `Slot::put` and `Slot::release`.
-//! - No silent failure: a start that fails comes back as an error, and no register has been written:
-//!   `state.rs`, `Off::arm`; `pmu.rs`, `add`.
+//! - No silent failure: a start that fails comes back as an error, and no register has been
+//!   written: `state.rs`, `Off::arm`; `pmu.rs`, `add`.
 //! - A session is spent once: `perf.rs`, `AuxSession`; `aux_buffer.rs`, `Session`.
 //! - Neither the callbacks from `add` to `read` nor the interrupt handler allocate or sleep:
 //!   `tests/env/hot-path` sees to it in each build.
 //! - An event is judged once, when it is opened: `event.rs`, `Image`.
-//! - The hardware is never trusted: `syndrome.rs`, `features.rs`; `aux_buffer.rs`, `Session::written`.
+//! - The hardware is never trusted: `syndrome.rs`, `features.rs`; `aux_buffer.rs`,
+//!   `Session::written`.
 //!
 //! This file finds the devices.
 

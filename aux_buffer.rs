@@ -72,8 +72,8 @@ pub(crate) struct Buffer {
     circular: bool,
 }
 
-// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session, or one unit that
-// is ahead of it, at a time.
+// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session, or one
+// unit that is ahead of it, at a time.
 unsafe impl Send for Buffer {}
 
 // SAFETY: As above; a shared reference lets nobody access the memory.
@@ -81,8 +81,8 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
-    /// `watermark`: after how many bytes the reader is woken, 0: half the buffer (as in `rb_alloc_aux()`).
-    /// `circular`: nobody drains the buffer, it is overwritten.
+    /// `watermark`: after how many bytes the reader is woken, 0: half the buffer (as in
+    /// `rb_alloc_aux()`). `circular`: nobody drains the buffer, it is overwritten.
     ///
     /// There must be two pages at the least: with a single one, head and limit would soon share it.
     /// In a circular buffer the unit writes to one half at a time, so that it needs pages in
@@ -145,18 +145,18 @@ impl Buffer {
         };
     }
 
-    /// Waits until no unit is ahead in here. perf drops its references, and may drop the last one when a
-    /// session ends, in the handler whose CPU has just gone ahead.
+    /// Waits until no unit is ahead in here. perf drops its references, and may drop the last one
+    /// when a session ends, in the handler whose CPU has just gone ahead.
     pub(crate) fn take_back(&self) {
         loop {
             let _interrupts = local_interrupt_disable();
-            // SAFETY: By the requirements of `Session::end_ahead` a lead lasts as long as the PMU, which
-            // perf unregisters only when the events are gone that the buffer is mapped for.
+            // SAFETY: By the requirements of `Session::end_ahead` a lead lasts as long as the PMU,
+            // which perf unregisters only when the events are gone that the buffer is mapped for.
             let Some(lead) = (unsafe { self.lead.load(Ordering::Acquire).as_ref() }) else {
                 return;
             };
-            // With interrupts off this stays the CPU; and where a handler is at work nothing else is but
-            // what it calls: the session that it ends was the last to use the buffer.
+            // With interrupts off this stays the CPU; and where a handler is at work nothing else
+            // is but what it calls: the session that it ends was the last to use the buffer.
             if lead.cpu.load(Ordering::Relaxed) == CpuId::current().as_u32() {
                 return self.lose(lead);
             }
@@ -218,11 +218,13 @@ impl Span {
     }
 }
 
-/// What a CPU notes of itself in a [`Buffer`] while its unit is ahead of perf there. All zero at first.
+/// What a CPU notes of itself in a [`Buffer`] while its unit is ahead of perf there. All zero at
+/// first.
 ///
-/// perf frees a buffer when the last reference to it is gone. A session is one; between two sessions there
-/// may be none: user space can take a buffer away from events that perf does not stop (an event that inherits,
-/// and whose output was redirected to the buffer and away again, has children that go on in it).
+/// perf frees a buffer when the last reference to it is gone. A session is one; between two
+/// sessions there may be none: user space can take a buffer away from events that perf does not
+/// stop (an event that inherits, and whose output was redirected to the buffer and away again, has
+/// children that go on in it).
 pub(crate) struct Lead {
     /// The CPU.
     cpu: AtomicU32,
@@ -241,8 +243,8 @@ impl Lead {
 ///
 /// # Invariants
 ///
-/// The span is part of the buffer of the session that has made this. That stays mapped as long as the session is
-/// there, and after [`Session::end_ahead`] as long as the lead has a buffer.
+/// The span is part of the buffer of the session that has made this. That stays mapped as long as
+/// the session is there, and after [`Session::end_ahead`] as long as the lead has a buffer.
 #[must_use]
 pub(crate) struct Ahead {
     /// What the unit has written in the session.
@@ -251,8 +253,8 @@ pub(crate) struct Ahead {
     span: Span,
 }
 
-/// What [`Ahead::begin`] got in place of the session that was wanted: another one, which was left open
-/// ([`AuxSession::leave_open`]), or none.
+/// What [`Ahead::begin`] got in place of the session that was wanted: another one, which was left
+/// open ([`AuxSession::leave_open`]), or none.
 pub(crate) type Begun = Result<(), NoBuffer>;
 
 impl Ahead {
@@ -268,9 +270,9 @@ impl Ahead {
         self.span
     }
 
-    /// Begins the session of `event` that the span belongs to, after [`Session::end_ahead`] with `lead`. perf
-    /// may have other ideas: no room for the event any more, or room in another buffer. Then the
-    /// unit has to be turned off.
+    /// Begins the session of `event` that the span belongs to, after [`Session::end_ahead`] with
+    /// `lead`. perf may have other ideas: no room for the event any more, or room in another
+    /// buffer. Then the unit has to be turned off.
     #[inline(always)]
     pub(crate) fn begin<'a, T: Pmu<Aux = Buffer>>(
         self,
@@ -301,13 +303,14 @@ impl Ahead {
     /// The unit must be off, and [`Session::end_ahead`] have been called with `lead`.
     #[cold]
     pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
-        // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for this.
+        // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for
+        // this.
         let Some(buffer) = (unsafe { lead.buffer.load(Ordering::Relaxed).as_ref() }) else {
             return;
         };
         let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
-        // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else writes to
-        // it any more, by the requirements of this function.
+        // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else
+        // writes to it any more, by the requirements of this function.
         unsafe { (self.span.start as *mut u8).write_bytes(0, bytes as usize) };
         // Whoever waits frees it then.
         buffer.lead.store(null_mut(), Ordering::Release);
@@ -332,9 +335,9 @@ pub(crate) enum NoSession {
     NoBuffer(NoBuffer),
     /// There is room, but none that the hardware could write to.
     NoRoom {
-        /// Whether perf was told that data is missing. It is told once, until the event runs again: an
-        /// event that cannot start is tried again whenever its task is scheduled, and each time perf would
-        /// write a record and wake the reader (see also [`AuxHandle::begin`]).
+        /// Whether perf was told that data is missing. It is told once, until the event runs again:
+        /// an event that cannot start is tried again whenever its task is scheduled, and each time
+        /// perf would write a record and wake the reader (see also [`AuxHandle::begin`]).
         told: bool,
     },
 }
@@ -393,9 +396,9 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         }
     }
 
-    /// Where the unit can go on, in what is left of the room, if it has stopped at `pointer`; `None` if
-    /// nothing is left, or the pointer is outside of the session's part of the buffer. For a buffer that is
-    /// drained.
+    /// Where the unit can go on, in what is left of the room, if it has stopped at `pointer`;
+    /// `None` if nothing is left, or the pointer is outside of the session's part of the buffer.
+    /// For a buffer that is drained.
     #[inline(always)]
     pub(crate) fn ahead(&self, pointer: u64) -> Option<Ahead> {
         let bytes = self.span().written(pointer)?;
@@ -412,28 +415,31 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         })
     }
 
-    /// Ends the session, with all that the unit has written before it went on in `ahead`, which this
-    /// session has made. From now on, and until [`Ahead::begin`] has got a session or [`Ahead::give_up`] is
-    /// called, the buffer stays because `lead` is noted in it; if it could not stay, `lead` says so.
+    /// Ends the session, with all that the unit has written before it went on in `ahead`, which
+    /// this session has made. From now on, and until [`Ahead::begin`] has got a session or
+    /// [`Ahead::give_up`] is called, the buffer stays because `lead` is noted in it; if it could
+    /// not stay, `lead` says so.
     ///
     /// # Safety
     ///
-    /// This session must have made `ahead`. `lead` must be that of this CPU ([`Lead::is_here`]), last as long
-    /// as the PMU, and be noted in no other buffer. Interrupts must stay off until one of those two was called.
+    /// This session must have made `ahead`. `lead` must be that of this CPU ([`Lead::is_here`]),
+    /// last as long as the PMU, and be noted in no other buffer. Interrupts must stay off until one
+    /// of those two was called.
     #[inline(always)]
     pub(crate) unsafe fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
         let buffer = self.0.aux();
         lead.buffer
             .store(core::ptr::from_ref(buffer).cast_mut(), Ordering::Relaxed);
-        // Whoever drops the last reference sees this: it comes before perf drops that of the session.
+        // Whoever drops the last reference sees this: it comes before perf drops that of the
+        // session.
         buffer
             .lead
             .store(core::ptr::from_ref(lead).cast_mut(), Ordering::Relaxed);
         self.end_drained(ahead.bytes)
     }
 
-    /// The session that writes from one offset to the other. Both have to be in the buffer, where they
-    /// come from its geometry.
+    /// The session that writes from one offset to the other. Both have to be in the buffer, where
+    /// they come from its geometry.
     #[inline]
     fn over(mut aux: AuxSession<'a, T>, start: u64, limit: u64) -> Self {
         let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));

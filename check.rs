@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Looks, in a debug build (`make DEBUG=1`), at the end of every transition, and after each pause
-//! and resume, whether what the types say, what perf was told and what the registers say is the same.
+//! and resume, whether what the types say, what perf was told and what the registers say is the
+//! same.
 //!
 //! The counters `transitions` and `mismatches` of the CPU tell the result; the log tells of the
 //! first mismatches.
@@ -101,8 +102,8 @@ fn wrong_while_sampling<T: SpePmu>(slot: &Slot<T>, event: Held<T>) -> Option<&'s
     if matches!(slot.records.get(), Records::Discarded) {
         return (!limit.has(PMBLIMITR_EL1::FM)).then_some("PMBLIMITR_EL1.FM does not discard");
     }
-    // SAFETY: The value of the transition was spent, which has left its session open; and none can be
-    // made while the slot is busy.
+    // SAFETY: The value of the transition was spent, which has left its session open; and none can
+    // be made while the slot is busy.
     let session = unsafe { Session::<T>::resume(&slot.place) };
     let span = session.span();
     session.leave_open();

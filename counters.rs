@@ -97,8 +97,8 @@ extern "C" {
     static __this_module: Opaque<module>;
 }
 
-/// What can be done with a file. Unlike those of the kernel crate's own debugfs files, these keep the
-/// module while they are open.
+/// What can be done with a file. Unlike those of the kernel crate's own debugfs files, these keep
+/// the module while they are open.
 static OPERATIONS: Operations = Operations(file_operations {
     owner: (&raw const __this_module).cast_mut().cast(),
     open: Some(open),
@@ -159,10 +159,12 @@ counters! {
     Sessions = c"sessions",
     /// Bytes that the unit wrote.
     Bytes = c"bytes",
-    /// Of those, how many perf did not take, which were zeroed: written while the unit went on ahead of perf,
-    /// which then had no room for the event any more, or another buffer (`Sampling::go_on`).
+    /// Of those, how many perf did not take, which were zeroed: written while the unit went on
+    /// ahead of perf, which then had no room for the event any more, or another buffer
+    /// (`Sampling::go_on`).
     Dropped = c"dropped",
-    /// Requests for service because the buffer, as much of it as was free, was full: the usual ones.
+    /// Requests for service because the buffer, as much of it as was free, was full: the usual
+    /// ones.
     Full = c"full",
     /// How often perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`), by a session or by
     /// a start that failed because there was no room.

@@ -39,9 +39,9 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// The least that perf will hand out after `bytes` of this window were written: what is left of it.
-    /// Meanwhile the reader may have made more room, and has to be woken at each multiple of `watermark`
-    /// (`rb_need_aux_wakeup()`).
+    /// The least that perf will hand out after `bytes` of this window were written: what is left of
+    /// it. Meanwhile the reader may have made more room, and has to be woken at each multiple of
+    /// `watermark` (`rb_need_aux_wakeup()`).
     #[inline(always)]
     pub(crate) fn after(self, bytes: u64, watermark: NonZero<u64>) -> Self {
         let head = self.head.wrapping_add(bytes);
@@ -139,8 +139,8 @@ impl Geometry {
         }
     }
 
-    /// Up to where the hardware can write in `window`, from its head on: an offset; or that up to there it
-    /// cannot write a record.
+    /// Up to where the hardware can write in `window`, from its head on: an offset; or that up to
+    /// there it cannot write a record.
     #[inline(always)]
     pub(crate) fn limit(&self, window: Window) -> Result<u64, u64> {
         let Window {
@@ -154,8 +154,8 @@ impl Geometry {
         let room = space.min(self.size.wrapping_sub(head));
         let mut limit = self.page_before(head.wrapping_add(room));
 
-        // A wakeup in there: stop at the page boundary after it, if that is nearer. (One at the head
-        // is due already.)
+        // A wakeup in there: stop at the page boundary after it, if that is nearer. (One at the
+        // head is due already.)
         let ahead = wakeup.wrapping_sub(index);
         if ahead.wrapping_sub(1) < room {
             limit = limit.min(self.page_after(head.wrapping_add(ahead)));
@@ -167,8 +167,8 @@ impl Geometry {
         Err(limit)
     }
 
-    /// How much to pad if no record can be written to `head`: there is no room up to `limit`, or none of
-    /// `space` at all, or it is not aligned. `None`: that would not help.
+    /// How much to pad if no record can be written to `head`: there is no room up to `limit`, or
+    /// none of `space` at all, or it is not aligned. `None`: that would not help.
     #[cold]
     #[inline(never)]
     fn pad(&self, head: u64, space: u64, limit: u64) -> Option<u64> {

@@ -43,8 +43,8 @@ impl<T: Zeroable> PerCpu<T> {
     pub(crate) fn new() -> Result<Self> {
         // Nothing will be dropped.
         const { assert!(!core::mem::needs_drop::<T>() && size_of::<T>() <= 4096) };
-        // SAFETY: `T` fits into any page, as the allocator asks, and its alignment is a power of two.
-        // The memory is zeroed.
+        // SAFETY: `T` fits into any page, as the allocator asks, and its alignment is a power of
+        // two. The memory is zeroed.
         let base = unsafe {
             bindings::pcpu_alloc_noprof(
                 size_of::<T>(),
@@ -90,8 +90,8 @@ impl<T> PerCpu<T> {
     ///
     /// # Safety
     ///
-    /// `cpu` must be the number of the current CPU. The reference must not be used after the task may
-    /// have moved to another one.
+    /// `cpu` must be the number of the current CPU. The reference must not be used after the task
+    /// may have moved to another one.
     #[inline]
     pub(crate) unsafe fn get_of(&self, cpu: u32) -> &T {
         // SAFETY: By the invariants there is a value for each CPU; by the requirements of this

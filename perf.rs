@@ -182,10 +182,10 @@ impl<T: Pmu> Event<T> {
 
     /// The event that this one was inherited from, if it was: the one that was opened.
     pub(crate) fn parent(&self) -> Option<&Self> {
-        // SAFETY: The event is valid, and `parent` does not change after it was made. A child is an event
-        // with its parent's attributes, so of the same PMU. The parent outlives the borrow: perf makes
-        // a child with the parent's context locked (`inherit_event()`), and the child has a reference
-        // to the parent then until it is freed itself.
+        // SAFETY: The event is valid, and `parent` does not change after it was made. A child is an
+        // event with its parent's attributes, so of the same PMU. The parent outlives the borrow:
+        // perf makes a child with the parent's context locked (`inherit_event()`), and the child
+        // has a reference to the parent then until it is freed itself.
         unsafe { (*self.as_raw()).parent.cast::<Self>().as_ref() }
     }
 
@@ -214,8 +214,8 @@ impl<T: Pmu> Event<T> {
     ///
     /// # Safety
     ///
-    /// `local` must be there until [`Self::clear_local`], which must come to pass on this CPU, before
-    /// [`Pmu::add`] returns a failure or [`Pmu::del`] returns.
+    /// `local` must be there until [`Self::clear_local`], which must come to pass on this CPU,
+    /// before [`Pmu::add`] returns a failure or [`Pmu::del`] returns.
     #[inline]
     pub(crate) unsafe fn set_local(&self, local: &T::Local) {
         let local = core::ptr::from_ref(local);
@@ -327,8 +327,8 @@ impl<T: Pmu> Event<T> {
         self.hw().state.store(bits, Ordering::Relaxed);
     }
 
-    /// What came of the starts since the event ran last: 0, or [`TOLD`], and the jiffy in which perf was
-    /// asked for room and had none at all.
+    /// What came of the starts since the event ran last: 0, or [`TOLD`], and the jiffy in which
+    /// perf was asked for room and had none at all.
     #[inline]
     fn hunger(&self) -> u64 {
         self.hw().freq_time_stamp.load(Ordering::Relaxed)
@@ -340,8 +340,8 @@ impl<T: Pmu> Event<T> {
         self.hw().freq_time_stamp.store(hunger, Ordering::Relaxed);
     }
 
-    /// Notes that there is no room for the event. Returns whether that is news: it is until the event
-    /// runs again.
+    /// Notes that there is no room for the event. Returns whether that is news: it is until the
+    /// event runs again.
     pub(crate) fn starve(&self) -> bool {
         let hunger = self.hunger();
         self.set_hunger(hunger | TOLD);
@@ -377,8 +377,8 @@ const TOLD: u64 = 1 << 63;
 /// The current jiffy.
 #[inline]
 pub(crate) fn jiffies() -> u64 {
-    // SAFETY: The variable is there as long as the kernel is. Others write to it meanwhile, a word at a
-    // time, so that a volatile read, as C's are, finds one of the values that it has had.
+    // SAFETY: The variable is there as long as the kernel is. Others write to it meanwhile, a word
+    // at a time, so that a volatile read, as C's are, finds one of the values that it has had.
     unsafe { (&raw const kernel::bindings::jiffies).read_volatile() as u64 }
 }
 
@@ -553,10 +553,11 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
 
     /// Asks perf for room to write to.
     ///
-    /// If there is none at all, perf wakes the reader, each time, and an event that cannot start is tried again
-    /// whenever its task is scheduled. On PREEMPT_RT a thread does the waking (`irq_work`), which
-    /// preempts the task as soon as it is scheduled: it would not get any further. So perf is not
-    /// asked again in the same jiffy, unless the event ran: then perf has disabled it by now.
+    /// If there is none at all, perf wakes the reader, each time, and an event that cannot start is
+    /// tried again whenever its task is scheduled. On PREEMPT_RT a thread does the waking
+    /// (`irq_work`), which preempts the task as soon as it is scheduled: it would not get any
+    /// further. So perf is not asked again in the same jiffy, unless the event ran: then perf has
+    /// disabled it by now.
     #[inline(always)]
     pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
         if event.has_asked_in_vain() {
@@ -601,8 +602,8 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
 /// The right to write to a part of an event's AUX buffer. The session is ended before the event is
 /// deleted: it is made from a [`Held`] event, and goes where that goes.
 ///
-/// A session that is neither ended nor resumed would keep the buffer for ever. Ending it when it is dropped would
-/// be worse: perf would take back what the hardware may still write to.
+/// A session that is neither ended nor resumed would keep the buffer for ever. Ending it when it is
+/// dropped would be worse: perf would take back what the hardware may still write to.
 ///
 /// # Invariants
 ///

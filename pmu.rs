@@ -66,8 +66,8 @@ impl Spe {
     /// The unit of this CPU, which `event` is put on.
     #[inline]
     fn put_here(&self, event: &Event<Self>) -> &Slot<Self> {
-        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The slots are there as long
-        // as the PMU, and so longer than its events; `add` and `del` clear it.
+        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The slots are there as
+        // long as the PMU, and so longer than its events; `add` and `del` clear it.
         unsafe {
             let slot = self.units.slot_of(event.on_cpu());
             event.set_local(slot);
@@ -86,8 +86,8 @@ impl Spe {
     /// The unit of this CPU, which `event` was put on; `None` if it was not.
     #[inline]
     fn of(event: &Event<Self>) -> Option<&Slot<Self>> {
-        // SAFETY: Called by `del`, `start` and `stop` alone, which perf calls on the CPU that it has added
-        // the event to; null otherwise.
+        // SAFETY: Called by `del`, `start` and `stop` alone, which perf calls on the CPU that it
+        // has added the event to; null otherwise.
         unsafe { event.local() }
     }
 
@@ -169,9 +169,9 @@ impl Pmu for Spe {
             Refusal::Invalid => EINVAL,
         })?;
 
-        // This is asked of the task that opens the event, and not of the one that happens to run when
-        // it starts. Nor of one that forks, for which perf makes an event like its parent's: without
-        // the right it could not fork.
+        // This is asked of the task that opens the event, and not of the one that happens to run
+        // when it starts. Nor of one that forks, for which perf makes an event like its parent's:
+        // without the right it could not fork.
         if let Some(opened) = event.parent().and_then(Event::data) {
             image.pmscr = opened.pmscr;
         } else {

@@ -23,9 +23,10 @@
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
 //! cannot be written down. (With one exception, for which there is a type of its own: between two
-//! sessions of the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks of
-//! perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and is left where it is; the values of these types are
-//! made of it when a transition begins, and weigh nothing.
+//! sessions of the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks
+//! of perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and
+//! is left where it is; the values of these types are made of it when a transition begins, and
+//! weigh nothing.
 //!
 //! # What may interrupt a transition
 //!
@@ -39,8 +40,8 @@
 //!   until it samples again, and what comes then is left to the end of the transition, which looks
 //!   at what is wanted, see [`Cpu::settle`].
 //! - to stop the event (throttling, with the other events of a group). If the state is in the hands
-//!   of a transition ([`Cpu::busy`]), that does it at its end, see [`Slot::release`]. There is one event
-//!   on a CPU (`PERF_PMU_CAP_EXCLUSIVE`), so that it is the one.
+//!   of a transition ([`Cpu::busy`]), that does it at its end, see [`Slot::release`]. There is one
+//!   event on a CPU (`PERF_PMU_CAP_EXCLUSIVE`), so that it is the one.
 //!
 //! The order in which registers are written is that of the Arm ARM (DDI 0487), chapter D17 "The
 //! Statistical Profiling Extension", in particular D17.9 on synchronisation.
@@ -158,9 +159,9 @@ impl Cpu {
         isb();
     }
 
-    /// Lets the unit sample with `pmscr`, or not while `event` is paused. That may change while this
-    /// runs, with the register written by whoever changes it: then this starts over, so that the
-    /// last word is written last.
+    /// Lets the unit sample with `pmscr`, or not while `event` is paused. That may change while
+    /// this runs, with the register written by whoever changes it: then this starts over, so that
+    /// the last word is written last.
     #[inline(always)]
     fn settle<T: SpePmu>(&self, event: Held<T>, pmscr: PMSCR_EL1) {
         self.resume_with.store(pmscr.bits(), Ordering::Relaxed);
@@ -198,8 +199,8 @@ impl Cpu {
 /// # Invariants
 ///
 /// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. The handle of the
-/// slot is in no session. Of the values of this type and of the two below there is at most one for a
-/// slot: it is made when that becomes busy ([`Slot::take`]), and spent before that ends
+/// slot is in no session. Of the values of this type and of the two below there is at most one for
+/// a slot: it is made when that becomes busy ([`Slot::take`]), and spent before that ends
 /// ([`Slot::put`], [`Slot::release`]).
 #[must_use]
 pub(crate) struct Off<'a, T: SpePmu> {
@@ -228,11 +229,11 @@ pub(crate) struct Armed<'a, T: SpePmu> {
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` is what the event wants, which [`Cpu::resume_with`] keeps, or 0 while the
-/// event is paused; `PMBPTR_EL1` is within the span of the session that the handle of the slot is in
-/// and `PMBLIMITR_EL1` at its end, or records are discarded and there is no session: [`Slot::records`]
-/// says which. All that only as long as the hardware has not stopped by itself (`PMBSR_EL1.S`). See also
-/// [`Off`].
+/// On this CPU `PMSCR_EL1` is what the event wants, which [`Cpu::resume_with`] keeps, or 0 while
+/// the event is paused; `PMBPTR_EL1` is within the span of the session that the handle of the slot
+/// is in and `PMBLIMITR_EL1` at its end, or records are discarded and there is no session:
+/// [`Slot::records`] says which. All that only as long as the hardware has not stopped by itself
+/// (`PMBSR_EL1.S`). See also [`Off`].
 #[must_use]
 pub(crate) struct Sampling<'a, T: SpePmu> {
     /// Where the unit rests.
@@ -271,8 +272,8 @@ impl<'a, T: SpePmu> Off<'a, T> {
 
     /// Begins a session of `event`, and tells the unit where to write.
     ///
-    /// If there is no session the unit stays as it is: no register has been written, unless the unit
-    /// had to be made quiet.
+    /// If there is no session the unit stays as it is: no register has been written, unless the
+    /// unit had to be made quiet.
     #[inline(always)]
     pub(crate) fn arm(self, event: Held<T>, image: &'a Image) -> Result<Armed<'a, T>, Self> {
         let slot = self.slot;
@@ -311,8 +312,8 @@ impl<'a, T: SpePmu> Off<'a, T> {
 }
 
 impl<'a, T: SpePmu> Armed<'a, T> {
-    /// Programs what is to be sampled, and lets the unit sample. `reload`: begin a new interval of the
-    /// event's period; otherwise the old one goes on.
+    /// Programs what is to be sampled, and lets the unit sample. `reload`: begin a new interval of
+    /// the event's period; otherwise the old one goes on.
     #[inline(always)]
     pub(crate) fn sample(self, reload: bool) -> Sampling<'a, T> {
         let Self { slot, event, image } = self;
@@ -443,9 +444,9 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         Interrupted::Stopped(Off { slot })
     }
 
-    /// Lets the unit go on in `ahead`, ahead of perf: only then ends `session`, of which that is what is left,
-    /// and begins the next one there. Whatever happens between a full buffer and the next sample is not seen
-    /// by the profile, and most of it would be perf's work.
+    /// Lets the unit go on in `ahead`, ahead of perf: only then ends `session`, of which that is
+    /// what is left, and begins the next one there. Whatever happens between a full buffer and the
+    /// next sample is not seen by the profile, and most of it would be perf's work.
     #[inline(always)]
     fn go_on(
         slot: &'a Slot<T>,
@@ -453,18 +454,19 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         session: Session<'a, T>,
         ahead: Ahead,
     ) -> Interrupted<'a, T> {
-        // SAFETY: By the invariants of `Ahead` the span is part of the session's buffer. That stays until the
-        // unit is off or there is a session again, because `Buffer::take_back` waits for it, or takes it back from
-        // the unit first; and nothing else writes there, as perf has given that room to the session.
+        // SAFETY: By the invariants of `Ahead` the span is part of the session's buffer. That stays
+        // until the unit is off or there is a session again, because `Buffer::take_back` waits for
+        // it, or takes it back from the unit first; and nothing else writes there, as perf has
+        // given that room to the session.
         unsafe {
             write_to(ahead.span());
             isb();
             PMBSR_EL1::clear();
         }
         slot.cpu.counters.add(Counter::Bytes, ahead.bytes());
-        // SAFETY: That is where `ahead` comes from, in `interrupt`. The lead is in the slot, which has noted its
-        // CPU in `online` and is there as long as the PMU; no other transition has the slot in its hands.
-        // Interrupts are off in a handler.
+        // SAFETY: That is where `ahead` comes from, in `interrupt`. The lead is in the slot, which
+        // has noted its CPU in `online` and is there as long as the PMU; no other transition has
+        // the slot in its hands. Interrupts are off in a handler.
         let handle = unsafe { session.end_ahead(&ahead, &slot.lead) };
         match ahead.begin(handle, event, &slot.lead) {
             Ok(session) => {
@@ -483,10 +485,10 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
     }
 }
 
-/// Takes the unit back that went `ahead` of perf, which has something else for `event`: no room any more,
-/// because the reader said that it has not read after all what it had said it has, or the buffer is being
-/// unmapped; or room in another buffer. What the unit has written ahead is dropped, and it goes on where there
-/// is room. Returns whether it does.
+/// Takes the unit back that went `ahead` of perf, which has something else for `event`: no room any
+/// more, because the reader said that it has not read after all what it had said it has, or the
+/// buffer is being unmapped; or room in another buffer. What the unit has written ahead is dropped,
+/// and it goes on where there is room. Returns whether it does.
 #[cold]
 #[inline(never)]
 fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Begun) -> bool {
@@ -503,7 +505,8 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     let bytes = bytes.unwrap_or(0);
     cpu.counters.add(Counter::Bytes, bytes);
     cpu.counters.add(Counter::Dropped, bytes);
-    // SAFETY: Turned off above; and whoever has begun after `ahead` has ended the session with this lead.
+    // SAFETY: Turned off above; and whoever has begun after `ahead` has ended the session with this
+    // lead.
     unsafe { ahead.give_up(bytes, &slot.lead) };
 
     if let Err(why) = begun {
@@ -530,8 +533,8 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
 ///
 /// # Safety
 ///
-/// The unit is off or waits for service. The span must be part of a mapped buffer, and nobody else may use
-/// it until the unit is turned off, or has said that it has stopped.
+/// The unit is off or waits for service. The span must be part of a mapped buffer, and nobody else
+/// may use it until the unit is turned off, or has said that it has stopped.
 #[inline(always)]
 unsafe fn write_to(span: Span) {
     let limit = PMBLIMITR_EL1::from_bits(span.limit).with(PMBLIMITR_EL1::E, 1);
@@ -550,8 +553,9 @@ fn give_up<T: SpePmu>(event: Held<T>, cpu: &Cpu) {
     cpu.turn_off();
 }
 
-/// Begins a session of `event`, tells the unit, which is off or waits for service, where to write, and
-/// leaves the session to `slot`. Returns whether there is one. If not, no register has been written.
+/// Begins a session of `event`, tells the unit, which is off or waits for service, where to write,
+/// and leaves the session to `slot`. Returns whether there is one. If not, no register has been
+/// written.
 #[inline(always)]
 fn begin<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) -> bool {
     match Session::begin(handle, event) {
@@ -615,8 +619,8 @@ enum Ended<'a, T: SpePmu> {
     ForGood,
 }
 
-/// Ends `session`, of a buffer that is drained, after the unit has stopped to write at `pointer`, with
-/// `pmbsr`, which says nothing bad.
+/// Ends `session`, of a buffer that is drained, after the unit has stopped to write at `pointer`,
+/// with `pmbsr`, which says nothing bad.
 #[inline(always)]
 fn end<'a, T: SpePmu>(
     session: Session<'a, T>,
@@ -816,14 +820,15 @@ pub(crate) struct Slot<T: SpePmu> {
 // except when the slot is made and dropped, without a unit; the rest is atomic.
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
-// SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), the first variant of
-// `Records`, a CPU that is not online, a handle in no session, a lead of nobody, and counters and other integers.
+// SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), the first variant
+// of `Records`, a CPU that is not online, a handle in no session, a lead of nobody, and counters
+// and other integers.
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
 impl<T: SpePmu> Slot<T> {
-    /// Passes the state through `transition`, which returns the state to put back, and the event that
-    /// it was about, if it was about one; unless the state is in the hands of another transition,
-    /// which this interrupts.
+    /// Passes the state through `transition`, which returns the state to put back, and the event
+    /// that it was about, if it was about one; unless the state is in the hands of another
+    /// transition, which this interrupts.
     fn update<'a>(
         &'a self,
         transition: impl FnOnce(Unit<'a, T>) -> (Unit<'a, T>, Option<Held<T>>),
@@ -834,16 +839,16 @@ impl<T: SpePmu> Slot<T> {
         }
     }
 
-    /// Takes the state, for a transition, after which it is put back; `None` if it is in the hands of
-    /// another one, which this interrupts.
+    /// Takes the state, for a transition, after which it is put back; `None` if it is in the hands
+    /// of another one, which this interrupts.
     #[inline(always)]
     fn take(&self) -> Option<Unit<'_, T>> {
         if self.cpu.busy.load(Ordering::Relaxed) {
             return None;
         }
         self.cpu.busy.store(true, Ordering::Relaxed);
-        // An NMI that comes before this point is done with its own transition by now; one that comes
-        // later leaves the state alone.
+        // An NMI that comes before this point is done with its own transition by now; one that
+        // comes later leaves the state alone.
         compiler_fence(Ordering::SeqCst);
         // INVARIANT: That of the slot; and it is busy from now on, until the value is put back.
         Some(match self.event.get() {
@@ -897,8 +902,8 @@ impl<T: SpePmu> Slot<T> {
         look_into(self.cpu.turn_off(), &self.cpu).is_some()
     }
 
-    /// Pauses or resumes, if the unit samples. May interrupt all other functions, and be interrupted
-    /// by [`Self::stop_rarely`].
+    /// Pauses or resumes, if the unit samples. May interrupt all other functions, and be
+    /// interrupted by [`Self::stop_rarely`].
     #[inline]
     pub(crate) fn pause(&self, paused: bool) {
         let mut pmscr = self.cpu.resume_with.load(Ordering::Relaxed);
@@ -931,8 +936,9 @@ impl<T: SpePmu> Slot<T> {
     pub(crate) fn online(&self) {
         self.update(|unit| match unit {
             Unit::Offline => {
-                // SAFETY: `update` has made the slot busy, and `Offline` is no value for it. A session is
-                // only begun by a unit that is off, and ended before the CPU goes: there is none.
+                // SAFETY: `update` has made the slot busy, and `Offline` is no value for it. A
+                // session is only begun by a unit that is off, and ended before the CPU goes: there
+                // is none.
                 let off = unsafe { Off::reset(self) };
                 self.lead.is_here();
                 self.ready.set(true);
@@ -1042,9 +1048,10 @@ impl<T: SpePmu> Slot<T> {
         ours
     }
 
-    /// [`Self::stop`], where it does not matter how long that takes. In an NMI, it may come to pass only
-    /// before the callback that the NMI has interrupted returns. (Not made of one function with `stop`:
-    /// that would cost those six instructions who pause, in whose callback this is called.)
+    /// [`Self::stop`], where it does not matter how long that takes. In an NMI, it may come to pass
+    /// only before the callback that the NMI has interrupted returns. (Not made of one function
+    /// with `stop`: that would cost those six instructions who pause, in whose callback this is
+    /// called.)
     pub(crate) fn stop_rarely(&self, event: Held<T>) {
         let sampled = match self.take() {
             Some(Unit::Sampling(sampling)) if sampling.is_for(&event) => {
@@ -1062,7 +1069,8 @@ impl<T: SpePmu> Slot<T> {
 }
 
 impl<T: SpePmu> Unit<'_, T> {
-    /// Leaves the unit as it is. Returns the event that it samples for, if it does, for [`Slot::put`].
+    /// Leaves the unit as it is. Returns the event that it samples for, if it does, for
+    /// [`Slot::put`].
     #[inline(always)]
     fn rest(self) -> Option<Held<T>> {
         match self {

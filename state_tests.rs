@@ -702,7 +702,8 @@ mod tests {
         }));
     }
 
-    /// perf has no room there after all, or the buffer is gone: off, and said so, when the handler returns.
+    /// perf has no room there after all, or the buffer is gone: off, and said so, when the handler
+    /// returns.
     #[test]
     fn too_far_ahead_of_perf() {
         for case in [
@@ -747,8 +748,8 @@ mod tests {
         hold!(dropped > 0);
         let head = (bench.counted(Counter::Bytes) - dropped) as usize;
         hold!(head as u64 == bench.ring.head.get());
-        // Of what was written meanwhile nothing is left where a next session would begin; if the buffer
-        // is gone, nothing was written there afterwards, not even zeroes.
+        // Of what was written meanwhile nothing is left where a next session would begin; if the
+        // buffer is gone, nothing was written there afterwards, not even zeroes.
         let page = &bench.memory[head / PAGE_SIZE].0[head % PAGE_SIZE..];
         let gone = meanwhile as usize == gone as fn(&Ring) as usize;
         hold!(page.iter().all(|&byte| byte == 0) != gone);
@@ -762,8 +763,8 @@ mod tests {
         Ok(())
     }
 
-    /// The event got another ring meanwhile (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: its head is
-    /// kept as that wants it. With room left in the one before, the unit was ahead there.
+    /// The event got another ring meanwhile (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: its
+    /// head is kept as that wants it. With room left in the one before, the unit was ahead there.
     #[test]
     fn goes_on_in_another_ring() {
         assert!(run_with(&kernel_only(), true, |bench| another(
@@ -1218,5 +1219,88 @@ mod tests {
             bench.stop(0);
             Ok(())
         }));
+    }
+
+    /// What may be wrong, done on purpose behind the back of the types.
+    #[cfg(ARM_SPE_DEBUG)]
+    #[test]
+    fn mismatches_are_seen() {
+        // Nothing is executed in user space: the unit samples nothing.
+        let attr = Attr {
+            exclude_kernel: true,
+            ..Attr::default()
+        };
+        assert!(run_with(&attr, false, |bench| {
+            let (slot, event) = (&bench.slot, bench.event(0));
+            let pmscr = &bench.image.pmscr;
+            let resume_with = &slot.cpu.resume_with;
+
+            hold!(!wrong(bench, "nothing"));
+            hold!(bench.start(0));
+            let (limit, pointer) = (PMBLIMITR_EL1::read(), PMBPTR_EL1::read());
+            hold!(!wrong(bench, "nothing"));
+            PMSCR_EL1::clear();
+            hold!(wrong(bench, "no sampling"));
+            pmscr.write();
+            event.set_paused(true);
+            hold!(wrong(bench, "not paused"));
+            event.set_paused(false);
+            // Most transitions say what the state is before it is looked at; this one says nothing.
+            event.set_state(State::Stopped);
+            slot.pause(false);
+            hold!(bench.counted(Counter::Mismatches) == 3);
+            event.set_state(State::Running);
+
+            // SAFETY: The unit may write nowhere.
+            unsafe { PMBLIMITR_EL1::clear() };
+            hold!(wrong(bench, "no buffer"));
+            // SAFETY: The unit may write to less than it could. From here on it is as it was, but
+            // for where it would write if it sampled something.
+            unsafe {
+                let less = limit.get(PMBLIMITR_EL1::LIMIT) - 1;
+                limit.with(PMBLIMITR_EL1::LIMIT, less).write();
+            }
+            hold!(wrong(bench, "less room"));
+            // SAFETY: As above.
+            unsafe {
+                PMBLIMITR_EL1::clear();
+                PMBPTR_EL1::from_bits(pointer.bits() - 0x1000).write();
+                limit.write();
+            }
+            hold!(wrong(bench, "the pointer"));
+            // SAFETY: As above.
+            unsafe {
+                PMBLIMITR_EL1::clear();
+                pointer.write();
+                limit.write();
+            }
+            hold!(!wrong(bench, "nothing"));
+            bench.stop(0);
+            hold!(!wrong(bench, "nothing"));
+
+            pmscr.write();
+            hold!(wrong(bench, "sampling while off"));
+            PMSCR_EL1::clear();
+            // SAFETY: The unit samples nothing.
+            unsafe { limit.write() };
+            hold!(wrong(bench, "a buffer while off"));
+            // SAFETY: As it was.
+            unsafe { PMBLIMITR_EL1::clear() };
+            resume_with.store(pmscr.bits(), Ordering::Relaxed);
+            hold!(wrong(bench, "to resume while off"));
+            resume_with.store(0, Ordering::Relaxed);
+            hold!(!wrong(bench, "nothing"));
+            Ok(())
+        }));
+    }
+
+    /// Whether a transition that changes nothing finds something wrong: an event is stopped that does
+    /// not run.
+    #[cfg(ARM_SPE_DEBUG)]
+    fn wrong(bench: &Bench, _what: &str) -> bool {
+        let before = bench.counted(Counter::Mismatches);
+        isb();
+        bench.stop(1);
+        bench.counted(Counter::Mismatches) != before
     }
 }

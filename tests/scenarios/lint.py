@@ -53,6 +53,14 @@ def test_rustfmt():
     check("rustfmt", "--check", "arm_spe_pmu.rs", "tests/host/src/lib.rs", *(TOP / "tests/misuse").glob("*.rs"))
 
 
+def test_comment_width():
+    """As wide as code, which rustfmt does not look at in a comment; but for tables and drawings."""
+    wide = [f"{file.name}:{number}" for file in [*TOP.glob("*.rs"), *TOP.glob("tests/host/src/*.rs")]
+            for number, line in enumerate(file.read_text().splitlines(), 1)
+            if len(line) > 100 and re.match(r"\s*//[/!]? ?[^\s|]", line)]
+    assert not wide
+
+
 def test_clippy():
     """The kernel's lint set finds nothing, and no item is without documentation."""
     check("tests/env/clippy")

@@ -6,7 +6,6 @@ comment above sysctl_perf_event_paranoid, and the rule for SPE's own privileged 
 are held against it.
 """
 
-import os
 import random
 import re
 from collections import Counter
@@ -299,8 +298,6 @@ def test_a_buffer_that_is_taken(boot, driver):
     check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
 
 
-@pytest.mark.skipif(os.environ.get("T") != "security", reason="open: on a loaded machine perf's core warned in event_function() once, "
-                    "and sampling did not begin again; make test T=security runs it")
 @pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
 def test_hostile_reader(guest, driver, how, capsys):
     """A reader who lies about the tail: the hardware stays within the buffer and off what is not read.

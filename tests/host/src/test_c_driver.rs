@@ -11,8 +11,8 @@
 //! - A wakeup that is exactly at the head: the C driver stops at the next boundary, and gives up if
 //!   the head is at a boundary itself. Such a wakeup is due already and nothing to stop for. perf
 //!   never asks for one: it moves the wakeup on before the head gets there.
-//! - When it gives up, the C driver pads what room there is. What a slow reader frees never adds up to
-//!   a page then.
+//! - When it gives up, the C driver pads what room there is. What a slow reader frees never adds up
+//!   to a page then.
 //! - In a circle the C driver takes the head as it is. `PMBPTR_EL1` has to be aligned; this driver
 //!   pads.
 

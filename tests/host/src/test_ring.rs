@@ -197,9 +197,10 @@ impl<'a> Machine<'a> {
         });
     }
 
-    /// The interrupt handler: where there is room left, the unit goes on before perf is asked, which has that
-    /// room or more. (What a reader who lies has said since the session began counts only now: the unit may
-    /// write to less than that until then, and to what the session before had left.)
+    /// The interrupt handler: where there is room left, the unit goes on before perf is asked,
+    /// which has that room or more. (What a reader who lies has said since the session began counts
+    /// only now: the unit may write to less than that until then, and to what the session before
+    /// had left.)
     fn interrupt(&mut self) {
         let Some(unit) = self.unit.take() else { return };
         let bytes = unit.pointer - unit.start;
