@@ -397,14 +397,14 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     }
 
     /// Where the unit can go on, in what is left of the room, if it has stopped at `pointer`;
-    /// `None` if nothing is left, or the pointer is outside of the session's part of the buffer.
+    /// `None` if too little is left, or the pointer is outside of the session's part of the buffer.
     /// For a buffer that is drained.
     #[inline(always)]
     pub(crate) fn ahead(&self, pointer: u64) -> Option<Ahead> {
         let bytes = self.span().written(pointer)?;
         let buffer = self.0.aux();
         let window = Self::window(&self.0).after(bytes, buffer.watermark);
-        let limit = buffer.geometry.limit(window).ok()?;
+        let limit = buffer.geometry.ahead(window)?;
         // INVARIANT: What the geometry of the buffer says; the session keeps the buffer.
         Some(Ahead {
             bytes,

@@ -24,7 +24,7 @@ build_kernel() {
 	echo "unpacking the kernel source"
 	WORKDIR=$out enter_root "$ROOT" bash -c 'tar --no-same-owner -xf packages/usr/src/linux-source-*.tar.xz'
 	mv "$out"/linux-source-* "$out/tree"
-	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/env/prepare-tree" "$release" "packages/usr/src/linux-headers-$release"
+	WORKDIR=$out enter_root "$ROOT" "$TOP/tools/prepare-tree" tree "packages/usr/src/linux-headers-$release"
 	mv "$out/packages/usr/lib/modules/$release" "$out/stock"
 	rm -rf "$out/packages"
 	echo "$release" >"$out/release"
@@ -36,7 +36,7 @@ want_flavour() {
 	kernel_resolve "$2"
 	# The release and the packages come first: they are build_kernel's arguments.
 	step "$1" build_kernel "$kernel_release" "${kernel_packages[@]}" \
-		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tests/env/prepare-tree tests/env/compare-symbols)" \
+		-- "$(alone arm64 "${kernel_packages[@]}")" "$(files_hash tools/prepare-tree tools/compare-symbols)" \
 		"$(root_versions '(rustc|rust-src|bindgen|libclang1-19|gcc-14-aarch64-linux-gnu|binutils-aarch64-linux-gnu|pahole)')"
 }
 

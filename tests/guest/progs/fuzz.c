@@ -2,11 +2,11 @@
 /*
  * Fuzzes perf_event_open(2) around the SPE PMU, and looks at the answers.
  *
- * fuzz SEED START ROUNDS LOG: WORKERS tasks each do STEPS random things in every round, beginning with
+ * fuzz SEED START ROUNDS LOG PERIOD: WORKERS tasks each do STEPS random things in every round, beginning with
  * the round number START. A round begins with nothing open, and with random numbers that are made of the
  * seed, the number of the round and that of the worker: any round can be had again by its number. What
  * is about to be done is written to LOG first, a line for each thing: the time (about that of the kernel
- * log), worker.round.step, how the thing before has ended, what.
+ * log), worker.round.step, how the thing before has ended, what. PERIOD: the shortest period.
  *
  * Mostly, what is asked for makes sense and is changed a little, so that events do open and sample. What
  * has to happen is judged here, without asking the driver:
@@ -459,6 +459,17 @@ static void map_aux(struct event *event)
 
 /* Opening. */
 
+/*
+ * The shortest period of SPE's events. Where an interrupt handler takes long enough, its own operations could fill what
+ * is left of a small buffer again, and again, before it returns.
+ */
+static uint64_t least_period;
+
+static uint64_t spe_period(uint64_t period)
+{
+	return period && period < least_period ? least_period : period;
+}
+
 static void enable(struct event *event)
 {
 	unsigned long argument = below(2);
@@ -493,7 +504,7 @@ static void make_spe(struct attr *attr)
 		old->config3 = 1ULL << below(64);
 	if (chance(3))
 		attr->config4 = 1ULL << below(64);
-	old->sample_period = chance(80) ? 256ULL << below(7) : odd_number() >> 1;
+	old->sample_period = spe_period(chance(80) ? 256ULL << below(7) : odd_number() >> 1);
 	old->exclude_user = chance(20);
 	old->exclude_kernel = chance(20);
 	old->exclude_hv = chance(50);
@@ -905,7 +916,7 @@ static void do_disable(void)
 static void do_period(void)
 {
 	struct event *event = pick();
-	uint64_t period = chance(50) ? 256ULL << below(7) : odd_number();
+	uint64_t period = spe_period(chance(50) ? 256ULL << below(7) : odd_number());
 	errors allowed = period && !(period >> 63) && event->sampling ? E(0) : E(EINVAL);
 
 	if (event->fd < 0)
@@ -1345,13 +1356,14 @@ int main(int argc, char **argv)
 	page_size = sysconf(_SC_PAGESIZE);
 	if (argc == 3 && !strcmp(argv[1], "target"))
 		target(atoi(argv[2]));
-	if (argc != 5) {
-		fprintf(stderr, "usage: fuzz SEED START ROUNDS LOG\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: fuzz SEED START ROUNDS LOG PERIOD\n");
 		return 2;
 	}
 	seed = strtoull(argv[1], NULL, 0);
 	start = strtoull(argv[2], NULL, 0);
 	rounds = strtoull(argv[3], NULL, 0);
+	least_period = strtoull(argv[5], NULL, 0);
 	log_fd = open(argv[4], O_WRONLY | O_CLOEXEC);
 	if (log_fd < 0)
 		fail(argv[4]);
