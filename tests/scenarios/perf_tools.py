@@ -22,7 +22,8 @@ DIRECTORY = "/tmp/perf"
 
 FENCE = re.compile(r"^```(.*)$")
 HEADING = re.compile(r"^## (.*)$")
-NUMBER = re.compile(r"\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b\d+(?:\.\d+)?[KM]?\b")
+#: Also an address or a sum without 0x, and a byte of a dump.
+NUMBER = re.compile(r"\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b[0-9a-f]{2}\b|\b\d+(?:\.\d+)?[KM]?\b")
 
 
 @dataclass
