@@ -14,11 +14,15 @@ KDIR := /lib/modules/$(shell uname -r)/build
 endif
 endif
 
+# The compiler that the kernel was built with, unless another one is asked for: CC=..., LLVM=1.
 ifdef KDIR
 ifneq ($(shell uname -m),aarch64)
-cross := ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
+kbuild := ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
 endif
-kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) MO=$(CURDIR)/build/module $(cross)
+compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' $(KDIR)/.config 2>/dev/null)
+ifeq ($(LLVM)$(filter command,$(origin CC)),)
+kbuild += $(addprefix CC=,$(if $(compiler),$(shell command -v $(compiler))))
+endif
 endif
 
 # DEBUG=1: the module checks its state machine at every return of a callback.
@@ -26,25 +30,42 @@ modules: export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
 
 all: modules
 
+module := build/module/arm_spe_pmu.ko
+
 modules:
 ifdef KDIR
-	@[ -e $(KDIR)/Makefile ] || { echo "error: KDIR=$(KDIR) is no kernel build tree: install the headers of that kernel or name another tree" >&2; exit 1; }
-	@[ -e $(KDIR)/rust/libkernel.rmeta ] || { echo "error: KDIR=$(KDIR) has no Rust metadata (rust/libkernel.rmeta): run 'make modules_prepare' in the full source of that kernel, with CONFIG_RUST=y" >&2; exit 1; }
 	@mkdir -p build/module
-	$(kbuild) modules
-	@echo "built: build/module/arm_spe_pmu.ko"
+	@tree=$$(tools/kernel-tree $(KDIR)) && $(MAKE) -C "$$tree" M=$(CURDIR) MO=$(CURDIR)/build/module $(kbuild) modules
+	@echo "built: $(module)"
 else
 	$(WITH) kernel $(BUILD_MODULE) $(if $(ARM_SPE_DEBUG),checked) modules
 endif
 
 # As root, on the machine with the hardware. The module goes to updates/, which modprobe prefers to
-# the kernel's own.
+# the kernel's own. INSTALL_MOD_PATH: the root directory of another system.
+INSTALL_MOD_PATH ?=
+PREFIX ?= /usr/local
+
 install modules_install:
-ifdef KDIR
-	@[ -e build/module/arm_spe_pmu.ko ] || { echo "error: build/module/arm_spe_pmu.ko is missing: run make first" >&2; exit 1; }
-	$(kbuild) modules_install
+	@tools/install-module $(module) '$(INSTALL_MOD_PATH)'
+	@install -D -m 755 tools/spe-doctor '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
+
+uninstall:
+	@tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE)
+	@rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
+
+# For Secure Boot: KEY and CERT are the machine owner's; without, those that DKMS has made.
+KEY ?= /var/lib/dkms/mok.key
+CERT ?= /var/lib/dkms/mok.pub
+sign:
+	@tools/sign-module $(module) '$(KEY)' '$(CERT)' $(KDIR)
+
+# A package for Debian that builds the module by DKMS for each kernel that is installed: build/deb/.
+deb:
+ifeq ($(shell command -v dh_dkms),)
+	$(WITH) root tools/build-deb
 else
-	@echo "error: install on the arm64 machine, or name its kernel tree: make install KDIR=... [INSTALL_MOD_PATH=...]" >&2; exit 1
+	tools/build-deb
 endif
 
 define check_driver
@@ -73,7 +94,7 @@ test:
 	$(rt_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode,$(T)),,perf$(,))guest,uefi tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode perf_tools,$(T)),,perf$(,))guest,uefi tests/run
 
 # Which lines of the module the tests execute. T=name adds to what earlier runs have left.
 coverage: export ARM_SPE_COVERAGE := $(CURDIR)/build/coverage
@@ -147,6 +168,10 @@ qemu-mutants:
 test-host:
 	$(WITH) root tests/host/run
 
+# For each kernel of the suite that has Rust, in each flavour: the table of the README. RELEASE=... for one.
+test-matrix:
+	tests/env/matrix $(RELEASE)
+
 demo:
 	$(check_driver)
 	$(module)
@@ -189,7 +214,9 @@ help:
 	@echo 'make               build build/*/arm_spe_pmu.ko: on arm64 for the running kernel, elsewhere for'
 	@echo '                   the stock Debian kernel of the tests; KDIR=tree names another kernel tree'
 	@echo '                   (DEBUG=1: the module checks itself, see README.md)'
-	@echo 'make install       as root on the arm64 machine: install the module'
+	@echo 'make install       as root on the arm64 machine: install the module and spe-doctor; make uninstall: remove them'
+	@echo 'make sign          for Secure Boot: sign the module with KEY=... CERT=... (or the key of DKMS), before installing'
+	@echo 'make deb           a Debian package that builds the module by DKMS: build/deb/'
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
@@ -209,6 +236,7 @@ help:
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
+	@echo 'make test-matrix   build the module for each kernel of the suite from 7.2 on, in each flavour, and try it there'
 	@echo 'make qemu-series   FEAT_SPE as patches for the source of QEMU, in build/qemu-series/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'
 	@echo 'make clean         remove what was built in this checkout'
@@ -217,6 +245,6 @@ help:
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
 
-.PHONY: all modules install modules_install test coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb test test-matrix coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help
