@@ -3,7 +3,7 @@
 
 import pytest
 
-from kernel import STOCK
+from kernel import renamed_stock_module
 from traces import left_behind
 
 INSMOD = "insmod /usr/lib/drivers/{}/arm_spe_pmu.ko"
@@ -36,23 +36,6 @@ def test_the_other_driver_is_loaded(boot, driver):
     said = refused(guest, driver)
     assert "File exists" in said, said
     guest.sh("perf record -o /tmp/x -e arm_spe// workload 1")
-
-
-def renamed_stock_module():
-    """The C driver under another module name, as if it were built into the kernel.
-
-    The signature goes: it would not hold, and an unsigned module is accepted.
-    """
-    module = STOCK.module("arm_spe_pmu")
-    magic = b"~Module signature appended~\n"
-    if module.endswith(magic):
-        length = int.from_bytes(module[-len(magic) - 4:-len(magic)], "big")
-        module = module[:-len(magic) - 12 - length]
-    modinfo = module.replace(b"\0name=arm_spe_pmu\0", b"\0name=arm_spe_own\0")
-    # struct module's name field: the one other place where the name is followed by padding.
-    field = b"arm_spe_pmu" + bytes(40)
-    assert modinfo.count(field) == 1 and modinfo != module
-    return modinfo.replace(field, b"arm_spe_own" + bytes(40))
 
 
 def test_the_c_driver_owns_the_device(boot, driver, artefacts):
