@@ -4,10 +4,10 @@ guest has none. Both drivers are in the guests, as modprobe would find them.
 
 What cannot be had in a guest:
 
-- Firmware or a hypervisor that traps the registers instead of saying that it owns the buffer. Both drivers ask
-  PMBIDR_EL1.P before any other register, and where MDCR_EL3.NSPB or MDCR_EL2.E2PB would trap the others that bit is set
-  (tests/qemu/baremetal has the unit held against it), so the disease that can be seen is `owned`. An access that traps
-  nevertheless ends in the firmware, or as an undefined instruction in the kernel: no user space is left to ask.
+- Firmware or a hypervisor that traps the registers. Both drivers ask PMBIDR_EL1.P before any other register, and where
+  EL3 or EL2 keeps the buffer (MDCR_EL3.NSPB, MDCR_EL2.E2PB) that bit is set, so what is to be seen is `owned`
+  (tests/qemu/baremetal/traps.c holds the unit against that). An access that traps where the bit is clear is emulated,
+  or ends in the firmware or in an undefined instruction of the kernel: that has not been tried.
 - A C driver that is built in: no kernel here has one. What the doctor goes by is given to it one by one.
 """
 
@@ -81,7 +81,8 @@ def install(guest, *drivers):
 
 
 def loaded(guest, driver):
-    """This driver is loaded, or none."""
+    """This driver is loaded, or none, and no longer the one that plays the built-in driver."""
+    guest.run("rmmod arm_spe_own")
     if guest.run("test -e /sys/module/arm_spe_pmu")[0] == 0:
         guest.unload()
     if driver:
@@ -171,7 +172,6 @@ def test_built_in_driver(guest):
         guest.sh(mend)
         assert built_in in found.texts["note", "driver"] and found.status == 0
         assert found.verdict.startswith("SPE works")
-    guest.sh("rmmod arm_spe_own")
 
 
 def test_rights(guest):
