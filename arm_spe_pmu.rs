@@ -54,6 +54,7 @@ mod state;
 mod syndrome;
 mod sysfs;
 mod sysreg;
+mod version;
 
 use crate::{
     features::{
@@ -146,7 +147,7 @@ impl platform::Driver for SpeDevice {
                     name,
                     dev,
                     &sysfs::GROUPS,
-                    kernel::module::this_module::<SpeModule>(),
+                    version::this_module(),
                 ),
             }))
         })
@@ -273,7 +274,7 @@ fn name() -> Result<CString> {
     CString::try_from_fmt(fmt!("arm_spe_{}", index))
 }
 
-kernel::of_device_table!(
+version::of_table!(
     OF_TABLE,
     <SpeDevice as platform::Driver>::IdInfo,
     [(

@@ -27,7 +27,8 @@ use crate::{
         drain,
         isb,
         PMBLIMITR_EL1, //
-    }, //
+    },
+    version::local_interrupt_disable, //
 };
 use core::{
     num::NonZero,
@@ -48,7 +49,6 @@ use kernel::{
         c_uint,
         c_void, //
     },
-    interrupt::local_interrupt_disable,
     page::PAGE_SIZE,
     prelude::*, //
 };

@@ -13,6 +13,10 @@ use crate::{
     state::{
         Slot,
         SpePmu, //
+    },
+    version::{
+        IRQ_HANDLED,
+        IRQ_NONE, //
     }, //
 };
 use kernel::{
@@ -176,9 +180,9 @@ impl<T: SpePmu> Handler<T> {
         // SAFETY: The cookie was that of the slots; the handler gets the one of its CPU.
         let slot = unsafe { &*slot.cast::<Slot<T>>() };
         if slot.interrupt() {
-            bindings::irqreturn::IRQ_HANDLED
+            IRQ_HANDLED
         } else {
-            bindings::irqreturn::IRQ_NONE
+            IRQ_NONE
         }
     }
 }

@@ -148,8 +148,8 @@ impl Geometry {
         }
     }
 
-    /// Up to where the hardware can write in `window` before perf is asked for it: an offset. `None`
-    /// if that is not worth it.
+    /// Up to where the hardware can write in `window` before perf is asked for it: an offset.
+    /// `None` if that is not worth it.
     #[inline(always)]
     pub(crate) fn ahead(&self, window: Window) -> Option<u64> {
         self.limit(window, self.ahead).ok()

@@ -2,6 +2,7 @@
 
 //! One value for each CPU, and functions that run on a certain CPU.
 
+use crate::version::WAIT;
 use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
@@ -196,7 +197,7 @@ pub(crate) fn run_on<F: FnOnce() -> R + Send, R: Send>(id: u32, function: F) -> 
             id as c_int,
             Some(Call::<F, R>::run),
             (&raw mut call).cast(),
-            true,
+            WAIT,
         )
     })?;
     call.result.ok_or(ENXIO)

@@ -22,7 +22,8 @@ use crate::{
         Pmu,
         State, //
     },
-    state::Slot, //
+    state::Slot,
+    version::not_supported, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -165,7 +166,7 @@ impl Pmu for Spe {
             self.traits.event_filter,
         );
         let mut image = image.map_err(|refusal| match refusal {
-            Refusal::NotSupported => EOPNOTSUPP,
+            Refusal::NotSupported => not_supported(),
             Refusal::Invalid => EINVAL,
         })?;
 

@@ -1294,8 +1294,8 @@ mod tests {
         }));
     }
 
-    /// Whether a transition that changes nothing finds something wrong: an event is stopped that does
-    /// not run.
+    /// Whether a transition that changes nothing finds something wrong: an event is stopped that
+    /// does not run.
     #[cfg(ARM_SPE_DEBUG)]
     fn wrong(bench: &Bench, _what: &str) -> bool {
         let before = bench.counted(Counter::Mismatches);

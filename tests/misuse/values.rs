@@ -50,6 +50,7 @@ fn misuse() -> Geometry {
         page: 3,     //~ E0451 field `page` of struct
         align: 5,    //~ E0451 field `align` of struct
         record: 100, //~ E0451 field `record` of struct
+        ahead: 7,    //~ E0451 field `ahead` of struct
     }
 }
 

@@ -306,8 +306,8 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Up to 16 pages: of 16 to 64 bytes, so that there are many rounds, or of those that there are. Some
-/// with room for many records, for which a unit goes on ahead of perf.
+/// Up to 16 pages: of 16 to 64 bytes, so that there are many rounds, or of those that there are.
+/// Some with room for many records, for which a unit goes on ahead of perf.
 fn shapes() -> impl Strategy<Value = Shape> {
     let small = (1_u32..=4, 4_u32..=6).prop_flat_map(|(pages, page)| {
         prop_oneof![(0..page, 0..page), (0_u32..=1, 0_u32..=1)].prop_map(move |(align, record)| {
