@@ -33,7 +33,7 @@ PERFMON = f"{USER} --inh-caps=+perfmon --ambient-caps=+perfmon"
 BUSYBOX = "PATH=/usr/local/bin:/usr/bin"
 FILES = {
     "usr/bin/spe-doctor": DOCTOR,
-    CONFIG: Path(os.environ["ARM_SPE_KERNEL"], ".config.stock"),
+    CONFIG: Path(os.environ["ARM_SPE_KERNEL"], ".config"),
 }
 
 #: What the doctor says: its exit status, the text of each check by mark and subject, and the last line.
