@@ -16,8 +16,8 @@ ROOT_PACKAGES=(
 	# the tests
 	cargo librust-proptest-dev
 	python3 python3-pytest python3-pytest-timeout python3-pygal shellcheck pyflakes3
-	# a machine to install on, and the package
-	apt arch-test debian-archive-keyring mmdebstrap qemu-user debhelper dh-dkms dpkg-dev
+	# the package
+	debhelper dh-dkms dpkg-dev
 )
 
 build_root() {
