@@ -30,13 +30,13 @@ modules: export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
 
 all: modules
 
-module := build/module/arm_spe_pmu.ko
+built_module := build/module/arm_spe_pmu.ko
 
 modules:
 ifdef KDIR
 	@mkdir -p build/module
 	@tree=$$(tools/kernel-tree $(KDIR)) && $(MAKE) -C "$$tree" M=$(CURDIR) MO=$(CURDIR)/build/module $(kbuild) modules
-	@echo "built: $(module)"
+	@echo "built: $(built_module)"
 else
 	$(WITH) kernel $(BUILD_MODULE) $(if $(ARM_SPE_DEBUG),checked) modules
 endif
@@ -47,7 +47,7 @@ INSTALL_MOD_PATH ?=
 PREFIX ?= /usr/local
 
 install modules_install:
-	@tools/install-module $(module) '$(INSTALL_MOD_PATH)'
+	@tools/install-module $(built_module) '$(INSTALL_MOD_PATH)'
 	@install -D -m 755 tools/spe-doctor '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
 
 uninstall:
@@ -58,7 +58,7 @@ uninstall:
 KEY ?= /var/lib/dkms/mok.key
 CERT ?= /var/lib/dkms/mok.pub
 sign:
-	@tools/sign-module $(module) '$(KEY)' '$(CERT)' $(KDIR)
+	@tools/sign-module $(built_module) '$(KEY)' '$(CERT)' $(KDIR)
 
 # A package for Debian that builds the module by DKMS for each kernel that is installed: build/deb/.
 deb:

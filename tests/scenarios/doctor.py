@@ -154,7 +154,6 @@ def test_drivers(guest):
     assert problems(found) == {"driver"} and "built into the kernel, but" in found.texts["PROBLEM", "driver"]
 
 
-
 def test_built_in_driver(guest):
     """The C driver, where the Rust driver cannot take its place: no problem for SPE, but it has to be said."""
     install(guest, "rust")
@@ -191,7 +190,6 @@ def test_rights(guest):
     found = doctor(guest)
     guest.sh("umount /proc/sys/kernel")
     assert problems(found) == {"rights"} and "a kernel without perf" in found.texts["PROBLEM", "rights"]
-
 
 
 @pytest.mark.parametrize("script, mark, text", [
