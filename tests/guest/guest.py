@@ -109,7 +109,7 @@ def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
         "-nodefaults", "-no-reboot",
         "-M", "virt,gic-version=3", "-cpu", cpu, "-smp", str(smp), "-m", memory,
         "-kernel", str(kernel.image), "-initrd", str(initrd),
-        "-append", f"console=ttyAMA0 panic=-1 {append}".strip(),
+        "-append", " ".join(filter(None, ["console=ttyAMA0 panic=-1", kernel.append, append])),
     ]
 
 

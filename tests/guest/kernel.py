@@ -23,6 +23,8 @@ class Kernel:
     checked_module: Path | None = None
     #: How long it may take to boot, in seconds.
     boot_timeout: int = 120
+    #: What its command line has in any guest.
+    append: str = ""
 
     def module(self, name):
         """One of its own modules, uncompressed, as bytes."""
@@ -66,8 +68,11 @@ def renamed_stock_module():
     return modinfo.replace(field, b"arm_spe_own" + bytes(40))
 
 
-def built(variable, name):
-    """A kernel that was built from source, and the driver for it, which checks itself."""
+def built(variable, name, suites):
+    """A kernel that was built from source, and the driver for it, which checks itself.
+
+    KUnit's suites, the kernel's and the driver's, run only if they are wanted: one of the driver's makes mismatches.
+    """
     directory = Path(os.environ[variable])
     return Kernel(
         release=(directory / "tree/include/config/kernel.release").read_text().strip(),
@@ -75,17 +80,18 @@ def built(variable, name):
         modules=directory / "modules",
         rust_module=TOP / "build" / name / "arm_spe_pmu.ko",
         boot_timeout=600,
+        append="" if suites else "kunit.enable=0",
     )
 
 
-def debug():
+def debug(suites=False):
     """The debug kernel (tests/env/debug.config)."""
-    return built("ARM_SPE_DEBUG_KERNEL", "debug")
+    return built("ARM_SPE_DEBUG_KERNEL", "debug", suites)
 
 
 def kcsan():
     """The same with KCSAN in the place of KASAN (tests/env/kcsan.config)."""
-    return built("ARM_SPE_KCSAN_KERNEL", "kcsan")
+    return built("ARM_SPE_KCSAN_KERNEL", "kcsan", suites=False)
 
 
 def rt():

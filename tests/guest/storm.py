@@ -30,8 +30,8 @@ CPUS = 3
 
 #: The kernels, and what they are told when they boot: interrupts that are NMIs where they can be had.
 APPEND = {
-    "debug": "irqchip.gicv3_pseudo_nmi=1 kunit.enable=0",
-    "kcsan": f"irqchip.gicv3_pseudo_nmi=1 kunit.enable=0 {kcsan.APPEND}",
+    "debug": "irqchip.gicv3_pseudo_nmi=1",
+    "kcsan": f"irqchip.gicv3_pseudo_nmi=1 {kcsan.APPEND}",
     "rt": "",
 }
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture(scope="module")
 def machine():
     """The debug kernel. The module's suites would run each time it is loaded."""
-    return {"kernel": debug(), "append": "kunit.enable=0"}
+    return {"kernel": debug()}
 
 
 class Faults:

@@ -27,7 +27,7 @@ def parsed(log):
 def test_suites(boot, driver, artefacts, capsys):
     if driver == "c":
         pytest.skip("the C driver has no suites")
-    guest = boot(kernel=debug())
+    guest = boot(kernel=debug(suites=True))
     guest.unaccounted = "the suites sample for themselves, and count elsewhere"
     # Nothing that the driver has to say is held back.
     guest.sh("echo 0 >/proc/sys/kernel/printk_ratelimit")
