@@ -497,12 +497,12 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     let pmbsr = cpu.turn_off();
     keep_counter(event);
     let reason = look_into(pmbsr, cpu);
-    let bytes = ahead.span().written(PMBPTR_EL1::read().bits());
-    if bytes.is_none() {
+    let written = ahead.span().written(PMBPTR_EL1::read().bits());
+    if written.is_none() {
         cpu.counters.count(Counter::StrayPointer);
         complain(STRAY, pmbsr);
     }
-    let bytes = bytes.unwrap_or(0);
+    let bytes = written.unwrap_or(0);
     cpu.counters.add(Counter::Bytes, bytes);
     cpu.counters.add(Counter::Dropped, bytes);
     // SAFETY: Turned off above; and whoever has begun after `ahead` has ended the session with this
@@ -515,13 +515,13 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     }
     // SAFETY: By the meaning of `Begun` it was left open, and there is no other value for it.
     let mut aux = unsafe { AuxSession::<T>::resume(&slot.place) };
-    if !matches!(reason, None | Some(Reason::Full)) {
+    let failed = !matches!(reason, None | Some(Reason::Full));
+    if failed || written != Some(0) {
         aux.flag(AuxFlags::TRUNCATED);
         cpu.counters.count(Counter::Truncated);
-        let _in_no_session = aux.end(0);
-        return false;
     }
-    if !begin_rarely(aux.end(0), event, slot) {
+    let handle = aux.end(0);
+    if failed || !begin_rarely(handle, event, slot) {
         return false;
     }
     isb();

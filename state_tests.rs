@@ -75,6 +75,9 @@ type RawEvent = crate::bindings::perf_event;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nmi {
     None,
+    /// The event is throttled.
+    Throttle,
+    /// As when the event is deleted.
     Stop,
     Pause,
 }
@@ -118,7 +121,8 @@ impl Perf for Ring {
         let slot = unsafe { &*ring.slot.get() };
         match ring.nmi.replace(Nmi::None) {
             Nmi::None => (),
-            Nmi::Stop => slot.stop_rarely(held),
+            Nmi::Throttle => slot.stop_rarely(held),
+            Nmi::Stop => slot.stop(held),
             Nmi::Pause => {
                 held.set_paused(true);
                 slot.pause(true);
@@ -775,26 +779,75 @@ mod tests {
     }
 
     fn another(bench: &Bench, ahead: bool) -> Outcome {
-        match ahead {
-            true => bench.ring.wakeup.set(PAGE_SIZE as u64),
-            false => bench.ring.space.set(2 * PAGE_SIZE as u64),
-        }
-        hold!(bench.start(0));
-        hold!(work_until_service());
-        bench.ring.meanwhile.set(Some(|_| ()));
-        // SAFETY: As in `Bench::new`.
-        unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
-        hold!(bench.slot.interrupt());
+        hold!(into_another(bench, ahead, |_| ()));
         hold!(!bench.ring.open.get() && bench.other.open.get());
         hold!(bench.event(0).state() == State::Running);
         hold!(PMSCR_EL1::read() == bench.image.pmscr);
+        // What was dropped, the reader is told of.
         hold!((bench.counted(Counter::Dropped) > 0) == ahead);
+        hold!((bench.other.flags.get() & TRUNCATED != 0) == ahead);
         let start = pointer();
         hold!(work(|| pointer() > start));
         bench.stop(0);
         hold!(!bench.other.open.get() && bench.other.bytes.get() > 0);
         hold!(bench.other.head.get() == bench.other.bytes.get());
         Ok(())
+    }
+
+    /// Lets the buffer of event 0 fill, and gives the event another ring before the handler runs,
+    /// which then may find the unit ahead, after `meanwhile`. Returns whether it came to that.
+    fn into_another(bench: &Bench, ahead: bool, meanwhile: fn(&Ring)) -> bool {
+        match ahead {
+            true => bench.ring.wakeup.set(PAGE_SIZE as u64),
+            false => bench.ring.space.set(2 * PAGE_SIZE as u64),
+        }
+        if !bench.start(0) || !work_until_service() {
+            return false;
+        }
+        bench.ring.meanwhile.set(Some(meanwhile));
+        // SAFETY: As in `Bench::new`.
+        unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
+        bench.slot.interrupt()
+    }
+
+    /// The unit reports a fault while it is ahead of perf, in vain: off, and the reader is told.
+    #[test]
+    fn a_fault_ahead_of_perf() {
+        assert!(run(|bench| {
+            hold!(into_another(bench, true, |_| {
+                let pmbsr = PMBSR_EL1::from_bits(0x24 << 26).with(PMBSR_EL1::S, 1);
+                // SAFETY: Nothing that was turned off is turned on.
+                unsafe { pmbsr.write() };
+                isb();
+            }));
+            hold!(bench.is_off());
+            hold!(bench.counted(Counter::FaultStage1) == 1);
+            hold!(bench.counted(Counter::Truncated) == 1);
+            hold!(bench.other.ended.get() == 1 && bench.other.flags.get() & TRUNCATED != 0);
+            Ok(())
+        }));
+    }
+
+    /// The write pointer makes no sense while the unit is ahead of perf, in vain: nothing is
+    /// believed to have been written, and the event goes on where perf wants.
+    #[test]
+    fn a_stray_pointer_ahead_of_perf() {
+        assert!(run(|bench| {
+            hold!(into_another(bench, true, |_| {
+                PMSCR_EL1::default().write();
+                let stray = pointer().wrapping_add(1 << 40);
+                // SAFETY: The unit samples nothing.
+                unsafe { PMBPTR_EL1::from_bits(stray).write() };
+                isb();
+            }));
+            hold!(bench.counted(Counter::StrayPointer) == 1);
+            hold!(bench.counted(Counter::Dropped) == 0);
+            hold!(bench.other.flags.get() & TRUNCATED != 0);
+            hold!(bench.other.open.get() && PMSCR_EL1::read() == bench.image.pmscr);
+            bench.stop(0);
+            hold!(bench.other.ended.get() == 2 && !bench.other.open.get());
+            Ok(())
+        }));
     }
 
     /// The handler cannot begin again: off, and said so, when it returns.
@@ -1048,14 +1101,16 @@ mod tests {
         }));
     }
 
-    /// Throttled and paused in the middle of a start, as by an NMI.
+    /// Stopped and paused in the middle of a start, as by an NMI.
     #[test]
     fn interrupted_by_an_nmi() {
         assert!(run(|bench| {
-            bench.ring.nmi.set(Nmi::Stop);
-            bench.start(0);
-            hold!(bench.is_off());
-            hold!(bench.ring.begun.get() == 1 && bench.ring.ended.get() == 1);
+            for (nmi, times) in [(Nmi::Throttle, 1), (Nmi::Stop, 2)] {
+                bench.ring.nmi.set(nmi);
+                bench.start(0);
+                hold!(bench.is_off());
+                hold!(bench.ring.begun.get() == times && bench.ring.ended.get() == times);
+            }
 
             bench.ring.nmi.set(Nmi::Pause);
             hold!(bench.start(0));
@@ -1075,8 +1130,10 @@ mod tests {
     fn handler_interrupted_by_an_nmi() {
         assert!(run(|bench| {
             for (nmi, ahead) in [
+                (Nmi::Throttle, false),
                 (Nmi::Stop, false),
                 (Nmi::Pause, false),
+                (Nmi::Throttle, true),
                 (Nmi::Stop, true),
                 (Nmi::Pause, true),
             ] {
@@ -1091,7 +1148,7 @@ mod tests {
                 bench.ring.space.set(SIZE / 2);
                 bench.ring.nmi.set(nmi);
                 hold!(bench.slot.interrupt());
-                hold!(bench.ring.wrote.get() == ahead || nmi == Nmi::Stop);
+                hold!(bench.ring.wrote.get() == ahead || nmi != Nmi::Pause);
                 match nmi {
                     Nmi::Pause => {
                         hold!(PMSCR_EL1::read().bits() == 0);
