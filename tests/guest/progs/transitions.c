@@ -5,7 +5,8 @@
  * modes, and a software event that pauses and resumes it. All the while the kernel switches to
  * another task that does the same.
  *
- * transitions SEED STEPS CPU: the same seed takes the same steps.
+ * transitions SEED STEPS CPU [PERIOD]: the same seed takes the same steps. PERIOD: the shortest; for a shorter one
+ * this is taken.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -35,6 +36,7 @@
 
 struct walker {
 	uint64_t random;
+	uint64_t shortest;
 	uint32_t type;
 	size_t page_size;
 	/* The SPE event, and those that pause and resume it; -1: none. */
@@ -61,6 +63,11 @@ static uint64_t below(struct walker *walker, uint64_t limit)
 	walker->random ^= walker->random >> 7;
 	walker->random ^= walker->random << 17;
 	return walker->random % limit;
+}
+
+static uint64_t at_least(uint64_t least, uint64_t number)
+{
+	return number < least ? least : number;
 }
 
 static uint32_t pmu_type(void)
@@ -139,7 +146,7 @@ static void open_all(struct walker *walker)
 	close_all(walker);
 	attr.config = below(walker, 8) ? 0 : DISCARD;
 	attr.config |= below(walker, 2) ? JITTER : 0;
-	attr.sample_period = 256 << below(walker, 5);
+	attr.sample_period = at_least(walker->shortest, 256 << below(walker, 5));
 	attr.exclude_user = !below(walker, 4);
 	attr.exclude_kernel = !below(walker, 4);
 	attr.aux_watermark = below(walker, 2) ? 1 << below(walker, 14) : 0;
@@ -238,6 +245,7 @@ static void step(struct walker *walker)
 		break;
 	case 121 ... 125:
 		period = below(walker, 3) ? 256 + below(walker, 5000) : 1 + below(walker, UINT64_MAX >> 2);
+		period = at_least(walker->shortest, period);
 		ioctl(walker->event, PERF_EVENT_IOC_PERIOD, &period);
 		break;
 	case 126 ... 160:
@@ -249,11 +257,11 @@ static void step(struct walker *walker)
 	}
 }
 
-static void walk(uint64_t seed, uint64_t steps)
+static void walk(uint64_t seed, uint64_t steps, uint64_t shortest)
 {
 	struct walker walker = {
-		.random = seed * 0x9e3779b97f4a7c15 | 1, .type = pmu_type(), .page_size = sysconf(_SC_PAGESIZE),
-		.event = -1, .pauser = -1, .resumer = -1,
+		.random = seed * 0x9e3779b97f4a7c15 | 1, .shortest = shortest, .type = pmu_type(),
+		.page_size = sysconf(_SC_PAGESIZE), .event = -1, .pauser = -1, .resumer = -1,
 	};
 
 	open_all(&walker);
@@ -264,17 +272,18 @@ static void walk(uint64_t seed, uint64_t steps)
 
 int main(int argc, char **argv)
 {
-	uint64_t seed, steps;
+	uint64_t seed, steps, shortest;
 	cpu_set_t cpus;
 	int status;
 	pid_t child;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: transitions SEED STEPS CPU\n");
+	if (argc != 4 && argc != 5) {
+		fprintf(stderr, "usage: transitions SEED STEPS CPU [PERIOD]\n");
 		return 2;
 	}
 	seed = strtoull(argv[1], NULL, 0);
 	steps = strtoull(argv[2], NULL, 0);
+	shortest = argc == 5 ? strtoull(argv[4], NULL, 0) : 1;
 	CPU_ZERO(&cpus);
 	CPU_SET(atoi(argv[3]), &cpus);
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))
@@ -283,7 +292,7 @@ int main(int argc, char **argv)
 	child = fork();
 	if (child < 0)
 		fail("fork");
-	walk(2 * seed + !child, steps);
+	walk(2 * seed + !child, steps, shortest);
 	if (!child)
 		return 0;
 	if (waitpid(child, &status, 0) < 0)
