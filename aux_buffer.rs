@@ -198,7 +198,7 @@ fn virt_to_page(address: NonNull<c_void>) -> *mut kernel::bindings::page {
     (bindings::VMEMMAP_START as usize).wrapping_add(page) as *mut _
 }
 
-/// Where the unit may write: addresses.
+/// Where the unit may write: addresses, of which the limit is not before the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// The address of the first byte.
@@ -212,9 +212,9 @@ impl Span {
     /// somewhere else.
     #[inline]
     pub(crate) fn written(self, pointer: u64) -> Option<u64> {
-        (self.start..=self.limit)
-            .contains(&pointer)
-            .then(|| pointer.wrapping_sub(self.start))
+        // One comparison for both ends: what is before the start is a very large number here.
+        let bytes = pointer.wrapping_sub(self.start);
+        (bytes <= self.limit.wrapping_sub(self.start)).then_some(bytes)
     }
 }
 

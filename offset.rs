@@ -9,19 +9,20 @@
 
 use core::num::NonZero;
 
-/// What does not change while a buffer exists. All in bytes.
+/// What does not change while a buffer exists. All in bytes, as the interrupt handler wants it.
 ///
 /// # Invariants
 ///
-/// All are powers of two; `align <= record <= 2048 < page`, `2 * page <= size`.
+/// With `page` for the lowest bit of `pages` and `align` for `unaligned + 1`: all are powers of two
+/// (`pages` has the bits from there on), `align <= record <= 2048 < page`, `2 * page <= size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     /// The buffer.
     size: u64,
-    /// A page, to a boundary of which the hardware's limit is set.
-    page: u64,
-    /// What the write pointer has to be a multiple of.
-    align: u64,
+    /// The bits of an offset that tell on which page it is. The hardware's limit has no others.
+    pages: u64,
+    /// The bits of an offset that have to be 0 for the write pointer.
+    unaligned: u64,
     /// The space that the largest record takes.
     record: u64,
     /// The room for which it is worth to go on ahead of perf.
@@ -99,8 +100,8 @@ impl Geometry {
         // INVARIANT: just checked; `record` is one of two powers of two.
         (powers && record <= 2048 && record < page && size / page >= 2).then_some(Self {
             size,
-            page,
-            align,
+            pages: page.wrapping_neg(),
+            unaligned: align.wrapping_sub(1),
             record,
             // Does not overflow: `record` is 2048 at most.
             ahead: record.wrapping_mul(RECORDS_AHEAD),
@@ -121,17 +122,18 @@ impl Geometry {
 
     /// How many bytes `offset` is short of a multiple of the alignment.
     fn misaligned(&self, offset: u64) -> u64 {
-        offset.wrapping_neg() & self.align.wrapping_sub(1)
+        offset.wrapping_neg() & self.unaligned
     }
 
     /// `offset`, or the last page boundary before it.
     fn page_before(&self, offset: u64) -> u64 {
-        offset & self.page.wrapping_neg()
+        offset & self.pages
     }
 
-    /// `offset`, or the next page boundary after it.
-    fn page_after(&self, offset: u64) -> u64 {
-        offset.wrapping_add(self.page.wrapping_sub(1)) & self.page.wrapping_neg()
+    /// The end of the page with the byte at `offset`.
+    fn page_end(&self, offset: u64) -> u64 {
+        // A page is `-pages`.
+        offset.wrapping_sub(self.pages) & self.pages
     }
 
     /// Decides on a window of a buffer that a reader drains.
@@ -170,14 +172,14 @@ impl Geometry {
         let room = space.min(self.size.wrapping_sub(head));
         let mut limit = self.page_before(head.wrapping_add(room));
 
-        // A wakeup in there: stop at the page boundary after it, if that is nearer. (One at the
-        // head is due already.)
-        let ahead = wakeup.wrapping_sub(index);
-        if ahead.wrapping_sub(1) < room {
-            limit = limit.min(self.page_after(head.wrapping_add(ahead)));
+        // A wakeup in there: stop at the end of the page with the last byte before it, if that is
+        // nearer. (One at the head is due already.)
+        let last = wakeup.wrapping_sub(index).wrapping_sub(1);
+        if last < room {
+            limit = limit.min(self.page_end(head.wrapping_add(last)));
         }
 
-        if head & self.align.wrapping_sub(1) == 0 && limit >= head.wrapping_add(least) {
+        if head & self.unaligned == 0 && limit >= head.wrapping_add(least) {
             return Ok(limit);
         }
         Err(limit)

@@ -46,11 +46,11 @@ fn correct(pmbidr: PMBIDR_EL1, pmbsr: PMBSR_EL1, window: Window) -> Result<u64, 
 #[cfg(misuse = "forge_geometry")]
 fn misuse() -> Geometry {
     Geometry {
-        size: 1,     //~ E0451 field `size` of struct
-        page: 3,     //~ E0451 field `page` of struct
-        align: 5,    //~ E0451 field `align` of struct
-        record: 100, //~ E0451 field `record` of struct
-        ahead: 7,    //~ E0451 field `ahead` of struct
+        size: 1,      //~ E0451 field `size` of struct
+        pages: 3,     //~ E0451 field `pages` of struct
+        unaligned: 5, //~ E0451 field `unaligned` of struct
+        record: 100,  //~ E0451 field `record` of struct
+        ahead: 7,     //~ E0451 field `ahead` of struct
     }
 }
 
