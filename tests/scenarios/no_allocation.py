@@ -26,7 +26,7 @@ TOP = Path(__file__).resolve().parents[2]
 TRACING = "/sys/kernel/tracing"
 DEBUGFS = "/sys/kernel/debug"
 TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "10000"))
-# A million of them takes an hour, or more on a busy machine.
+# A million of them takes half an hour, or more on a busy machine.
 pytestmark = pytest.mark.timeout(3600 + TRANSITIONS // 50)
 
 #: Of one walk, which two tasks take at the same time.
