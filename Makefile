@@ -102,13 +102,13 @@ coverage:
 	@$(if $(T),,rm -rf build/coverage)
 	@mkdir -p build/coverage
 	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
-	-@$(MAKE) --no-print-directory test
-	@$(WITH) kernel tests/coverage/report.py build/coverage
+	@$(MAKE) --no-print-directory test; status=$$?; \
+		$(WITH) kernel tests/coverage/report.py build/coverage && exit $$status
 
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
 
-# As many transitions as the README says: some more minutes.
+# As many transitions as the README says: half an hour.
 no-allocation:
 	@ARM_SPE_TRANSITIONS=1000000 $(MAKE) --no-print-directory test T=no_allocation
 

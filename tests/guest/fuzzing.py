@@ -5,7 +5,7 @@
 Ends with the first finding: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a
 mismatch of the driver that checks itself, a fault of the unit, bytes that the unit wrote and the driver does not know
 of, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in
-out/fuzzing/KERNEL/ then; its last words are what was done before. START is the round to begin with: SEED and START do
+out/fuzzing/KERNEL-SEED/ then; its last words are what was done before. START is the round to begin with: SEED and START do
 the same again, as far as processes that run at the same time can. DRIVER=c fuzzes the kernel's own driver, as a control.
 """
 
@@ -157,7 +157,7 @@ def main(name="debug", minutes="10", seed="1", start="0"):
     find, driver, append = KERNELS[name]
     if DRIVER == "c":
         driver = "c"
-    directory = OUT / name
+    directory = OUT / f"{name}-{seed}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     with Guest(directory, kernel=find(), append=append, arguments=port(directory)) as guest:

@@ -195,7 +195,7 @@ def test_open(guest, faults, cpu):
 def test_fork(guest, faults):
     """The child inherits an event."""
     found = faults.exhaust("fork")
-    assert found.keys() <= {"sites", "ENOMEM", "success"}, found
+    assert found.keys() <= {"sites", "ENOMEM", "success"} and found["ENOMEM"] > 3, found
 
 
 @pytest.mark.parametrize("overwrite", ["", "overwrite"])
@@ -222,7 +222,7 @@ def test_hotplug(guest, faults, online):
     guest.sh(f"echo {1 - online} >{CPU}/online")
     found = faults.exhaust(f"plug 1 {online}")
     guest.sh(f"echo 1 >{CPU}/online")
-    assert found.keys() <= {"sites", "ENOMEM", "success"}, found
+    assert found.keys() <= {"sites", "ENOMEM", "success"} and found["sites"] > 0, found
 
 
 @pytest.mark.parametrize("going, coming", [("arm_spe_pmu", "arm_spe_pmu"), ("mm/vmstat:online", "sched:active")])

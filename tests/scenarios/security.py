@@ -79,8 +79,9 @@ def allowed(who, paranoid, where, exclude, config):
 def table():
     """(who, paranoid, where, exclude, config): all of the rights, each with some of the rest; some with all of it."""
     chance = random.Random(1)
-    for who, paranoid, where, exclude, config in product(WHO, LEVELS, WHERE, (0, KERNEL), (0, PA, PCT, PA | PCT)):
-        rest = chance.choice([0, 0, 0, IDLE]) | chance.choice([0, USER]) | chance.choice([0, HV, HOST, GUEST])
+    for who, paranoid, where, exclude, config in product(WHO, LEVELS, WHERE, (0, USER, KERNEL, USER | KERNEL),
+                                                         (0, PA, PCT, PA | PCT)):
+        rest = chance.choice([0, 0, 0, IDLE]) | chance.choice([0, HV, HOST, GUEST])
         yield who, paranoid, where, exclude | rest, config | chance.choice([0, TS])
     for who, exclude in product(WHO, range(1 << 6)):
         yield who, 2, "own task", exclude, TS
