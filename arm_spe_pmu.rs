@@ -249,6 +249,7 @@ fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
 }
 
 /// Says in the log what was found, in the words of the C driver.
+#[inline]
 fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
     // SAFETY: The format takes: the version, the number of bits and the pointer of a mask, two
     // sizes, and 64 bits. The C function is used because only C prints CPU lists.
@@ -325,6 +326,7 @@ unsafe impl driver::DriverLayout for Adapter {
 
 // SAFETY: Registered and unregistered by the kernel crate's adapter.
 unsafe impl driver::RegistrationOps for Adapter {
+    #[inline]
     unsafe fn register(
         driver: &Opaque<Self::DriverType>,
         name: &'static CStr,
@@ -342,6 +344,7 @@ unsafe impl driver::RegistrationOps for Adapter {
         unsafe { Platform::register(driver, name, module) }
     }
 
+    #[inline]
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: By the requirements of this function.
         unsafe { Platform::unregister(driver) }

@@ -234,6 +234,7 @@ pub(crate) struct Lead {
 
 impl Lead {
     /// Notes that this is the CPU.
+    #[inline]
     pub(crate) fn is_here(&self) {
         self.cpu.store(CpuId::current().as_u32(), Ordering::Relaxed);
     }
@@ -301,6 +302,7 @@ impl Ahead {
     /// # Safety
     ///
     /// The unit must be off, and [`Session::end_ahead`] have been called with `lead`.
+    #[inline]
     #[cold]
     pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
         // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for

@@ -79,6 +79,7 @@ impl<T: SpePmu> Drop for Callbacks<T> {
 }
 
 /// [`STATE`], as C wants it.
+#[inline]
 fn state() -> bindings::cpuhp_state {
     STATE.load(Ordering::Relaxed) as bindings::cpuhp_state
 }

@@ -152,6 +152,7 @@ impl Cpu {
     }
 
     /// Turns the unit off, whatever it was doing, and forgets what it wanted.
+    #[inline]
     fn reset(&self) {
         self.turn_off();
         // SAFETY: The buffer is disabled.

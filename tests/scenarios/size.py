@@ -14,7 +14,7 @@ TOP = Path(__file__).resolve().parents[2]
 #: machine without SPE refused, what the kernel crate's platform, debugfs and message macros come to, and a hot path
 #: without calls (cost.py), of which there is another one for what is rare: an interrupt for which the unit does not wait
 #: has its own, and so does what it takes to come back from there.
-TEXT = 1.87
+TEXT = 1.81
 #: Blocks of unsafe code, without the tests. A twelfth of them has to do with where sessions and events rest: in the
 #: slot of their CPU, and not in values that are moved there and back at each callback. As many have to do with going on ahead of perf.
 UNSAFE = 131
