@@ -138,13 +138,17 @@ bench-baseline:
 fuzz: KERNEL ?= debug
 fuzz: variant = $(patsubst stock,checked,$(patsubst nmi,debug,$(KERNEL)))
 fuzz: built = $(patsubst kernel_checked,kernel,kernel_$(variant))
+fuzz: export ARM_SPE_COVERAGE := $(CURDIR)/build/fuzz-coverage
 fuzz:
 	$(check_driver)
 	@case '$(KERNEL)' in stock|debug|nmi|kcsan|rt) ;; *) \
 		echo "error: KERNEL=$(KERNEL): give debug (the default), nmi, kcsan, rt or stock" >&2; exit 1;; esac
 	$(if $(filter stock,$(KERNEL)),$(WITH) kernel $(BUILD_MODULE) -s modules)
 	$(WITH) kernel,$(built) $(BUILD_MODULE) $(variant) -s modules
+	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
+	@rm -rf $(ARM_SPE_COVERAGE) && mkdir -p $(ARM_SPE_COVERAGE)
 	$(WITH) kernel,$(built),qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
+	$(if $(filter c,$(DRIVER)),,@$(WITH) kernel tests/coverage/report.py $(ARM_SPE_COVERAGE) table)
 
 # For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and
 # events of all kinds record. KERNEL: debug, kcsan or rt.
