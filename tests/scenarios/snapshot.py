@@ -5,6 +5,7 @@ The workload is perf's child and sends the signals itself, between its own round
 a new file position of its output, which the workload waits for.
 """
 
+from guest import total
 from spe import check_decodes, recorded
 
 
@@ -20,6 +21,8 @@ done
 
 PAGE = 4096
 RECORD = 64
+#: Each record takes as much as it can.
+LARGE = "spe=on,spe-align=2048,spe-max-record-size=2048"
 
 
 def snapshots(guest, count, event, options):
@@ -50,3 +53,13 @@ def test_wrapped(guest):
         assert len(stamps) >= pages * PAGE // RECORD // 2, f"{len(stamps)} records"
     stamps = [stamp for buffer in sorted(taken) for stamp in taken[buffer]]
     assert stamps == sorted(stamps)
+
+
+def test_smallest(boot, driver):
+    """Two pages, sampling the kernel as often as can be: a half is full after two records, 512 operations, and the way
+    out of the interrupt handler is sampled, too. The task still gets on."""
+    guest = boot(spe=LARGE)
+    guest.load(driver)
+    before = total(guest.hardware())["interrupts"]
+    recorded(guest, "perf record -o /tmp/perf.data -S -e arm_spe/period=256/k -m ,2 -- taskset -c 1 workload 3")
+    assert total(guest.hardware())["interrupts"] > before + 1000
