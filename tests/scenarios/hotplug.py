@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """CPUs go and come back while a system-wide session runs, and the unit of each works afterwards."""
 
-from spe import check_decodes, record, trace_of
+from spe import check_decodes, record, recorded
 
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
 
 def test_while_recording(guest):
-    guest.sh(f"""
+    trace = recorded(guest, f"""
 cat >/tmp/plug <<'END'
 set -e
 for i in 1 2 3 4 5; do
@@ -19,7 +19,6 @@ done
 END
 perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- bash /tmp/plug
 """)
-    trace = trace_of(guest)
     check_decodes(trace, 100)
     assert {sample.cpu for sample in trace.records} == {0, 1}
 

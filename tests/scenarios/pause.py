@@ -7,7 +7,7 @@ The C driver refuses such events.
 import pytest
 
 from kernel import debug
-from spe import check_decodes, counters, trace_of
+from spe import check_decodes, counters, recorded, trace_of
 
 EVENTS = ("arm_spe/aux-action=start-paused,period=1024/,"
           "syscalls:sys_enter_getdents64/aux-action=resume/,"
@@ -49,11 +49,12 @@ def test_from_an_nmi(boot, driver):
     guest = boot(kernel=debug(), append="irqchip.gicv3_pseudo_nmi=1")
     guest.load("rust")
     assert "Pseudo-NMIs enabled" in guest.sh("dmesg | grep -i pseudo-nmi")
-    guest.sh("perf record -o /tmp/perf.data -a -m ,64"
-             " -e '{arm_spe/aux-action=start-paused,period=1024/,"
-             "cycles/aux-action=resume,period=100003/,cycles/aux-action=pause,period=70001/}'"
-             " -- bash -c 'for i in 1 2 3; do taskset -c 0 workload 30 & taskset -c 1 workload 30; wait; done'")
-    check_decodes(trace_of(guest), 100)
+    trace = recorded(
+        guest, "perf record -o /tmp/perf.data -a -m ,64"
+        " -e '{arm_spe/aux-action=start-paused,period=1024/,"
+        "cycles/aux-action=resume,period=100003/,cycles/aux-action=pause,period=70001/}'"
+        " -- bash -c 'for i in 1 2 3; do taskset -c 0 workload 30 & taskset -c 1 workload 30; wait; done'")
+    check_decodes(trace, 100)
     seen = counters(guest)
     assert seen["transitions"] > 100 and seen["mismatches"] == 0, seen
     assert seen["pauses"] > 100 and seen["resumes"] > 100, seen
