@@ -198,7 +198,11 @@ fn virt_to_page(address: NonNull<c_void>) -> *mut kernel::bindings::page {
     (bindings::VMEMMAP_START as usize).wrapping_add(page) as *mut _
 }
 
-/// Where the unit may write: addresses, of which the limit is not before the start.
+/// Where the unit may write: addresses.
+///
+/// # Invariants
+///
+/// `limit` is not before `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     /// The address of the first byte.
@@ -303,7 +307,6 @@ impl Ahead {
     ///
     /// The unit must be off, and [`Session::end_ahead`] have been called with `lead`.
     #[inline]
-    #[cold]
     pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
         // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for
         // this.
@@ -407,7 +410,8 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         let buffer = self.0.aux();
         let window = Self::window(&self.0).after(bytes, buffer.watermark);
         let limit = buffer.geometry.ahead(window)?;
-        // INVARIANT: What the geometry of the buffer says; the session keeps the buffer.
+        // INVARIANT: What the geometry of the buffer says, whose limit comes after the head; the
+        // session keeps the buffer.
         Some(Ahead {
             bytes,
             span: Span {
@@ -486,6 +490,7 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     #[inline]
     pub(crate) fn span(&self) -> Span {
         let (start, limit) = self.0.span();
+        // INVARIANT: Noted by `over` and `Ahead::begin`, from a geometry as above.
         Span { start, limit }
     }
 

@@ -99,7 +99,8 @@ class Storm:
         seen = Counter({name: int(value) for name, value in (line.split() for line in output.splitlines())})
         for name, value in self.hardware().items():
             seen[f"hardware_{name}"] = value - before[name]
-        assert seen["mismatches"] == seen["lost"] == seen["wrong"] == 0, seen
+        # Of a CPU that goes offline the C driver tells nonsense (hotplug.py).
+        assert seen["mismatches"] == seen["lost"] == 0 and (DRIVER == "c" or not seen["wrong"]), seen
         assert seen["hardware_dropped"] == seen["hardware_partial"] == seen["partial"] == 0, seen
         # What collided was said, unless nobody read it.
         assert not seen["collision"] or seen["hardware_collided"], seen

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.fixture(scope="module")
 def machine():
-    """The debug kernel. The module's suites would run each time it is loaded."""
+    """The debug kernel."""
     return {"kernel": debug()}
 
 

@@ -41,6 +41,10 @@ FAULTS = {
         "perf.rs", "unsafe extern \"C\" fn add(event: *mut bindings::perf_event, flags: c_int) -> c_int {",
         "core::hint::black_box([0u8; 4][flags as usize]);",
         f"{PMU}::add -> ", "core::panicking::panic_bounds_check: not among what the hot path may use of the kernel"),
+    "a return to somewhere else": (
+        "pmu.rs", "fn pause(&self, paused: bool) {",
+        'unsafe { core::arch::asm!("ret x9") };',
+        f"{PMU}::st", ": leads anywhere: ret x9"),
     "the address of what may sleep": (
         "perf.rs", "unsafe extern \"C\" fn read(event: *mut bindings::perf_event) {",
         "core::hint::black_box(Self::event_init as usize);",
