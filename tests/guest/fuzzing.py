@@ -3,8 +3,8 @@
 """fuzzing.py KERNEL MINUTES [SEED [START]]: perf_event_open(2) around the PMU, fuzzed in a guest (tests/guest/progs/fuzz.c).
 
 Ends with the first finding: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a
-mismatch of the driver that checks itself, a fault of the unit, bytes that the unit wrote and the driver does not know
-of, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in
+mismatch of the driver that checks itself, a fault of the unit, bytes that the unit wrote and perf was neither given nor
+told to be missing, and, in the end, a driver that does not record or cannot be unloaded without a loss. Everything stays in
 out/fuzzing/KERNEL-SEED/ then; its last words are what was done before. START is the round to begin with: SEED and START do
 the same again, as far as processes that run at the same time can. DRIVER=c fuzzes the kernel's own driver, as a control.
 """
@@ -19,8 +19,9 @@ from collections import Counter
 import kcsan
 import kernel
 import storm
-from guest import DRIVER, TOP, Guest, GuestError
+from guest import DRIVER, TOP, Guest, GuestError, total
 from spe import check_decodes, counters, record
+from told import Told
 from traces import left_behind, unload_without_loss
 
 NMI = "irqchip.gicv3_pseudo_nmi=1"
@@ -89,6 +90,7 @@ class Fuzzer:
         # interrupts are slow here, from doing anything else.
         guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
         self.without = left_behind(guest)
+        self.told = Told(guest)
         guest.load(driver)
         kcsan.begin(guest)
         self.checked = driver != "c"
@@ -111,6 +113,8 @@ class Fuzzer:
             if found := {name: seen[name] for name in FAULTS if seen.get(name)}:
                 raise self._finding(f"the driver has counted {found}")
             self.guest.account()
+            if self.checked:    # the C driver says nonsense of a CPU that goes offline: hotplug.py
+                self.told.account(total(self.guest.hardware()), seen["dropped"])
         except (AssertionError, GuestError) as error:
             raise self._finding(str(error)) from None
         if complaints := self.guest.complaints():

@@ -21,7 +21,8 @@ TRUNCATED, OVERWRITE, PARTIAL, COLLISION = 1, 2, 4, 8
 PACKET = re.compile(r"^\.  [0-9a-f]{8}: (?: [0-9a-f]{2})+ +(\S.*)$")
 #: How perf prints a packet that it cannot decode, or whose index it does not know.
 UNDECODABLE = re.compile(r"Bad packet!|0x[0-9a-f]+ \(\d+\)$")
-AUX = re.compile(r"PERF_RECORD_AUX offset: (\S+) size: (\S+) flags: (\S+)")
+#: The first group is the CPU and the time, if perf has recorded them.
+AUX = re.compile(r"^(\d+ \d+ )?.*PERF_RECORD_AUX offset: (\S+) size: (\S+) flags: (\S+)")
 AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
 
 
@@ -81,6 +82,7 @@ def parse(dump):
     trace = Trace()
     record = Record()
     cpu = tid = -1
+    told = set()
     for line in dump.splitlines():
         if match := PACKET.match(line):
             packet = match[1].strip()
@@ -98,7 +100,10 @@ def parse(dump):
             tid, cpu = int(match[3]), int(match[4])
             trace.buffers.append((int(match[1], 16), cpu, tid))
         elif match := AUX.search(line):
-            trace.aux.append(tuple(int(value, 16) for value in match.groups()))
+            # What comes just between the two times that perf looks where the ring ends, it writes to its file twice.
+            if not match[1] or match.groups() not in told:
+                trace.aux.append(tuple(int(value, 16) for value in match.groups()[1:]))
+            told.add(match.groups())
     return trace
 
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from spe import PARTIAL, TRUNCATED, COUNTERS, Record, Trace, check_accounted, counters, record
+from spe import PARTIAL, TRUNCATED, COUNTERS, Record, Trace, check_accounted, counters, parse, record
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,15 @@ def test_what_perf_was_not_told_is_missed(flags, change):
     check_accounted(trace, made)
     with pytest.raises(AssertionError):
         check_accounted(trace, made | change)
+
+
+def test_what_perf_writes_twice_counts_once():
+    """One line of a dump twice, as it is when perf has read it in two rounds, and one that differs in nothing but its time."""
+    line = "1 443612672238 {} [0x40]: PERF_RECORD_AUX offset: 0x1000 size: 0x1000 flags: 0x2 [O]"
+    dump = [line.format("0xa42c8"), line.format("0xa4310"), line.format("0xa4350").replace("238", "239")]
+    assert parse("\n".join(dump)).aux == 2 * [(0x1000, 0x1000, 2)]
+    # Without a time, nobody knows.
+    assert len(parse("\n".join(one.partition(" 0x")[2] for one in dump)).aux) == 3
 
 
 def test_they_go_with_the_module(guest):

@@ -4,7 +4,7 @@
 import pytest
 
 from kernel import debug
-from spe import check_decodes, counters, record, trace_of
+from spe import check_decodes, counters, record, recorded, trace_of
 from traces import unload_without_loss
 
 #: Of the walk through what a user can do, see invariants.py.
@@ -19,7 +19,7 @@ def test_in_and_out(boot, driver):
     guest.load(driver)
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2", "--snapshot=e"), 10)
-    guest.sh(f"""
+    plugging = f"""
 cat >/tmp/plug <<'END'
 set -e
 for i in 1 2; do
@@ -30,8 +30,12 @@ for i in 1 2; do
 done
 END
 perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
-""")
-    trace = trace_of(guest)
+"""
+    if driver == "c":   # what it says of a CPU that goes: hotplug.py
+        guest.sh(plugging)
+        trace = trace_of(guest)
+    else:
+        trace = recorded(guest, plugging)
     check_decodes(trace, 10)
     assert {sample.cpu for sample in trace.records} == {0, 1}
     guest.sh(f"transitions 1 {STEPS} 0 & transitions 2 {STEPS} 1; a=$?; wait $! && exit $a", timeout=600)

@@ -3,13 +3,12 @@
 
 import re
 
-from spe import check_decodes, trace_of
+from spe import check_decodes, recorded
 
 
 def mem(guest, options):
     """perf mem record user space with these options; the Trace."""
-    guest.sh(f"perf mem record -U -o /tmp/perf.data {options} -- workload 5")
-    return trace_of(guest)
+    return recorded(guest, f"perf mem record -U -o /tmp/perf.data {options} -- workload 5")
 
 
 def test_mem_record(guest):
@@ -38,8 +37,7 @@ def test_mem_report(guest):
 
 
 def test_c2c(guest):
-    guest.sh("perf c2c record -u -o /tmp/perf.data -l 1 -- workload 5")
-    trace = trace_of(guest)
+    trace = recorded(guest, "perf c2c record -u -o /tmp/perf.data -l 1 -- workload 5")
     report = guest.sh("perf c2c report -i /tmp/perf.data --stdio")
     counts = dict(re.findall(r"^  (\S.*?) +: +(\d+)$", report, re.MULTILINE))
     loads, stores = int(counts["Load Operations"]), int(counts["Store Operations"])

@@ -14,7 +14,7 @@ from itertools import product
 import pytest
 
 from attrs import open_all
-from spe import COUNTERS, OVERWRITE, check_decodes, counters, record, trace_of
+from spe import COUNTERS, OVERWRITE, check_decodes, counters, record, recorded
 
 PAGE = 4096
 
@@ -172,12 +172,16 @@ KERNEL_HALF = 1 << 55
 KNOWN = 0xffff000000001000 & (1 << 56) - 1
 
 
-def recorded(guest, who, paranoid, event, command="crossings 40"):
+def recorded_by(guest, who, paranoid, event, command="crossings 40"):
     """The trace of a command that somebody recorded; perf and the command run as the same user."""
-    guest.sh(f"rm -f /tmp/perf.data; echo {paranoid} >/proc/sys/kernel/perf_event_paranoid")
-    guest.sh(f"{WHO[who][1]} perf record -q -B -N -m ,1M -o /tmp/perf.data -e '{event}' -- taskset -c 1 {command}")
-    guest.sh("chown 0:0 /tmp/perf.data; echo -1 >/proc/sys/kernel/perf_event_paranoid")
-    trace = trace_of(guest)
+    trace = recorded(guest, f"""
+rm -f /tmp/perf.data
+echo {paranoid} >/proc/sys/kernel/perf_event_paranoid
+{WHO[who][1]} perf record -q -B -N -m ,1M -o /tmp/perf.data -e '{event}' -- taskset -c 1 {command}
+status=$?
+chown 0:0 /tmp/perf.data
+echo -1 >/proc/sys/kernel/perf_event_paranoid
+exit $status""")
     check_decodes(trace, 1000)
     return trace.records
 
@@ -210,18 +214,18 @@ def check_without_kernel(records, context):
 def test_records(guest, driver, capsys):
     """The records themselves, of a program that goes to the kernel and back by all ways, decoded."""
     fields = "period=256,ts_enable=1"
-    user = recorded(guest, "user", 2, f"arm_spe/{fields}/u")
+    user = recorded_by(guest, "user", 2, f"arm_spe/{fields}/u")
     check_without_kernel(user, context=False)
-    check_without_kernel(recorded(guest, "perfmon", 2, f"arm_spe/{fields}/u"), context=True)
-    check_without_kernel(recorded(guest, "user", 1, f"arm_spe/{fields}/u"), context=True)
+    check_without_kernel(recorded_by(guest, "perfmon", 2, f"arm_spe/{fields}/u"), context=True)
+    check_without_kernel(recorded_by(guest, "user", 1, f"arm_spe/{fields}/u"), context=True)
 
-    kernel = recorded(guest, "perfmon", 2, f"arm_spe/{fields},pa_enable=1/k", "crossings 4")
+    kernel = recorded_by(guest, "perfmon", 2, f"arm_spe/{fields},pa_enable=1/k", "crossings 4")
     _, returned = crossings(kernel)
     assert all(record.el > 0 and record.pc & KERNEL_HALF for record in kernel)
     # An exception return is the kernel's operation, and its target is in user space.
     assert returned and {record.op.split()[0] for record in returned} == {"B"}
     # What is not there above would have been seen.
-    both = recorded(guest, "root", 2, f"arm_spe/{fields},pa_enable=1,pct_enable=1/", "crossings 4")
+    both = recorded_by(guest, "root", 2, f"arm_spe/{fields},pa_enable=1,pct_enable=1/", "crossings 4")
     names = {name for name, _ in kernel_addresses(both)}
     assert names == {"PC", "TGT", "VA", "PBT"}
     assert [record for record in both if "PA" in record.address] and both[0].context > 0
@@ -234,11 +238,10 @@ def test_fork_with_fewer_rights(guest, driver):
     """Root profiles a program that gives its rights away and forks: it still can, and its child is profiled alike."""
     if driver == "c":
         pytest.skip("the C driver asks the task that forks, and it cannot")
-    guest.sh(f"""
+    trace = recorded(guest, f"""
 echo 2 >/proc/sys/kernel/perf_event_paranoid
 perf record -q -B -N -o /tmp/perf.data -e arm_spe/period=1024,pa_enable=1/u -- {WHO["user"][1]} bash -c 'workload 1; true'
 echo -1 >/proc/sys/kernel/perf_event_paranoid""")
-    trace = trace_of(guest)
     check_decodes(trace, 100)
     tasks = {record.context for record in trace.records}
     assert len(tasks) == 2 and -1 not in tasks

@@ -76,16 +76,6 @@ static void ask(void)
 		fail("the harness");
 }
 
-/* Nothing but an interrupt comes in between. */
-static void take_cpu(int cpu)
-{
-	struct sched_param first = { .sched_priority = 1 };
-
-	run_on(cpu);
-	if (sched_setscheduler(0, SCHED_FIFO, &first))
-		fail("sched_setscheduler");
-}
-
 static uint64_t number_in(const char *path)
 {
 	FILE *file = fopen(path, "r");

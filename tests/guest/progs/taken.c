@@ -25,14 +25,11 @@
 
 static void take(struct group *owner, int guest)
 {
-	const struct sched_param first = { .sched_priority = 1 };
 	uint64_t head;
 	void *aux;
 
-	run_on(CPU);
 	/* Its session would end if it had to make way for somebody. */
-	if (sched_setscheduler(0, SCHED_FIFO, &first))
-		fail("sched_setscheduler");
+	take_cpu(CPU);
 	map_data(owner);
 	owner->page->aux_size = SIZE;
 	aux = map(owner->spe, SIZE, owner->page->aux_offset);
