@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "spe_group.h"
@@ -45,7 +46,8 @@ struct told {
 struct mode {
 	const char *name;
 	bool cpu;
-	bool other;
+	/* Nothing records on CPU 0. */
+	bool alone;
 	bool overwrite;
 	bool discard;
 	bool group;
@@ -56,8 +58,8 @@ struct mode {
 
 static const struct mode modes[] = {
 	{ .name = "task" },
-	{ .name = "cpu", .cpu = true },
-	{ .name = "system", .cpu = true, .other = true },
+	{ .name = "cpu", .cpu = true, .alone = true },
+	{ .name = "system", .cpu = true },
 	{ .name = "snapshot", .overwrite = true },
 	{ .name = "discard", .cpu = true, .discard = true },
 	{ .name = "group", .group = true },
@@ -99,10 +101,10 @@ static void open_resumer(const struct choice *choice, int leader)
 		fail("perf_event_open of what resumes");
 }
 
-static struct group open_mode(const struct mode *mode, int cpu)
+static struct group open_mode(const struct mode *mode, pid_t task, int cpu)
 {
 	struct choice choice = {
-		.pid = mode->cpu ? -1 : 0, .cpu = mode->cpu || mode->inherit ? cpu : -1, .inherit = mode->inherit,
+		.pid = mode->cpu ? -1 : task, .cpu = mode->cpu || mode->inherit ? cpu : -1, .inherit = mode->inherit,
 	};
 	struct perf_event_attr spe = {
 		.type = pmu_type(), .sample_period = PERIOD, .config = mode->discard ? DISCARD : 0,
@@ -248,27 +250,51 @@ static void sampled(void (*work)(const struct mode *, const struct group *), con
 		work(mode, group);
 }
 
-/* Works on CPU 0 while CPU 1 does, and goes on when it is told. */
-static pid_t neighbour(int go)
+/* Waits for the one at the other end of the socket. */
+static void wait_at(int socket)
 {
-	pid_t child = fork();
 	char byte;
 
+	if (read(socket, &byte, 1) != 1)
+		fail("read");
+}
+
+static void tell(int socket)
+{
+	if (write(socket, "", 1) != 1)
+		fail("write");
+}
+
+/* On CPU 0 when this returns. Works when it is told, while CPU 1 does, and goes on when it is told again. */
+static pid_t neighbour(int *socket)
+{
+	int ends[2];
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+		fail("socketpair");
+	child = fork();
 	if (child < 0)
 		fail("fork");
-	if (child)
+	if (child) {
+		*socket = ends[0];
+		wait_at(*socket);
 		return child;
+	}
+	/* If the other one dies, nobody is there to tell. */
+	close(ends[0]);
 	take_cpu(0);
+	tell(ends[1]);
+	wait_at(ends[1]);
 	work_for(OTHER_BEFORE);
-	if (read(go, &byte, 1) != 1)
-		fail("read");
+	wait_at(ends[1]);
 	work_for(OTHER_AFTER);
 	_exit(0);
 }
 
 static void a_new_event(const struct mode *mode, const struct group *none)
 {
-	struct group group = open_mode(mode, 1);
+	struct group group = open_mode(mode, 0, 1);
 	struct told told = { 0 };
 
 	(void)none;
@@ -283,37 +309,37 @@ static void record(const struct mode *mode, const struct group *none)
 	struct told told = { 0 }, told_other = { 0 };
 	struct group group, other;
 	pid_t child = 0;
-	int go[2];
+	int socket = -1;
 
 	(void)none;
-	if (mode->off) {
-		ask();
-		return;
-	}
-	group = open_mode(mode, 1);
-	if (mode->other) {
-		other = open_mode(mode, 0);
-		if (pipe(go))
-			fail("pipe");
+	if (!mode->off)
+		group = open_mode(mode, 0, 1);
+	if (!mode->alone) {
+		child = neighbour(&socket);
+		/* There are no events of tasks while there are events of CPUs, and the other way round; the neighbour inherits, too. */
+		other = open_mode(&(struct mode){ .cpu = mode->cpu, .inherit = mode->inherit }, child, 0);
 		enable(&other);
-		child = neighbour(go[0]);
+		tell(socket);
 	}
 
-	enable(&group);
-	sampled(stretch, mode, &group);
-	disable(&group);
-	print_all_times("end_", &group);
-	print_told("", &group, &told);
+	if (!mode->off) {
+		enable(&group);
+		sampled(stretch, mode, &group);
+		disable(&group);
+		print_all_times("end_", &group);
+		print_told("", &group, &told);
+	}
 	ask();
 
-	if (mode->other) {
-		if (write(go[1], "", 1) != 1)
-			fail("write");
+	if (!mode->alone) {
+		tell(socket);
 		wait_for(child);
 		disable(&other);
 		print_all_times("other_", &other);
 		print_told("other_", &other, &told_other);
 	}
+	if (mode->off)
+		return;
 
 	enable(&group);
 	sampled(stretch_again, mode, &group);
@@ -332,7 +358,7 @@ static void flood(const struct mode *mode, const struct group *none)
 	(void)none;
 	if (fcntl(harness, F_SETFL, O_NONBLOCK))
 		fail("fcntl");
-	group = open_mode(mode, 1);
+	group = open_mode(mode, 0, 1);
 	do {
 		enough = enough || read(harness, &byte, 1) == 1;
 		enable(&group);
