@@ -94,7 +94,7 @@ test:
 	$(rt_module)
 	@mkdir -p build && rm -f build/env.tap
 	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter-out speed,$(T)),,qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode perf_tools,$(T)),,perf$(,))guest,uefi tests/run
+	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter speed,$(T)),qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode perf_tools,$(T)),,perf$(,))guest,uefi tests/run
 
 # Which lines of the module the tests execute. T=name adds to what earlier runs have left.
 coverage: export ARM_SPE_COVERAGE := $(CURDIR)/build/coverage
@@ -143,7 +143,7 @@ fuzz:
 	$(check_driver)
 	@case '$(KERNEL)' in stock|debug|nmi|kcsan|rt) ;; *) \
 		echo "error: KERNEL=$(KERNEL): give debug (the default), nmi, kcsan, rt or stock" >&2; exit 1;; esac
-	$(if $(filter stock,$(KERNEL)),$(WITH) kernel $(BUILD_MODULE) -s modules)
+	$(WITH) kernel $(BUILD_MODULE) -s modules
 	$(WITH) kernel,$(built) $(BUILD_MODULE) $(variant) -s modules
 	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
 	@rm -rf $(ARM_SPE_COVERAGE) && mkdir -p $(ARM_SPE_COVERAGE)

@@ -12,7 +12,7 @@ import pytest
 import fuzzing
 
 SEED = 1
-ROUNDS = 4
+ROUNDS = 3
 
 
 @pytest.mark.timeout(3600)
