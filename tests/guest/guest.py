@@ -316,7 +316,7 @@ class Guest:
         found = COMPLAINTS.findall(log := self.log())
         return [line for line in found
                 if "BUG: KCSAN" not in line and not (self.known and re.search(self.known, line))
-                ] + [report for report in kcsan.reports(log) if "arm_spe" in report]
+                ] + list(filter(kcsan.concerns_driver, kcsan.reports(log)))
 
     def log(self):
         """The console log, from the last complaint on that was provoked."""

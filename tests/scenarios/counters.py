@@ -3,6 +3,7 @@
 
 import pytest
 
+import kcsan
 from spe import PARTIAL, TRUNCATED, COUNTERS, Record, Trace, check_accounted, counters, parse, record
 
 
@@ -78,6 +79,28 @@ def test_what_perf_writes_twice_counts_once():
     assert parse("\n".join(dump)).aux == 2 * [(0x1000, 0x1000, 2)]
     # Without a time, nobody knows.
     assert len(parse("\n".join(one.partition(" 0x")[2] for one in dump)).aux) == 3
+
+
+RACE = """\
+[    1.0] ==================================================================
+[    1.0] BUG: KCSAN: data-race in {}
+[    1.0]
+[    1.0] {}
+[    1.0]  {}
+[    1.0] ==================================================================
+"""
+
+
+@pytest.mark.parametrize("title,what,who,found", [
+    ("perf_event_read+0x1/0x2", "race at unknown origin, with read to 0x1 of 8 bytes by task 1 on cpu 0:", "schedule+0x1/0x2", True),
+    ("event_sched_out+0x1/0x2", "race at unknown origin, with read to 0x1 of 4 bytes by task 1 on cpu 0:", "schedule+0x1/0x2", True),
+    ("_find_first_bit+0x1/0x2", "race at unknown origin, with read to 0x1 of 8 bytes by task 1 on cpu 0:", "perf_x+0x1/0x2", False),
+    ("perf_a / perf_b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "perf_a+0x1/0x2", False),
+    ("a / b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "start+0x1/0x2 [arm_spe_pmu]", True)])
+def test_a_race_of_the_driver_is_seen(title, what, who, found):
+    """Also one in which KCSAN can only see perf's part."""
+    (report,) = kcsan.reports(RACE.format(title, what, who))
+    assert kcsan.concerns_driver(report) == found
 
 
 def test_they_go_with_the_module(guest):

@@ -467,7 +467,8 @@ static uint64_t least_period;
 
 static uint64_t spe_period(uint64_t period)
 {
-	return period && period < least_period ? least_period : period;
+	/* 0 is a period, too: the driver takes the shortest one. */
+	return least_period > 1 && period < least_period ? least_period : period;
 }
 
 static void enable(struct event *event)
@@ -652,6 +653,8 @@ static void open_event(bool spe)
 		change(&attr);
 		exact = false;
 	}
+	if (attr.old.type == spe_type && !attr.old.freq)
+		attr.old.sample_period = spe_period(attr.old.sample_period);
 	if (chance(3)) {
 		flags ^= 1 << below(6);
 		exact = false;
