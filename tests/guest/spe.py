@@ -100,7 +100,7 @@ def parse(dump):
             tid, cpu = int(match[3]), int(match[4])
             trace.buffers.append((int(match[1], 16), cpu, tid))
         elif match := AUX.search(line):
-            # What comes just between the two times that perf looks where the ring ends, it writes to its file twice.
+            # What comes between the two times that perf_mmap__push() looks where the ring ends, perf writes to its file twice.
             if not match[1] or match.groups() not in told:
                 trace.aux.append(tuple(int(value, 16) for value in match.groups()[1:]))
             told.add(match.groups())
