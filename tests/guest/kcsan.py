@@ -17,7 +17,7 @@ def reports(log):
 
 #: What accesses the memory that perf shares with the driver. rustc instruments nothing: if the driver changes it meanwhile, that
 #: is a race of unknown origin, and the driver is not named.
-PERF = re.compile(r"data-race in (?!event_hist)(_*perf_|event_|group_|ctx_|merge_sched_in|visit_groups|rb_|ring_buffer_)")
+PERF = re.compile(r"data-race in (_*perf_|event_sched_|group_sched_|ctx_|merge_sched_in|visit_groups|rb_|ring_buffer_)")
 
 
 def concerns_driver(report):
