@@ -57,6 +57,7 @@ mod sysreg;
 mod version;
 
 use crate::{
+    aux_buffer::Buffer,
     features::{
         Reading,
         Unusable, //
@@ -347,7 +348,9 @@ unsafe impl driver::RegistrationOps for Adapter {
     #[inline]
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: By the requirements of this function.
-        unsafe { Platform::unregister(driver) }
+        unsafe { Platform::unregister(driver) };
+        // No event is left, and so no session that could put one aside.
+        Buffer::free_retired();
     }
 }
 

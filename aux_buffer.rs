@@ -50,7 +50,8 @@ use kernel::{
         c_void, //
     },
     page::PAGE_SIZE,
-    prelude::*, //
+    prelude::*,
+    task::Task, //
 };
 
 /// An AUX buffer, mapped so that the unit sees one range of addresses.
@@ -59,6 +60,8 @@ use kernel::{
 ///
 /// From `base` on, as many bytes as `geometry` says are mapped and writable, and nothing but the
 /// unit, this driver's padding and readers in user space access them.
+///
+/// `lead` is null but while perf has the buffer: what it gives back goes through [`Self::retire`].
 pub(crate) struct Buffer {
     /// The address of the first byte.
     base: NonNull<u8>,
@@ -70,7 +73,17 @@ pub(crate) struct Buffer {
     lead: AtomicPtr<Lead>,
     /// Nobody drains it: it is overwritten.
     circular: bool,
+    /// The next one in [`RETIRED`].
+    next: AtomicPtr<Buffer>,
 }
+
+/// The buffers that [`Buffer::retire`] has put aside.
+///
+/// # Invariants
+///
+/// Null, or the pointer of a box in which `next` is again one of both: a list, which has each box
+/// once, and owns it.
+static RETIRED: AtomicPtr<Buffer> = AtomicPtr::new(null_mut());
 
 // SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session, or one
 // unit that is ahead of it, at a time.
@@ -122,6 +135,7 @@ impl Buffer {
             watermark,
             lead: AtomicPtr::new(null_mut()),
             circular,
+            next: AtomicPtr::new(null_mut()),
         })
     }
 
@@ -145,8 +159,43 @@ impl Buffer {
         };
     }
 
-    /// Waits until no unit is ahead in here. perf drops its references, and may drop the last one
-    /// when a session ends, in the handler whose CPU has just gone ahead.
+    /// Frees a buffer that perf has no reference to any more, or puts it aside.
+    ///
+    /// perf drops a reference when a session ends, in the interrupt handler or where tasks are
+    /// switched, and that may be the last one. Unmapping may sleep, and takes locks that are not
+    /// for interrupts: such a buffer waits for the next one that is made or freed elsewhere, or for
+    /// the end of the module. perf frees its pages at once; nobody uses the mapping any more.
+    pub(crate) fn retire(buffer: KBox<Self>) {
+        buffer.take_back();
+        let buffer = KBox::leak(buffer);
+        let mut next = RETIRED.load(Ordering::Relaxed);
+        loop {
+            *buffer.next.get_mut() = next;
+            // INVARIANT: The pointer is that of the box, which was in no list yet.
+            match RETIRED.compare_exchange_weak(next, buffer, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => break,
+                Err(other) => next = other,
+            }
+        }
+        if may_sleep() {
+            Self::free_retired();
+        }
+    }
+
+    /// Frees the buffers that were put aside. May sleep.
+    #[inline(never)]
+    pub(crate) fn free_retired() {
+        let mut first = RETIRED.swap(null_mut(), Ordering::Acquire);
+        while !first.is_null() {
+            // SAFETY: By the invariants of the list, and nobody else has it any more.
+            let buffer = unsafe { KBox::from_raw(first) };
+            first = buffer.next.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until no unit is ahead in here: the session that has ended last may be one of a
+    /// handler whose CPU has just gone ahead.
     pub(crate) fn take_back(&self) {
         loop {
             let _interrupts = local_interrupt_disable();
@@ -180,12 +229,18 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.take_back();
         let pages = self.geometry.size() as usize / PAGE_SIZE;
-        // SAFETY: By the invariants so many pages are mapped at `base`. No session is left: perf
-        // frees a buffer after the last one has ended. No unit is ahead any more either.
+        // SAFETY: By the invariants so many pages are mapped at `base`, and no unit is ahead in
+        // them. No session is left: perf frees a buffer after the last one has ended.
         unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
     }
+}
+
+/// Whether the caller may sleep, by what the kernel counts (`!in_atomic()`).
+fn may_sleep() -> bool {
+    let task = Task::current_raw();
+    // SAFETY: The running task is valid, and nobody else writes to its count.
+    unsafe { (*task).thread_info.__bindgen_anon_1.preempt.count == 0 }
 }
 
 /// The `struct page` of an address in the linear map (`virt_to_page()`, an inline function in C;

@@ -94,6 +94,10 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
         pages: &[NonNull<c_void>],
         overwrite: bool,
     ) -> Result<KBox<Self::Aux>>;
+
+    /// Frees what [`Self::setup_aux`] has made. May not sleep: perf calls this where its last
+    /// reference to the buffer goes, which may be where a session ends.
+    fn free_aux(aux: KBox<Self::Aux>);
 }
 
 /// The flags of a callback: `PERF_EF_*`.
@@ -769,15 +773,13 @@ impl<T: Pmu> Registration<T> {
             let pmu = unsafe {
                 (&raw mut (*slot).driver).write(driver);
                 (&raw mut (*slot).name).write(name);
-                Opaque::cast_into(&raw const (*slot).pmu)
-            };
-            // SAFETY: As above: this is the last field.
-            unsafe {
+                let pmu = Opaque::cast_into(&raw const (*slot).pmu);
                 pmu.write(Self::PMU);
                 (*pmu).module = module.as_ptr();
                 (*pmu).parent = device_ptr(parent);
                 (*pmu).attr_groups = groups.0.as_ptr().cast_mut();
-            }
+                pmu
+            };
             // SAFETY: The PMU is complete and stays where it is, as does the name: the registration
             // is pinned, and unregistered before it is dropped.
             let registered = to_result(unsafe {
@@ -820,14 +822,13 @@ impl<T: Pmu> Registration<T> {
     ///
     /// To be called by perf, with an event of this PMU or what belongs to one.
     unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
-        // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU.
-        let (ours, asked) = unsafe { ((*(*event).pmu).type_ as u32, (*event).attr.type_) };
+        // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU; `pmu_private` is
+        // null in a new event. The PMU has its type by now.
+        let (this, ours) = unsafe { (Event::<T>::from_raw(event), (*(*event).pmu).type_) };
         // perf offers an event of an unknown type to each PMU in turn.
-        if asked != ours {
+        if this.attr().type_ != ours as u32 {
             return ENOENT.to_errno();
         }
-        // SAFETY: The event is valid and of this PMU; `pmu_private` is null in a new event.
-        let this = unsafe { Event::<T>::from_raw(event) };
         from_result(|| {
             let data = this.pmu().event_init(this)?;
             // SAFETY: Nobody else sees the event yet.
@@ -922,7 +923,7 @@ impl<T: Pmu> Registration<T> {
     /// As [`Self::event_init`].
     unsafe extern "C" fn free_aux(aux: *mut c_void) {
         // SAFETY: perf passes what `setup_aux` returned, once, after the last session.
-        drop(unsafe { KBox::<T::Aux>::from_raw(aux.cast()) });
+        T::free_aux(unsafe { KBox::from_raw(aux.cast()) });
     }
 }
 

@@ -247,6 +247,7 @@ impl Pmu for Spe {
         pages: &[NonNull<c_void>],
         overwrite: bool,
     ) -> Result<KBox<Buffer>> {
+        Buffer::free_retired();
         let buffer = Buffer::map(
             pages,
             self.traits.align,
@@ -255,5 +256,10 @@ impl Pmu for Spe {
             overwrite,
         )?;
         Ok(KBox::new(buffer, GFP_KERNEL)?)
+    }
+
+    #[inline]
+    fn free_aux(buffer: KBox<Buffer>) {
+        Buffer::retire(buffer);
     }
 }

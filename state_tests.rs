@@ -66,6 +66,7 @@ impl Pmu for Fake {
     fn setup_aux(&self, _: &Event<Self>, _: &[NonNull<c_void>], _: bool) -> Result<KBox<Buffer>> {
         Err(ENODEV)
     }
+    fn free_aux(_: KBox<Buffer>) {}
 }
 
 type Handle = crate::bindings::perf_output_handle;

@@ -26,6 +26,10 @@ AUX = re.compile(r"^(\d+ \d+ )?.*PERF_RECORD_AUX offset: (\S+) size: (\S+) flags
 AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
 
 
+#: What perf's core complains of where the last reference to a buffer goes in an interrupt.
+TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
+
+
 @dataclass
 class Record:
     """One sampled operation."""

@@ -4,7 +4,7 @@
 import pytest
 
 from kernel import debug
-from spe import check_decodes, counters, record, recorded, trace_of
+from spe import TAKEN, check_decodes, counters, record, recorded, trace_of
 from traces import unload_without_loss
 
 #: Of the walk through what a user can do, see invariants.py.
@@ -45,4 +45,15 @@ perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
         # The module for this kernel checks itself.
         seen = counters(guest)
         assert seen["transitions"] > STEPS and seen["mismatches"] == 0, seen
+    unload_without_loss(guest)
+
+
+def test_a_buffer_that_is_taken(boot, driver):
+    """The last reference to a buffer goes in an interrupt: nothing there sleeps, or takes a lock that is not for interrupts."""
+    guest = boot(kernel=debug())
+    guest.load(driver)
+    guest.known = TAKEN
+    guest.sh("taken", timeout=300)
+    assert " at __rb_free_aux+" in guest.sh("dmesg")
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
     unload_without_loss(guest)

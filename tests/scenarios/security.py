@@ -14,7 +14,7 @@ from itertools import product
 import pytest
 
 from attrs import open_all
-from spe import COUNTERS, OVERWRITE, check_decodes, counters, record, recorded
+from spe import COUNTERS, OVERWRITE, TAKEN, check_decodes, counters, record, recorded
 
 PAGE = 4096
 
@@ -282,14 +282,13 @@ def check_sessions(found_sessions, rounds, size, still):
 
 #: perf's core sees that it has not stopped everybody who writes to an AUX buffer that it takes away, and that it is an
 #: interrupt in which the last of them leaves it.
-TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
-
-
 def test_a_buffer_that_is_taken(boot, driver):
     """A child's session is the last to use a buffer: the unit, which has gone on ahead of perf, is taken off it in time."""
     guest = boot(smp=2)
     guest.load("checked" if driver == "rust" else driver)
     guest.known = TAKEN
+    # Where the last reference goes nobody may sleep, and unmapping has to wait: for the next buffer, or the module's end.
+    mapped = "awk '$2 == 4 * 1024 * 1024 && $3 == \"vm_map_ram\"' /proc/vmallocinfo | wc -l"
     output = guest.sh("taken")
     assert int(output.split()[1]) > 0
     for what in ("perf_mmap_close", "__rb_free_aux"):
@@ -299,7 +298,13 @@ def test_a_buffer_that_is_taken(boot, driver):
         assert seen["start_not_mapped"] > 0 and seen["full"] > 1 and seen["mismatches"] == 0, seen
         # The unit was at work in there when it was taken.
         assert seen["dropped"] > 0, seen
+        assert guest.sh(mapped) == "1"
     check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
+    if driver == "rust":
+        assert guest.sh(mapped) == "0"
+        assert guest.sh(f"taken >/dev/null; {mapped}") == "1"
+        guest.unload()
+        assert guest.sh(mapped) == "0"
 
 
 @pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
