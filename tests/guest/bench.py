@@ -25,6 +25,19 @@ DRIVERS = ("c", "rust")
 #: Pages of an AUX buffer, and how often it is filled.
 FILLS = {16: 1000, 256: 200, 4096: 20}
 CPUS = (1, 2, 4, 8)
+#: What the functions of both drivers are for, by their names: the first that matches.
+PURPOSES = {
+    "loading, probing, hotplug": r"probe|remove|examine|refuse_(without|unmapped)|^arm_spe_pmu::name|post_unbind|Instance<|percpu::Call<"
+                                 r"|Arc<|(init|cleanup)_module|pmu_(init|exit)$|cpu_(startup|teardown)|reset_local|drain_local",
+    "messages": r"complain|warn_reserved|fmt::",
+    "counters": r"counters::|count_start|count_failure",
+    "sysfs": r"sysfs::|_show|is_visible",
+    "events are opened, buffers are mapped": r"event_init|destroy|(setup|free)_aux|Buffer|event_to_pms",
+    "callbacks and interrupt, as they mostly are":
+        r"Registration<.*>>::(add|del|start|stop|read)$|Spe>::(run|pause)$|Handler<.*::handle$"
+        r"|pmu_(add|del|start|stop|read|irq_handler)$|aux_output|pad_buf|next_off|fault_act",
+    "what is rare in those": r"",
+}
 #: Turns of perf bench sched pipe, there and back.
 TURNS = 2000
 
@@ -79,6 +92,15 @@ def sizes(module):
             for kind in (".text", ".rodata", ".data", ".bss")}
 
 
+def purposes(module):
+    """Bytes of a module's functions in `.text`, by what they are for."""
+    symbols = subprocess.run(["llvm-objdump", "-t", "-C", module], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = dict.fromkeys(PURPOSES, 0)
+    for size, name in re.findall(r" F \.text\t([0-9a-f]+) (?:\.hidden )?(.*)$", symbols, re.MULTILINE):
+        found[next(purpose for purpose, names in PURPOSES.items() if re.search(names, name))] += int(size, 16)
+    return found
+
+
 def measure():
     """All of it: {section: {driver: {row: figure, or figures by name}}}."""
     found = {"operations": {}, "pipe": {}, "lost": {}, "loading": {}, "sizes": {}, "cpus": {}}
@@ -111,6 +133,7 @@ def measure():
         theirs = Path(directory, "arm_spe_pmu_c.ko")
         theirs.write_bytes(STOCK.module("arm_spe_pmu"))
         found["sizes"] = {"c": sizes(theirs), "rust": sizes(STOCK.rust_module)}
+        found["purposes"] = {"c": purposes(theirs), "rust": purposes(STOCK.rust_module)}
     return found
 
 
@@ -141,6 +164,10 @@ def tables(found):
         yield f"| bytes of `{section}` | {size} | {other} | {ratio(size, other)} | |"
     loaded = found["loading"]
     yield f"| kernel instructions to load and probe | {loaded['rust']} | {loaded['c']} | {ratio(loaded['rust'], loaded['c'])} | |"
+    yield ""
+    yield "| bytes of functions for | this driver | C driver |\n| --- | --- | --- |"
+    for purpose, size in found["purposes"]["rust"].items():
+        yield f"| {purpose} | {size} | {found['purposes']['c'][purpose]} |"
     yield ""
     yield "| system-wide, on CPUs | operation | module | kernel | C driver: module | kernel |\n| --- | --- | --- | --- | --- | --- |"
     for cpus, calls in found["cpus"]["rust"].items():
