@@ -87,7 +87,8 @@ def loading(guest, costs, driver):
 def sizes(module):
     """Bytes of the sections of a module that stay in memory."""
     sections = subprocess.run(["llvm-size", "-A", module], check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", sections, re.MULTILINE)}
+    found = {name: int(size) for name, size in re.findall(r"^(\.\S+) +(\d+)", sections, re.MULTILINE)
+             if not name.endswith(".ftrace_trampoline")}
     return {kind: sum(size for name, size in found.items() if re.fullmatch(kind.replace(".", r"\.") + r"(\..*)?", name))
             for kind in (".text", ".rodata", ".data", ".bss")}
 
