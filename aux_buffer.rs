@@ -26,7 +26,8 @@ use crate::{
     sysreg::{
         drain,
         isb,
-        PMBLIMITR_EL1, //
+        PMBLIMITR_EL1,
+        PMSCR_EL1, //
     },
     version::local_interrupt_disable, //
 };
@@ -62,6 +63,7 @@ use kernel::{
 /// unit, this driver's padding and readers in user space access them.
 ///
 /// `lead` is null but while perf has the buffer: what it gives back goes through [`Self::retire`].
+#[repr(align(64))] // leaves bits for a `Mark`
 pub(crate) struct Buffer {
     /// The address of the first byte.
     base: NonNull<u8>,
@@ -217,10 +219,14 @@ impl Buffer {
     #[cold]
     #[inline(never)]
     fn lose(&self, lead: &Lead) {
+        // As `Sampling::turn_off`: no sampling, then what was sampled is written, then no buffer.
+        PMSCR_EL1::default().write();
+        isb();
+        drain();
         // SAFETY: With `E` clear the unit is given no memory at all.
         unsafe { PMBLIMITR_EL1::clear() };
-        // From here on it samples nothing more, and after this has written what it had sampled.
         isb();
+        // An NMI may have let it sample again meanwhile.
         drain();
         lead.buffer.store(null_mut(), Ordering::Relaxed);
         self.lead.store(null_mut(), Ordering::Relaxed);
@@ -369,9 +375,9 @@ impl Ahead {
             return;
         };
         let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
-        // SAFETY: By the invariants the buffer is there, and the span is part of it. Nobody else
-        // writes to it any more, by the requirements of this function.
-        unsafe { (self.span.start as *mut u8).write_bytes(0, bytes as usize) };
+        // By the invariants the span is part of the buffer. Nobody else writes there any more, by
+        // the requirements of this function.
+        buffer.clear(self.span.start.wrapping_sub(buffer.address(0)), bytes);
         // Whoever waits frees it then.
         buffer.lead.store(null_mut(), Ordering::Release);
     }

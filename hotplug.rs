@@ -145,7 +145,7 @@ impl<T: SpePmu> Instance<T> {
         if !units.cover(cpu) {
             return 0;
         }
-        match units.run_on(cpu, Slot::online) {
+        match units.run_on(cpu, |slot| slot.online(units.mark())) {
             Ok(()) => units.enable_interrupt(),
             Err(err) => return err.to_errno(),
         }

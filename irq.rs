@@ -4,12 +4,14 @@
 //! CPU), and a place for the state of each.
 
 use crate::{
+    aux_buffer::Buffer,
     counters::Counters,
     percpu::{
         contains,
         run_on,
         PerCpu, //
     },
+    perf::Mark,
     state::{
         Slot,
         SpePmu, //
@@ -18,6 +20,10 @@ use crate::{
         IRQ_HANDLED,
         IRQ_NONE, //
     }, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering, //
 };
 use kernel::{
     bindings,
@@ -48,7 +54,12 @@ pub(crate) struct Units<T: SpePmu> {
     irq: c_uint,
     /// The state of each unit; unused for other CPUs.
     slots: PerCpu<Slot<T>>,
+    /// What marks the buffers that these units write to.
+    mark: Mark,
 }
+
+/// How many devices were looked at.
+static FOUND: AtomicU32 = AtomicU32::new(0);
 
 // SAFETY: The mask is not changed any more, a slot is used on its own CPU only, and the rest is
 // plain.
@@ -82,7 +93,13 @@ impl<T: SpePmu> Units<T> {
             cpus: CpumaskVar::try_clone(affinity)?,
             irq,
             slots: PerCpu::new()?,
+            mark: Mark::new::<Buffer>(FOUND.fetch_add(1, Ordering::Relaxed)),
         })
+    }
+
+    /// The mark of the buffers that these units write to.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
     }
 
     /// The CPUs that have a unit of this device.

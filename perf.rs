@@ -9,7 +9,10 @@
 //!
 //! C header: `include/linux/perf_event.h`
 
-use crate::bindings;
+use crate::{
+    bindings,
+    version::this_module, //
+};
 use core::{
     cell::{
         Cell,
@@ -25,7 +28,9 @@ use core::{
 };
 use kernel::{
     bindings::{
+        __module_get,
         attribute_group,
+        module_put,
         perf_event_task_context_perf_sw_context, //
     },
     device::Device,
@@ -45,8 +50,8 @@ use kernel::{
 
 /// A performance monitoring unit.
 ///
-/// perf calls [`Self::add`], [`Self::del`], [`Self::start`], [`Self::stop`] and [`Self::read`] with
-/// interrupts off, on the CPU that the event runs on.
+/// perf calls [`Self::add`], [`Self::del`], [`Self::start`] and [`Self::stop`] with interrupts off,
+/// on the CPU that the event runs on. There is no count to be read.
 pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// What the driver keeps with each event: what it asks for, worked out.
     type EventData: Send + Sync + 'static;
@@ -80,9 +85,6 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// Stops `event`. With [`Flags::PAUSE`]: only lets it pause.
     fn stop(&self, event: &Event<Self>, flags: Flags);
 
-    /// Updates the count of `event`, if it has one.
-    fn read(&self, event: &Event<Self>);
-
     /// Makes the AUX buffer of `event` out of `pages`, the kernel's addresses of single pages, as
     /// many as perf was asked for (a power of two). `overwrite`: nobody drains the buffer. May
     /// sleep.
@@ -98,6 +100,26 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// Frees what [`Self::setup_aux`] has made. May not sleep: perf calls this where its last
     /// reference to the buffer goes, which may be where a session ends.
     fn free_aux(aux: KBox<Self::Aux>);
+
+    /// What marks the AUX buffers of this PMU, see [`AuxPlace::set_mark`].
+    fn mark(&self) -> Mark;
+}
+
+/// What a pointer to an AUX buffer is marked with, in the bits that its alignment leaves: not 0.
+///
+/// perf keeps the pointer with the ring buffer, and hands it to any event whose output goes there.
+/// Those may be events of other PMUs (`PERF_EVENT_IOC_SET_OUTPUT` compares PMUs only if both events
+/// can have an AUX buffer, and a software event, which has none, can be in the middle), whose
+/// buffers are of another kind, or for another unit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark(usize);
+
+impl Mark {
+    /// The mark of the PMU number `index`, for buffers of the type `T`.
+    pub(crate) fn new<T>(index: u32) -> Self {
+        const { assert!(align_of::<T>() >= 64) };
+        Self(1 + index as usize % 63)
+    }
 }
 
 /// The flags of a callback: `PERF_EF_*`.
@@ -375,6 +397,10 @@ impl<T: Pmu> Event<T> {
     }
 }
 
+/// Whether perf is asked for room once a jiffy at most. On PREEMPT_RT the reader that perf wakes is
+/// a thread that preempts the task, which is scheduled again then, and asks again.
+pub(crate) const LIMITED: bool = cfg!(CONFIG_PREEMPT_RT);
+
 /// perf was told that there is no room.
 const TOLD: u64 = 1 << 63;
 
@@ -524,8 +550,17 @@ pub(crate) struct AuxPlace {
     handle: UnsafeCell<bindings::perf_output_handle>,
     /// What the driver keeps with the buffer.
     aux: Cell<*mut c_void>,
+    /// The mark of the buffers that may be written to; 0 as long as it was not set.
+    mark: Cell<usize>,
     /// See [`AuxSession::span`].
     span: Cell<(u64, u64)>,
+}
+
+impl AuxPlace {
+    /// Says whose buffers sessions of this place are for. To be done before the first one.
+    pub(crate) fn set_mark(&self, mark: Mark) {
+        self.mark.set(mark.0);
+    }
 }
 
 /// A handle that is in no session.
@@ -564,7 +599,7 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
     /// disabled it by now.
     #[inline(always)]
     pub(crate) fn begin(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
-        if event.has_asked_in_vain() {
+        if LIMITED && event.has_asked_in_vain() {
             return Err((self, NoBuffer::Full));
         }
         self.begin_again(event)
@@ -576,27 +611,40 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
         let handle = self.0.handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
-        let (aux, found) = unsafe {
+        let aux = unsafe {
             (*handle).rb = core::ptr::null_mut();
-            let aux = T::Output::begin(handle, event.as_raw());
-            (aux, !(*handle).rb.is_null())
+            T::Output::begin(handle, event.as_raw())
         };
-        if aux.is_null() {
-            return Err((self, Self::no_buffer(event, found)));
+        let ours = aux.wrapping_byte_sub(self.0.mark.get());
+        if !ours.cast::<T::Aux>().is_aligned() {
+            return Err((self, Self::no_buffer(handle, event, aux)));
         }
-        self.0.aux.set(aux);
-        // INVARIANT: perf returned what `setup_aux` made.
+        self.0.aux.set(ours);
+        // INVARIANT: perf returned what `setup_aux` of this PMU made: nobody else's is marked so.
         Ok(AuxSession(self))
     }
 
-    /// Why there is no buffer for `event`. `found`: perf has found one, which is full.
+    /// Why there is no buffer for `event`. `aux`: what perf has returned, if not null, another
+    /// PMU's.
     #[cold]
     #[inline(never)]
-    fn no_buffer(event: Held<T>, found: bool) -> NoBuffer {
+    fn no_buffer(
+        handle: *mut bindings::perf_output_handle,
+        event: Held<T>,
+        aux: *mut c_void,
+    ) -> NoBuffer {
+        // SAFETY: The handle is valid and, if perf has returned something, in a session.
+        let found = unsafe {
+            if !aux.is_null() {
+                T::Output::end(handle, 0);
+                return NoBuffer::NotMapped;
+            }
+            !(*handle).rb.is_null()
+        };
         if !found {
             return NoBuffer::NotMapped;
         }
-        if event.state() == State::Stopped {
+        if LIMITED && event.state() == State::Stopped {
             event.set_asked_in_vain(jiffies());
         }
         NoBuffer::Full
@@ -889,14 +937,8 @@ impl<T: Pmu> Registration<T> {
         event.pmu().stop(event, Flags::from_raw(flags));
     }
 
-    /// # Safety
-    ///
-    /// As [`Self::event_init`].
-    unsafe extern "C" fn read(event: *mut bindings::perf_event) {
-        // SAFETY: See `add`.
-        let event = unsafe { Event::<T>::from_raw(event) };
-        event.pmu().read(event);
-    }
+    /// There is no count.
+    extern "C" fn read(_event: *mut bindings::perf_event) {}
 
     /// # Safety
     ///
@@ -912,18 +954,31 @@ impl<T: Pmu> Registration<T> {
         let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
         // SAFETY: perf passes an array of that many pages, none of which is null.
         let pages = unsafe { core::slice::from_raw_parts(pages.cast(), nr_pages) };
-        match event.pmu().setup_aux(event, pages, overwrite) {
-            Ok(aux) => KBox::into_raw(aux).cast(),
-            Err(_) => core::ptr::null_mut(),
-        }
+        let Ok(aux) = event.pmu().setup_aux(event, pages, overwrite) else {
+            return core::ptr::null_mut();
+        };
+        // A buffer may outlive the events of this PMU: user space can map it again through another
+        // event whose output goes there.
+        //
+        // SAFETY: The event has a reference to the module.
+        unsafe { __module_get(this_module().as_ptr()) };
+        let mark = event.pmu().mark();
+        KBox::into_raw(aux).wrapping_byte_add(mark.0).cast()
     }
 
     /// # Safety
     ///
     /// As [`Self::event_init`].
     unsafe extern "C" fn free_aux(aux: *mut c_void) {
-        // SAFETY: perf passes what `setup_aux` returned, once, after the last session.
-        T::free_aux(unsafe { KBox::from_raw(aux.cast()) });
+        let aux = aux.map_addr(|marked| marked & !(align_of::<T::Aux>() - 1));
+        // SAFETY: perf passes what `setup_aux` returned, once, after the last session. The
+        // reference to the module was taken there. perf's core calls this, so that hardly anything
+        // is executed of the module after that; and mostly there is an event, with a reference of
+        // its own.
+        unsafe {
+            T::free_aux(KBox::from_raw(aux.cast()));
+            module_put(this_module().as_ptr());
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
         Event,
         Flags,
         Held,
+        Mark,
         Perf,
         Pmu,
         State, //
@@ -237,10 +238,6 @@ impl Pmu for Spe {
         }
     }
 
-    /// There is no count.
-    #[inline]
-    fn read(&self, _event: &Event<Self>) {}
-
     fn setup_aux(
         &self,
         event: &Event<Self>,
@@ -261,5 +258,9 @@ impl Pmu for Spe {
     #[inline]
     fn free_aux(buffer: KBox<Buffer>) {
         Buffer::retire(buffer);
+    }
+
+    fn mark(&self) -> Mark {
+        self.units.mark()
     }
 }

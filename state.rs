@@ -70,6 +70,7 @@ use crate::{
         AuxPlace,
         AuxSession,
         Held,
+        Mark,
         NoBuffer,
         Pmu,
         State, //
@@ -933,8 +934,8 @@ impl<T: SpePmu> Slot<T> {
         });
     }
 
-    /// The CPU comes: makes its unit ready.
-    pub(crate) fn online(&self) {
+    /// The CPU comes: makes its unit ready, for buffers with `mark`.
+    pub(crate) fn online(&self, mark: Mark) {
         self.update(|unit| match unit {
             Unit::Offline => {
                 // SAFETY: `update` has made the slot busy, and `Offline` is no value for it. A
@@ -942,6 +943,7 @@ impl<T: SpePmu> Slot<T> {
                 // is none.
                 let off = unsafe { Off::reset(self) };
                 self.lead.is_here();
+                self.place.set_mark(mark);
                 self.ready.set(true);
                 (Unit::Off(off), None)
             }

@@ -28,6 +28,9 @@ AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?
 
 #: What perf's core complains of where the last reference to a buffer goes in an interrupt.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
+#: What it complains of where an AUX area is mapped through an event whose output goes to another one's buffer: it counts
+#: the mappings of that event from one on, and lets nobody make the one.
+LENT = r"WARNING: lib/refcount\.c:\d+ at refcount_warn_saturate\+"
 
 
 @dataclass

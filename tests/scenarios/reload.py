@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module goes and comes back, also between recordings, and leaves nothing behind."""
 
-from spe import check_decodes, record
+import pytest
+
+from spe import LENT, check_decodes, record
 from traces import left_behind
 
 
@@ -23,3 +25,13 @@ perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
 """)
     assert "refused" in output and "in use" in output, output
     guest.unload()
+
+
+def test_a_buffer_keeps_the_module(guest, driver):
+    """A buffer that another event has mapped as well, when the event that made it is gone: who frees it is still there."""
+    if driver == "c":
+        pytest.skip("the C driver goes, and perf calls its free_aux() where that was")
+    guest.known = LENT
+    assert guest.sh("lent module").split() == ["mapped", "0", "unmapped", "1"]
+    guest.load(driver)
+    check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)

@@ -14,7 +14,8 @@ from itertools import product
 import pytest
 
 from attrs import open_all
-from spe import COUNTERS, OVERWRITE, TAKEN, check_decodes, counters, record, recorded
+from device_tree import edited, one_unit_per_cpu
+from spe import COUNTERS, LENT, OVERWRITE, TAKEN, check_decodes, counters, record, recorded
 
 PAGE = 4096
 
@@ -305,6 +306,25 @@ def test_a_buffer_that_is_taken(boot, driver):
         assert guest.sh(f"taken >/dev/null; {mapped}") == "1"
         guest.unload()
         assert guest.sh(mapped) == "0"
+
+
+def test_another_pmus_buffer(boot, artefacts, driver):
+    """perf hands an event the buffer that another PMU's driver has made: nothing is written there.
+
+    Of two SPE PMUs the other's buffer is only one for other sizes and alignments; of any other PMU it is something else
+    altogether. The C driver takes it for its own.
+    """
+    guest = boot(smp=2, arguments=edited(artefacts, one_unit_per_cpu))
+    guest.load("checked" if driver == "rust" else driver)
+    guest.known = LENT
+    output = guest.sh("lent other").split()
+    if driver == "c":
+        assert output[0] == "bytes" and int(output[1]) > PAGE, output
+        return
+    assert output == ["bytes", "0"]
+    seen = counters(guest)
+    assert seen["start_not_mapped"] > 0 and seen["mismatches"] == 0 and seen["bytes"] == 0, seen
+    check_decodes(record(guest, "arm_spe_0/period=1024/u", "taskset -c 0 workload 2"), 100)
 
 
 @pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
