@@ -248,6 +248,9 @@ help:
 	@echo
 	@echo 'The cache is ~/.cache/arm-spe-pmu (ARM_SPE_CACHE names another place). DEBIAN_MIRROR names a'
 	@echo 'mirror other than the one of the apt sources of this machine. KEEP=1 keeps all test artefacts.'
+	@echo 'JOBS=n limits what is built at a time. DRIVER=c also works with demo, shell, fuzz and storm. T= is a'
+	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
+	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
 .PHONY: all modules install modules_install uninstall sign deb test test-matrix coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
