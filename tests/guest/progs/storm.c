@@ -224,6 +224,7 @@ static bool open_stream(struct stream *stream, enum count scope, enum count mode
 		/* Each interrupt has to leave time for something else. */
 		.aux_watermark = below(2) ? 256 << below(6) : 0,
 		.aux_action = mode == paused ? AUX_START_PAUSED : 0,
+		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
 	};
 	struct perf_event_attr cycles = { .type = PERF_TYPE_HARDWARE, .config = PERF_COUNT_HW_CPU_CYCLES };
 	pid_t pid = scope == one_task ? 0 : -1;
@@ -453,17 +454,22 @@ static void record(uint64_t number)
 static void record_everywhere(void)
 {
 	for (int n = 0; n < nr_cpus; n++) {
-		uint64_t before = shared->counts[bytes_received];
+		uint64_t before = shared->counts[bytes_received], times[3];
 		struct stream stream;
+		int cpu;
 
 		move(n);
 		if (!open_stream(&stream, one_task, plain, -1))
 			fail("perf_event_open in the calm");
 		switch_stream(&stream, true);
 		work(64);
+		cpu = sched_getcpu();
+		if (read(stream.spe, times, sizeof(times)) != sizeof(times))
+			fail("read");
 		finish_stream(&stream);
 		if (shared->counts[bytes_received] == before) {
-			fprintf(stderr, "storm: CPU %d records nothing\n", n);
+			fprintf(stderr, "storm: CPU %d records nothing: on CPU %d, enabled for %lu ns, running for %lu ns\n",
+				n, cpu, times[1], times[2]);
 			exit(1);
 		}
 	}
