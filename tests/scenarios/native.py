@@ -63,4 +63,4 @@ def test_boot(boot, how, release, module):
     trace = recorded(guest, f"su - reader -c {shlex.quote(typed)}", data="/home/reader/perf.data", timeout=600)
     assert is_ours(guest)
     check_decodes(trace, 100)
-    guest.sh("su - reader -c spe-doctor")
+    guest.sh("su - reader -c 'sudo spe-doctor'")
