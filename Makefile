@@ -176,6 +176,10 @@ test-host:
 test-matrix:
 	tests/env/matrix $(RELEASE)
 
+# README's ways onto an arm64 machine, in arm64 Debians by user-mode emulation, and booted. COLD=1: all of it.
+test-native:
+	tests/env/native
+
 demo:
 	$(check_driver)
 	$(module)
@@ -241,6 +245,8 @@ help:
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
 	@echo 'make test-matrix   build the module for each kernel of the suite from 7.2 on, in each flavour, and try it there'
+	@echo 'make test-native   install as README.md says, by make and by DKMS, in an emulated arm64 Debian, and boot it; hours; COLD=1:'
+	@echo '                   also what earlier runs have made of the kernels'
 	@echo 'make qemu-series   FEAT_SPE as patches for the source of QEMU, in build/qemu-series/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'
 	@echo 'make clean         remove what was built in this checkout'
@@ -252,6 +258,6 @@ help:
 	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
-.PHONY: all modules install modules_install uninstall sign deb test test-matrix coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb test test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

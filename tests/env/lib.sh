@@ -98,17 +98,20 @@ watched() {
 	wait "$pid" || status=$?
 	trap - INT TERM HUP
 	if [ "$status" != 0 ]; then
-		rm -rf "$CACHE/tmp"
+		remove_half_made
 		die "$name failed: $(cause_of "$log") (log: $log)"
 	fi
 	say "$name" "done in $((SECONDS - began))s"
 }
 
+# Without the lock, it is another's.
+remove_half_made() { [ -z "${locked:-}" ] || rm -rf "$CACHE/tmp"; }
+
 interrupted() {
 	trap '' INT TERM HUP
 	kill -TERM -- "-$2" 2>/dev/null || :
 	wait "$2" 2>/dev/null || :
-	rm -rf "$CACHE/tmp"
+	remove_half_made
 	printf '\nerror: interrupted in step %s: nothing half-made is left; run again to continue\n' "$1" >&2
 	exit 130
 }

@@ -121,10 +121,11 @@ class Guest:
 
     # pylint: disable=too-many-arguments
     def __init__(self, directory, *, kernel=STOCK, spe=None, smp=2, memory="2G", append="",
-                 files=None, qemu=None, arguments=(), rust=True):
+                 files=None, qemu=None, arguments=(), rust=True, initrd=None):
         """Boot, keeping the console log and the transcript in directory.
 
         spe: cpu properties of the profiling extension; "" for a machine without it.
+        initrd: another system's instead of the guest's own; it has to start the agent.
         """
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -134,8 +135,9 @@ class Guest:
         self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
         self.scratch = Path(self._scratch.name)
         spe = self.SPE if spe is None else spe
-        initrd = self.scratch / "initrd"
-        overlay(initrd, {**guest_files(self.scratch, kernel, rust), **(files or {})})
+        if not initrd:
+            initrd = self.scratch / "initrd"
+            overlay(initrd, {**guest_files(self.scratch, kernel, rust), **(files or {})})
 
         self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
         coverage = coverage_arguments()
