@@ -92,6 +92,7 @@ class Fuzzer:
         # A counter of the CPU that overflows more often is throttled: one with a short period kept a CPU of PREEMPT_RT, whose
         # interrupts are slow here, from doing anything else.
         guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+        guest.sh(storm.HOOKS)
         self.without = left_behind(guest)
         self.told = Told(guest)
         guest.load(driver)
