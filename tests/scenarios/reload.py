@@ -27,10 +27,12 @@ perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
     guest.unload()
 
 
-def test_a_buffer_keeps_the_module(guest, driver):
+def test_a_buffer_keeps_the_module(boot, driver):
     """A buffer that another event has mapped as well, when the event that made it is gone: who frees it is still there."""
     if driver == "c":
         pytest.skip("the C driver goes, and perf calls its free_aux() where that was")
+    guest = boot()
+    guest.load(driver)
     guest.known = LENT
     assert guest.sh("lent module").split() == ["mapped", "0", "unmapped", "1"]
     guest.load(driver)
