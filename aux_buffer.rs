@@ -190,7 +190,9 @@ impl Buffer {
     pub(crate) fn free_retired() {
         let mut first = RETIRED.swap(null_mut(), Ordering::Acquire);
         while !first.is_null() {
-            // SAFETY: By the invariants of the list, and nobody else has it any more.
+            // SAFETY: By the invariants of the list this is the pointer of a box that the list
+            // owned. Since the swap nobody else can reach what was in the list, and each box of it
+            // is taken once: the next one is read before this one is dropped.
             let buffer = unsafe { KBox::from_raw(first) };
             first = buffer.next.load(Ordering::Relaxed);
         }
@@ -236,8 +238,9 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let pages = self.geometry.size() as usize / PAGE_SIZE;
-        // SAFETY: By the invariants so many pages are mapped at `base`, and no unit is ahead in
-        // them. No session is left: perf frees a buffer after the last one has ended.
+        // SAFETY: By the invariants so many pages are mapped at `base`. No session is left, as each
+        // holds a reference in perf, which gives a buffer back when there is none any more. Nor is
+        // a unit ahead: that is undone in `retire`, and not done in what perf never had.
         unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
     }
 }
@@ -245,7 +248,8 @@ impl Drop for Buffer {
 /// Whether the caller may sleep, by what the kernel counts (`!in_atomic()`).
 fn may_sleep() -> bool {
     let task = Task::current_raw();
-    // SAFETY: The running task is valid, and nobody else writes to its count.
+    // SAFETY: The running task is there while it runs this. Its count is written on the CPU that it
+    // runs on only; an interrupt leaves it as it was.
     unsafe { (*task).thread_info.__bindgen_anon_1.preempt.count == 0 }
 }
 

@@ -111,14 +111,21 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
 /// Those may be events of other PMUs (`PERF_EVENT_IOC_SET_OUTPUT` compares PMUs only if both events
 /// can have an AUX buffer, and a software event, which has none, can be in the middle), whose
 /// buffers are of another kind, or for another unit.
+///
+/// # Invariants
+///
+/// The mark is odd and less than 64. What other PMUs hand to perf are pointers to allocations of C,
+/// at even addresses: to none of them a mark can be added to give an aligned address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark(usize);
 
 impl Mark {
-    /// The mark of the PMU number `index`, for buffers of the type `T`.
+    /// The mark of the PMU number `index`, for buffers of the type `T`. After 32 PMUs they repeat;
+    /// there is one PMU for each kind of CPU in a machine.
     pub(crate) fn new<T>(index: u32) -> Self {
         const { assert!(align_of::<T>() >= 64) };
-        Self(1 + index as usize % 63)
+        // INVARIANT: Odd, and 63 at most.
+        Self(2 * (index as usize % 32) + 1)
     }
 }
 
@@ -610,30 +617,39 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
     pub(crate) fn begin_again(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
         let handle = self.0.handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
-        // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer.
-        let aux = unsafe {
+        // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer. The
+        // session that it has begun then is known to nobody else, so that `no_buffer` may end it.
+        let ours = unsafe {
             (*handle).rb = core::ptr::null_mut();
-            T::Output::begin(handle, event.as_raw())
+            let aux = T::Output::begin(handle, event.as_raw());
+            let ours = aux.wrapping_byte_sub(self.0.mark.get());
+            if !ours.cast::<T::Aux>().is_aligned() {
+                return Err((self, Self::no_buffer(handle, event, aux)));
+            }
+            ours
         };
-        let ours = aux.wrapping_byte_sub(self.0.mark.get());
-        if !ours.cast::<T::Aux>().is_aligned() {
-            return Err((self, Self::no_buffer(handle, event, aux)));
-        }
         self.0.aux.set(ours);
-        // INVARIANT: perf returned what `setup_aux` of this PMU made: nobody else's is marked so.
+        // INVARIANT: `setup_aux` of this PMU made that: by the invariants of `Mark` what others
+        // make would not be aligned now, nor would null be.
         Ok(AuxSession(self))
     }
 
-    /// Why there is no buffer for `event`. `aux`: what perf has returned, if not null, another
-    /// PMU's.
+    /// Why there is no buffer for `event`. Ends the session with another PMU's.
+    ///
+    /// # Safety
+    ///
+    /// `aux` must be what perf has just returned for `handle`, which nobody else uses: null, or the
+    /// handle is in a session, and stays in none.
     #[cold]
     #[inline(never)]
-    fn no_buffer(
+    unsafe fn no_buffer(
         handle: *mut bindings::perf_output_handle,
         event: Held<T>,
         aux: *mut c_void,
     ) -> NoBuffer {
-        // SAFETY: The handle is valid and, if perf has returned something, in a session.
+        // SAFETY: By the requirements of this function the handle is valid, and in a session if
+        // `aux` is not null. A session of no bytes takes nothing from the buffer, whose insides
+        // were not looked at.
         let found = unsafe {
             if !aux.is_null() {
                 T::Output::end(handle, 0);
@@ -960,7 +976,9 @@ impl<T: Pmu> Registration<T> {
         // A buffer may outlive the events of this PMU: user space can map it again through another
         // event whose output goes there.
         //
-        // SAFETY: The event has a reference to the module.
+        // SAFETY: This is the module whose function is executed. perf's core took a reference to it
+        // before it called `event_init`, and keeps it as long as there is the event, which is
+        // mapped here: there is one that another one can be added to.
         unsafe { __module_get(this_module().as_ptr()) };
         let mark = event.pmu().mark();
         KBox::into_raw(aux).wrapping_byte_add(mark.0).cast()
@@ -971,10 +989,11 @@ impl<T: Pmu> Registration<T> {
     /// As [`Self::event_init`].
     unsafe extern "C" fn free_aux(aux: *mut c_void) {
         let aux = aux.map_addr(|marked| marked & !(align_of::<T::Aux>() - 1));
-        // SAFETY: perf passes what `setup_aux` returned, once, after the last session. The
-        // reference to the module was taken there. perf's core calls this, so that hardly anything
-        // is executed of the module after that; and mostly there is an event, with a reference of
-        // its own.
+        // SAFETY: perf passes what `setup_aux` returned, once, after the last session: without the
+        // mark, the pointer of a box. `setup_aux` took a reference to the module as well, which
+        // nobody else gives back. It may be the last one, and the module go at once: that is the
+        // last thing done here, so that the compiler makes a jump of the call, and nothing of the
+        // module is executed after it (`make test T=hot_path` looks).
         unsafe {
             T::free_aux(KBox::from_raw(aux.cast()));
             module_put(this_module().as_ptr());

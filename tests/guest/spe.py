@@ -26,7 +26,8 @@ AUX = re.compile(r"^(\d+ \d+ )?.*PERF_RECORD_AUX offset: (\S+) size: (\S+) flags
 AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
 
 
-#: What perf's core complains of where the last reference to a buffer goes in an interrupt.
+#: What perf's core complains of where it has not stopped everybody who writes to an AUX buffer that it takes away, and an
+#: interrupt is where the last of them leaves it.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
 #: What it complains of where an AUX area is mapped through an event whose output goes to another one's buffer: it counts
 #: the mappings of that event from one on, and lets nobody make the one.

@@ -38,7 +38,7 @@ fn misuse(units: &mut Units<Spe>) {
 /// The unit of a CPU that the task may leave.
 #[cfg(misuse = "slot_without_promise")]
 fn misuse(units: &Units<Spe>) {
-    units.slot().online(); //~ E0133 call to unsafe function
+    units.slot().online(units.mark()); //~ E0133 call to unsafe function
 }
 
 /// An interrupt freed that was never requested.

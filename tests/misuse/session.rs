@@ -254,6 +254,12 @@ fn misuse(session: &mut Session<Spe>) {
     session.flag(AuxFlags(2)); //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
+/// A mark that another PMU's buffer may seem to have.
+#[cfg(misuse = "forge_mark")]
+fn misuse(place: &crate::perf::AuxPlace) {
+    place.set_mark(crate::perf::Mark(8)); //~ E0603 tuple struct constructor `Mark` is private
+}
+
 /// A buffer of memory of one's own choice.
 #[cfg(misuse = "forge_buffer")]
 fn misuse(base: core::ptr::NonNull<u8>, geometry: crate::offset::Geometry) -> Buffer {
@@ -263,6 +269,7 @@ fn misuse(base: core::ptr::NonNull<u8>, geometry: crate::offset::Geometry) -> Bu
         watermark: core::num::NonZero::<u64>::MIN, //~ E0451 field `watermark` of struct
         lead: Default::default(),                  //~ E0451 field `lead` of struct
         circular: false,                           //~ E0451 field `circular` of struct
+        next: Default::default(),                  //~ E0451 field `next` of struct
     }
 }
 

@@ -235,8 +235,8 @@ fn misuse(find: fn() -> Off<'static, Spe>, id: u32) {
 
 /// The place of one CPU's unit used by another CPU.
 #[cfg(misuse = "slot_elsewhere")]
-fn misuse(slot: &Slot<Spe>, id: u32) {
-    let _nothing = run_on(id, || slot.online()); //~ E0277 cannot be shared between threads safely
+fn misuse(slot: &Slot<Spe>, mark: crate::perf::Mark, id: u32) {
+    let _nothing = run_on(id, || slot.online(mark)); //~ E0277 cannot be shared between threads safely
 }
 
 /// The state taken out of its place, past the transitions.

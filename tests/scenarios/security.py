@@ -281,8 +281,6 @@ def check_sessions(found_sessions, rounds, size, still):
             assert unread < size and unread + limit - pointer <= size, (number, head, tail, pointer - base, limit - base)
 
 
-#: perf's core sees that it has not stopped everybody who writes to an AUX buffer that it takes away, and that it is an
-#: interrupt in which the last of them leaves it.
 def test_a_buffer_that_is_taken(boot, driver):
     """A child's session is the last to use a buffer: the unit, which has gone on ahead of perf, is taken off it in time."""
     guest = boot(smp=2)
