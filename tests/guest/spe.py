@@ -29,6 +29,8 @@ AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?
 #: What perf's core complains of where it has not stopped everybody who writes to an AUX buffer that it takes away, and an
 #: interrupt is where the last of them leaves it.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
+#: And what the C driver does then.
+UNMAPS = "the C driver calls vunmap() in the interrupt, which is a BUG(): that is the end of the kernel"
 #: What it complains of where an AUX area is mapped through an event whose output goes to another one's buffer: it counts
 #: the mappings of that event from one on, and lets nobody make the one.
 LENT = r"WARNING: lib/refcount\.c:\d+ at refcount_warn_saturate\+"
