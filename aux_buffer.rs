@@ -167,6 +167,7 @@ impl Buffer {
     /// switched, and that may be the last one. Unmapping may sleep, and takes locks that are not
     /// for interrupts: such a buffer waits for the next one that is made or freed elsewhere, or for
     /// the end of the module. perf frees its pages at once; nobody uses the mapping any more.
+    #[inline(never)] // `tests/env/hot-path` knows it by its name
     pub(crate) fn retire(buffer: KBox<Self>) {
         buffer.take_back();
         let buffer = KBox::leak(buffer);
@@ -221,7 +222,8 @@ impl Buffer {
     #[cold]
     #[inline(never)]
     fn lose(&self, lead: &Lead) {
-        // As `Sampling::turn_off`: no sampling, then what was sampled is written, then no buffer.
+        // As `Cpu::turn_off`, with its reasons: no sampling, then what was sampled is written, then
+        // no buffer.
         PMSCR_EL1::default().write();
         isb();
         drain();
