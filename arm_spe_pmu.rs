@@ -72,7 +72,6 @@ use crate::{
         Traits, //
     },
     sysreg::{
-        isb,
         Register,
         ID_AA64DFR0_EL1,
         PMBIDR_EL1,
@@ -223,7 +222,6 @@ fn read_ids() -> Result<Traits, Unusable> {
 
     // Bits of events that the unit does not know cannot be set.
     PMSEVFR_EL1::from_bits(u64::MAX).write();
-    isb();
     let event_filter = PMSEVFR_EL1::read().bits();
 
     Ok(Traits {

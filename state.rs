@@ -138,11 +138,15 @@ impl Cpu {
         // An NMI that resumes comes before this point, or leaves the register alone.
         compiler_fence(Ordering::SeqCst);
         PMSCR_EL1::clear();
+        // Nothing is sampled after this, so that what the next barrier waits for is all there is:
+        // only the records of operations before it are (D17.9).
         isb();
+        // The buffer must not go before those are in it.
         drain();
         // SAFETY: Disables the buffer.
         unsafe { PMBLIMITR_EL1::clear() };
-        // What the unit has last written to its registers can be read after this.
+        // What the unit has last written to its registers can be read after this, and the buffer is
+        // not its any more (D17.9).
         isb();
         let pmbsr = PMBSR_EL1::read();
         if pmbsr.bits() != 0 {
@@ -158,6 +162,7 @@ impl Cpu {
         self.turn_off();
         // SAFETY: The buffer is disabled.
         unsafe { PMBPTR_EL1::clear() };
+        // Whoever gets the CPU next finds it so.
         isb();
     }
 
@@ -319,6 +324,8 @@ impl<'a, T: SpePmu> Armed<'a, T> {
     #[inline(always)]
     pub(crate) fn sample(self, reload: bool) -> Sampling<'a, T> {
         let Self { slot, event, image } = self;
+        // Written each time: a CPU that was idle with its power off has lost what it was, and
+        // nobody has kept it.
         image.pmsfcr.write();
         if image.filters_more {
             write_filters(image);
@@ -336,7 +343,7 @@ impl<'a, T: SpePmu> Armed<'a, T> {
         }
 
         // All of the above, and where to write, must be in place before the first operation is
-        // sampled.
+        // sampled, which the next write lets it be (D17.9).
         isb();
         slot.cpu.settle(event, image.pmscr);
         // INVARIANT: just done; the rest holds since `Armed`.
@@ -406,7 +413,8 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
     #[inline(always)]
     pub(crate) fn interrupt(self) -> Interrupted<'a, T> {
         let cpu = &self.slot.cpu;
-        // Records and registers as of now. The unit does not sample while PMBSR_EL1.S is set.
+        // Records and registers as of now: those that the unit writes are read after both barriers
+        // (D17.9). The unit does not sample while PMBSR_EL1.S is set.
         drain();
         isb();
         let pmbsr = PMBSR_EL1::read();
@@ -434,7 +442,7 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
             Ended::ForGood => false,
         };
         if goes_on {
-            // A new span must be in place before the unit goes on.
+            // A new span must be in place before the unit goes on, which it may do at once (D17.9).
             isb();
             // SAFETY: The unit goes on with the span of the new session, if there is one.
             unsafe { PMBSR_EL1::clear() };
@@ -462,6 +470,7 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         // given that room to the session.
         unsafe {
             write_to(ahead.span());
+            // In place before the unit goes on, which it may do at once (D17.9).
             isb();
             PMBSR_EL1::clear();
         }
@@ -526,6 +535,7 @@ fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Beg
     if failed || !begin_rarely(handle, event, slot) {
         return false;
     }
+    // The new span is in place before the unit samples (D17.9).
     isb();
     cpu.settle(event, pmscr);
     true
@@ -922,7 +932,8 @@ impl<T: SpePmu> Slot<T> {
             }
             pmscr = now;
         }
-        // Nothing after the event that pauses is sampled.
+        // Nothing after the event that pauses is sampled, and what comes after the one that resumes
+        // is (D17.9).
         isb();
         #[cfg(ARM_SPE_DEBUG)]
         self.update(|unit| {

@@ -381,7 +381,11 @@ registers! {
 /// `PMBLIMITR_EL1.FM`: discard every record.
 pub(crate) const FM_DISCARD: u64 = 0b10;
 
-/// `PMSFCR_EL1`, `PMSICR_EL1` and the like apply only once the context is synchronised (ISB).
+/// What was written to system registers applies from here on: an operation before the barrier may
+/// be sampled by what they were, one after it is by what they are now. Nor is a read after it of
+/// before a [`drain`] (ISB; Arm ARM D17.9 "Synchronization and Statistical Profiling", and
+/// "Synchronization requirements for AArch64 System registers"). A read of a register that the same
+/// CPU has just written needs none.
 #[cfg(target_arch = "aarch64")]
 #[inline]
 pub(crate) fn isb() {
