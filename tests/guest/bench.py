@@ -17,13 +17,26 @@ import pygal
 
 import cost
 from guest import TOP, Guest
-from kernel import STOCK
+from kernel import STOCK, unsigned_stock_module
 
 OUT = TOP / "build" / "bench"
 DRIVERS = ("c", "rust")
 
-#: Pages of an AUX buffer, and how often it is filled.
+#: Pages of an AUX buffer, and how often half of it is filled. A half of the largest one is 33 million operations.
 FILLS = {16: 1000, 256: 200, 4096: 20}
+#: What the architecture asks for: of system registers those that are to say something new, or that tell what was sampled;
+#: and barriers, between what must not be seen in another order (DDI 0487, D17.9).
+FLOOR = {
+    # PMSFCR, PMSIRR, PMSICR, PMBPTR, PMBLIMITR, PMSCR. None of them is kept for a CPU that has been off.
+    "add and start": {"reads": 0, "writes": 6, "isb": 1, "dsb": 0, "psb": 0},
+    # PMSCR, PMBLIMITR. PMBSR, PMBPTR, and PMSICR, with which the event goes on.
+    "stop and del": {"reads": 3, "writes": 2, "isb": 2, "dsb": 1, "psb": 1},
+    # PMBSR, PMBPTR. PMBPTR, PMBLIMITR, PMBSR.
+    "buffer full": {"reads": 2, "writes": 3, "isb": 2, "dsb": 1, "psb": 1},
+    # PMSCR.
+    "pause": {"reads": 0, "writes": 1, "isb": 1, "dsb": 0, "psb": 0},
+    "resume": {"reads": 0, "writes": 1, "isb": 1, "dsb": 0, "psb": 0},
+}
 CPUS = (1, 2, 4, 8)
 #: What the functions of both drivers are for, by their names: the first that matches.
 PURPOSES = {
@@ -40,13 +53,20 @@ PURPOSES = {
 }
 #: Turns of perf bench sched pipe, there and back.
 TURNS = 2000
+#: So many more of them, to see what one turn costs.
+MORE = 3 * TURNS
+#: How `cost` gives one of the two tasks an event; none: it does not.
+EVENTS = {"none": "", "dummy": "cost dummy", "spe": "cost spe"}
+#: Where the C driver is without its signature, which ours does not have either.
+UNSIGNED = "usr/lib/drivers/unsigned/arm_spe_pmu.ko"
 
 
 def boot(name, smp):
     """A guest whose instructions are counted, and the counter."""
     directory = OUT / name
     directory.mkdir(parents=True)
-    guest = Guest(directory, append=cost.APPEND, smp=smp, arguments=cost.arguments(directory, smp))
+    guest = Guest(directory, append=cost.APPEND, smp=smp, arguments=cost.arguments(directory, smp),
+                  files={UNSIGNED: unsigned_stock_module()})
     return guest, cost.Costs(guest, directory)
 
 
@@ -67,6 +87,12 @@ def two_switches(costs, event):
     return sum(cost.typical(call for call in calls[name] if call.kernel > 2 * nothing[name]).kernel for name in cost.SWITCH)
 
 
+def turn(costs, event):
+    """What the whole kernel executes for a turn: one task wakes the other, and that wakes it."""
+    few, many = (costs.run(f"{EVENTS[event]} perf bench sched pipe -l {turns}")[2].kernel for turns in (TURNS, MORE))
+    return round((many - few) / (MORE - TURNS), 1)
+
+
 def lost(costs):
     """Of all operations of a task that fills its buffer, the share that is executed while the unit waits for service."""
     shares = {}
@@ -77,11 +103,11 @@ def lost(costs):
 
 
 def loading(guest, costs, driver):
-    """Kernel instructions to load the module and probe its device."""
-    command = f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko"
-    executed = costs.run(command)[2].kernel
+    """Kernel instructions to load the module and probe its device, above those to execute another command."""
+    executed, nothing = (costs.run(f"{command} /usr/lib/drivers/{driver}/arm_spe_pmu.ko")[2].kernel
+                         for command in ("insmod", "test -e"))
     guest.sh("rmmod arm_spe_pmu && dmesg -C")    # load() looks there for who is loaded
-    return executed
+    return executed - nothing
 
 
 def sizes(module):
@@ -104,14 +130,16 @@ def purposes(module):
 
 def measure():
     """All of it: {section: {driver: {row: figure, or figures by name}}}."""
-    found = {"operations": {}, "pipe": {}, "lost": {}, "loading": {}, "sizes": {}, "cpus": {}}
+    found = {"operations": {}, "pipe": {}, "turn": {}, "lost": {}, "loading": {}, "sizes": {}, "cpus": {}}
     guest, costs = boot("one", 1)
     with guest:
         found["pipe"]["dummy"] = two_switches(costs, "dummy")
+        found["turn"] = {event: turn(costs, event) for event in ("none", "dummy")}
         for driver in DRIVERS:
-            loading(guest, costs, driver)   # what only happens once is not counted for the one that is first
+            file = "unsigned" if driver == "c" else driver
+            loading(guest, costs, file)   # what only happens once is not counted for the one that is first
+            found["loading"][driver] = loading(guest, costs, file)
         for driver in DRIVERS:
-            found["loading"][driver] = loading(guest, costs, driver)
             costs.load(driver)
             print(f"{driver}: operations", flush=True)
             found["operations"][driver] = operations(costs, driver)
@@ -119,6 +147,7 @@ def measure():
             found["lost"][driver] = lost(costs)
             print(f"{driver}: perf bench sched pipe", flush=True)
             found["pipe"][driver] = two_switches(costs, "spe")
+            found["turn"][driver] = turn(costs, "spe")
             costs.unload()
     for cpus in CPUS:
         guest, costs = boot(f"cpus{cpus}", cpus)
@@ -143,20 +172,38 @@ def ratio(ours, theirs):
     return f"{ours / theirs:.2f}" if theirs else "-"
 
 
+def floor(name, what, drivers):
+    """What no driver can do without: what the architecture asks for, and the rest of the kernel at its least."""
+    asked = FLOOR.get(name, {})
+    if what == "kernel":
+        return sum(asked.values()) + min(driver[name]["kernel"] - driver[name]["module"] for driver in drivers if name in driver)
+    return sum(asked.values()) if what == "module" and asked else asked.get(what)
+
+
+def shown(figure):
+    """For a table."""
+    return "-" if figure is None else f"{figure:.6g}"
+
+
 def tables(found):
     """Everything in Markdown, as lines."""
     theirs, ours = (found["operations"][driver] for driver in DRIVERS)
-    yield "| operation | count | this driver | C driver | ratio |\n| --- | --- | --- | --- | --- |"
+    yield "| operation | count | this driver | C driver | ratio | floor |\n| --- | --- | --- | --- | --- | --- |"
     for name, values in ours.items():
         for what, value in values.items():
             other = theirs.get(name, {}).get(what)
             if value or other:
-                yield f"| {name} | {what} | {value:.6g} | {'-' if other is None else f'{other:.6g}'} | {ratio(value, other)} |"
+                yield (f"| {name} | {what} | {shown(value)} | {shown(other)} | {ratio(value, other)} |"
+                       f" {shown(floor(name, what, (ours, theirs)))} |")
     yield ""
     yield "| what | this driver | C driver | ratio | floor |\n| --- | --- | --- | --- | --- |"
     pipe = found["pipe"]
     yield (f"| instructions of perf when a task comes to a CPU, and leaves it | {pipe['rust']} |"
            f" {pipe['c']} | {ratio(pipe['rust'], pipe['c'])} | {pipe['dummy']}: an event of which perf itself does all |")
+    none, dummy, *turns = (found["turn"][which] for which in ("none", "dummy", "rust", "c"))
+    above = [turn - none for turn in turns]
+    yield (f"| kernel instructions of a turn of the pipe above the {shown(none)} without an event | {shown(above[0])} |"
+           f" {shown(above[1])} | {ratio(*above)} | {shown(dummy - none)}: the same |")
     for size, share in found["lost"]["rust"].items():
         other = found["lost"]["c"][size]
         yield f"| share of operations during which a full buffer of {size} waits | {share:.2%} | {other:.2%} | {ratio(share, other)} | |"
@@ -181,7 +228,7 @@ def tables(found):
 def plot(found):
     """The ratios, as bars."""
     theirs, ours = (found["operations"][driver] for driver in DRIVERS)
-    chart = pygal.HorizontalBar(title="this driver / C driver", show_legend=True, range=(0, 2), width=900, height=700)
+    chart = pygal.HorizontalBar(title="this driver / C driver", show_legend=True, width=900, height=700)
     rows = [name for name in ours if name in theirs and name != "gap"]
     chart.x_labels = rows + ["gap", "two switches"]
     gap = ours["gap"]["written"] / theirs["gap"]["written"]

@@ -51,16 +51,19 @@ OLDER = Kernel(
 ) if "ARM_SPE_CONTROL" in os.environ else None
 
 
-def renamed_stock_module():
-    """The C driver under another module name, as if it were built into the kernel.
-
-    The signature goes: it would not hold, and an unsigned module is accepted.
-    """
+def unsigned_stock_module():
+    """The C driver without its signature, which is accepted."""
     module = STOCK.module("arm_spe_pmu")
     magic = b"~Module signature appended~\n"
     if module.endswith(magic):
         length = int.from_bytes(module[-len(magic) - 4:-len(magic)], "big")
         module = module[:-len(magic) - 12 - length]
+    return module
+
+
+def renamed_stock_module():
+    """The C driver under another module name, as if it were built into the kernel: unsigned, as no signature would hold."""
+    module = unsigned_stock_module()
     modinfo = module.replace(b"\0name=arm_spe_pmu\0", b"\0name=arm_spe_own\0")
     # struct module's name field: the one other place where the name is followed by padding.
     field = b"arm_spe_pmu" + bytes(40)
