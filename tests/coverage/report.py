@@ -119,6 +119,12 @@ def exceptions():
     return found
 
 
+def function_of(text, number):
+    """The name of the function that a line is of: the nearest one above."""
+    above = (re.search(r"\bfn (\w+)", line) for line in reversed(text[:number]))
+    return next((match[1] for match in above if match), "")
+
+
 def main():
     """Report and judge."""
     modules = [Module(path) for path in sorted((TOP / "build").glob("*/arm_spe_pmu.ko"))]
@@ -149,7 +155,7 @@ def main():
         return False
     print("\nnot covered:")
     for file, number in sorted(lines - covered):
-        source = text[file][number - 1].strip()
+        source = f"{function_of(text[file], number)}: {text[file][number - 1].strip()}"
         reason = next((reason for reason in reasons if reason[0] == file and reason[1].search(source)), None)
         used.add(reason)
         if not reason:
