@@ -162,7 +162,7 @@ impl Cpu {
         self.turn_off();
         // SAFETY: The buffer is disabled.
         unsafe { PMBPTR_EL1::clear() };
-        // Whoever gets the CPU next finds it so.
+        // The request for service has ended for certain before `startup` enables the interrupt.
         isb();
     }
 

@@ -45,6 +45,10 @@ FAULTS = {
         "pmu.rs", "fn pause(&self, paused: bool) {",
         'unsafe { core::arch::asm!("ret x9") };',
         f"{PMU}::st", ": leads anywhere: ret x9"),
+    "unmapping without having asked": (
+        "aux_buffer.rs", "fn lose(&self, lead: &Lead) {",
+        "Self::free_retired();",
+        f"{PMU}::free_aux -> ", "vm_unmap_ram: not among what the hot path may use of the kernel"),
     "the address of what may sleep": (
         "perf.rs", "unsafe extern \"C\" fn del(event: *mut bindings::perf_event, flags: c_int) {",
         "core::hint::black_box(Self::event_init as usize);",

@@ -26,7 +26,7 @@ perf record -o /tmp/perf.data %s -e arm_spe/period=4096/u -- bash /tmp/sleep
 
 @pytest.mark.parametrize("options", ["", "-a"], ids=["task", "system"])
 def test_an_open_event(boot, driver, options):
-    """What was sampled before and after is in one trace, complete. While it sleeps nothing is sampled."""
+    """What was sampled before and after is in one trace, complete."""
     before = []
     with tempfile.TemporaryDirectory(prefix="suspend.") as scratch:
         waker = Waker(scratch)
