@@ -22,8 +22,8 @@ DIRECTORY = "/tmp/perf"
 
 FENCE = re.compile(r"^```(.*)$")
 HEADING = re.compile(r"^## (.*)$")
-#: Also an address or a sum without 0x, and a byte of a dump.
-NUMBER = re.compile(r"\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b[0-9a-f]{2}\b|\b\d+(?:\.\d+)?[KM]?\b")
+#: Also an address or a sum without 0x, and a byte of a dump; a decimal number first, that 12.2 is one as 9.2 is.
+NUMBER = re.compile(r"\b\d+(?:\.\d+)?[KM]?\b|\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b[0-9a-f]{2}\b")
 
 
 @dataclass
@@ -120,6 +120,12 @@ def test_section(recorded, heading, driver, request):
             compare(command, request.getfixturevalue("elsewhere")(command.text))
         else:
             compare(command, recorded.sh(f"cd {DIRECTORY} && {command.text}", timeout=200))
+
+
+@pytest.mark.parametrize("number", ("9.2", "12.2", "12345.6", "7", "0x7f", "ffff0c12", "c0", "38", "1.5M"))
+def test_shape(number):
+    """Whatever the number, a line with it has the same shape."""
+    assert shape(f"chase {number} of it") == "chase N of it"
 
 
 def test_page():
