@@ -2081,11 +2081,8 @@ uint32_t HELPER(spe_expired)(CPUARMState *env, uint32_t n)
     return false;
 }
 
-/*
- * Called whenever the next TB is looked up and an operation was sampled:
- * the TB with it has been left without an exception.
- */
-void arm_spe_retire(CPUARMState *env)
+/* The TB with the sampled operation has been left without an exception. */
+static void spe_retire(CPUARMState *env)
 {
     if (env->spe.state == ARM_SPE_ARMED) {
         spe_disarm(env, env->spe.sample.insns);
@@ -2096,6 +2093,22 @@ void arm_spe_retire(CPUARMState *env)
         env->spe.searching = true;
     } else {
         spe_finish(env, false, env->pc);
+    }
+}
+
+/* Called whenever the next TB is looked up and an operation was sampled. */
+void arm_spe_retire(CPUARMState *env)
+{
+    bool armed = env->spe.state == ARM_SPE_ARMED;
+    uint64_t hflags = env->hflags.flags2;
+
+    spe_retire(env);
+    if (armed && env->hflags.flags2 != hflags) {
+        /*
+         * The unit has stopped. The TB that was left must not be chained to
+         * what comes now, which has other flags: begin a lookup of its own.
+         */
+        cpu_loop_exit(env_cpu(env));
     }
 }
 
@@ -2111,7 +2124,7 @@ void arm_spe_exception(CPUARMState *env, int excp)
     case EXCP_NMI:
     case EXCP_VINMI:
     case EXCP_VFNMI:
-        arm_spe_retire(env);
+        spe_retire(env);
         break;
     default:
         if (env->spe.state == ARM_SPE_ARMED) {

@@ -116,6 +116,40 @@ TEST(stops, "buffer: nothing more is counted or sampled after buffer full")
 	expect(outcome.pmsicr == 0 || (outcome.pmsicr > 256 - 32 && outcome.pmsicr <= 256), "PMSICR_EL1 %x", outcome.pmsicr);
 }
 
+/*
+ * Blocks of code, each of which leads directly to the next: A, B and, as x0 says, C or D. What a block is followed by is known
+ * once it has been, so that this must not have run before.
+ */
+asm(".pushsection .text\n"
+    ".balign 256\n"
+    "blocks: .rept 8\n	nop\n	.endr\n	b 1f\n"
+    "1:	.rept 8\n	nop\n	.endr\n	cbnz x0, 2f\n"
+    "	.rept 8\n	nop\n	.endr\n	svc #0\n"
+    "2:	.rept 8\n	nop\n	.endr\n	svc #0\n"
+    ".popsection");
+extern const char blocks[];
+
+TEST(chained, "buffer: what runs just after the buffer was full is counted when it runs with room, and not when the unit is off")
+{
+	struct setup s = sampling(0);
+
+	if (!version || param("inflight"))
+		return skip("no SPE, or the end of an operation is later than its beginning");
+	s.limit = BUFFER + PAGE;
+	s.pmbptr = s.limit - max_size();
+	s.pmsicr = 4;
+	profile(&s, blocks, 0, 0, 0, 0);
+	expect_eq(outcome.pmbsr, PMBSR_FULL, "PMBSR_EL1 after a sample in A");
+
+	s = sampling(0);
+	s.pmsicr = 100;
+	profile(&s, blocks, 1, 0, 0, 0);
+	expect_eq(outcome.pmsicr, 100 - 27, "PMSICR_EL1 after A, B and D");
+	s.pmscr1 = 0;
+	profile(&s, blocks, 1, 0, 0, 0);
+	expect_eq(outcome.pmsicr, 100, "PMSICR_EL1 after A, B and D without the unit");
+}
+
 TEST(discard, "buffer: with FM = 2, records are discarded and the buffer is never full")
 {
 	static const u64 limits[] = { BUFFER, BUFFER + PAGE, WINDOW + 100 * PAGE };
