@@ -228,16 +228,17 @@ def tables(found):
 
 
 def plot(found):
-    """The ratios, as bars."""
+    """The ratios, as bars, from the top down as in the table."""
     theirs, ours = (found["operations"][driver] for driver in DRIVERS)
-    chart = pygal.HorizontalBar(title="this driver / C driver", show_legend=True, width=900, height=700)
+    chart = pygal.HorizontalBar(title="instructions of this driver / of the C driver", width=900, height=700,
+                                legend_at_bottom=True, truncate_legend=-1, print_values=True, formatter="{:.2f}".format)
     rows = [name for name in ours if name in theirs and name != "gap"]
-    chart.x_labels = rows + ["gap", "two switches"]
+    chart.x_labels = (rows + ["gap", "two switches"])[::-1]
     gap = ours["gap"]["written"] / theirs["gap"]["written"]
     switch = found["pipe"]["rust"] / found["pipe"]["c"]
-    for what in ("module", "kernel"):
-        extra = [None, None] if what == "module" else [gap, switch]
-        chart.add(f"instructions, {what}", [ours[name][what] / theirs[name][what] for name in rows] + extra)
+    for what, extra in (("kernel", [gap, switch]), ("module", [None, None])):
+        ratios = [ours[name][what] / theirs[name][what] for name in rows] + extra
+        chart.add(f"in the {what}", ratios[::-1])
     return chart
 
 
