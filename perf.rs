@@ -68,8 +68,12 @@ pub(crate) trait Pmu: Send + Sync + Sized + 'static {
     /// What the PMU can do: `PERF_PMU_CAP_*`.
     const CAPABILITIES: u32;
 
-    /// Judges a new event of this PMU. May sleep.
-    fn event_init(&self, event: &Event<Self>) -> Result<KBox<Self::EventData>>;
+    /// Judges a new event of this PMU, which wants to be opened with `attr`. May sleep.
+    fn event_init(
+        &self,
+        event: &Event<Self>,
+        attr: &bindings::perf_event_attr,
+    ) -> Result<KBox<Self::EventData>>;
 
     /// Puts `event` on this CPU, and starts it if `flags` have [`Flags::START`]. If that fails the
     /// event must not run: perf then takes its whole group off again.
@@ -222,25 +226,11 @@ impl<T: Pmu> Event<T> {
         unsafe { (*self.as_raw()).parent.cast::<Self>().as_ref() }
     }
 
-    /// The attributes that the event was opened with.
-    #[inline]
-    pub(crate) fn attr(&self) -> &bindings::perf_event_attr {
-        // SAFETY: The event is valid, and the attributes do not change while it is. (The exception,
-        // the period, is not read through this reference, see `sample_period`.)
-        unsafe { &(*self.as_raw()).attr }
-    }
-
-    /// `perf_event_attr.config` to `config4`.
-    pub(crate) fn config(&self) -> [u64; 5] {
-        let attr = self.attr();
-        // SAFETY: All members of the unions are plain integers of the same size.
-        let (config1, config2) = unsafe {
-            (
-                *attr.__bindgen_anon_3.config1,
-                *attr.__bindgen_anon_4.config2,
-            )
-        };
-        [attr.config, config1, config2, attr.config3, attr.config4]
+    /// `perf_event_attr.aux_watermark`: after how many bytes the reader is woken; 0: not said.
+    pub(crate) fn aux_watermark(&self) -> u32 {
+        // SAFETY: The event is valid. Of its attributes this one never changes. (The period may at
+        // any time, by `PERF_EVENT_IOC_PERIOD`, so that nobody has a reference to all of them.)
+        unsafe { (*self.as_raw()).attr.aux_watermark }
     }
 
     /// Keeps `local`, that of this CPU, which the event is added to.
@@ -417,6 +407,18 @@ pub(crate) fn jiffies() -> u64 {
     // SAFETY: The variable is there as long as the kernel is. Others write to it meanwhile, a word
     // at a time, so that a volatile read, as C's are, finds one of the values that it has had.
     unsafe { (&raw const kernel::bindings::jiffies).read_volatile() as u64 }
+}
+
+/// `perf_event_attr.config` to `config4`.
+pub(crate) fn config(attr: &bindings::perf_event_attr) -> [u64; 5] {
+    // SAFETY: All members of the unions are plain integers of the same size.
+    let (config1, config2) = unsafe {
+        (
+            *attr.__bindgen_anon_3.config1,
+            *attr.__bindgen_anon_4.config2,
+        )
+    };
+    [attr.config, config1, config2, attr.config3, attr.config4]
 }
 
 /// What perf and the callbacks of the PMU both read and write, the callbacks also in an NMI.
@@ -887,14 +889,20 @@ impl<T: Pmu> Registration<T> {
     /// To be called by perf, with an event of this PMU or what belongs to one.
     unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
         // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU; `pmu_private` is
-        // null in a new event. The PMU has its type by now.
-        let (this, ours) = unsafe { (Event::<T>::from_raw(event), (*(*event).pmu).type_) };
+        // null in a new event, whose attributes nobody changes yet. The PMU has its type by now.
+        let (this, attr, ours) = unsafe {
+            (
+                Event::<T>::from_raw(event),
+                &(*event).attr,
+                (*(*event).pmu).type_,
+            )
+        };
         // perf offers an event of an unknown type to each PMU in turn.
-        if this.attr().type_ != ours as u32 {
+        if attr.type_ != ours as u32 {
             return ENOENT.to_errno();
         }
         from_result(|| {
-            let data = this.pmu().event_init(this)?;
+            let data = this.pmu().event_init(this, attr)?;
             // SAFETY: Nobody else sees the event yet.
             // INVARIANT: The pointer comes from a box, which `destroy` frees.
             unsafe {

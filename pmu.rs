@@ -143,13 +143,16 @@ impl Pmu for Spe {
         | bindings::PERF_PMU_CAP_ITRACE
         | bindings::PERF_PMU_CAP_AUX_PAUSE;
 
-    fn event_init(&self, event: &Event<Self>) -> Result<KBox<Image>> {
+    fn event_init(
+        &self,
+        event: &Event<Self>,
+        attr: &bindings::perf_event_attr,
+    ) -> Result<KBox<Image>> {
         if event.cpu().is_some_and(|cpu| !self.units.cover(cpu)) {
             return Err(ENOENT);
         }
 
-        let [config, config1, config2, config3, config4] = event.config();
-        let attr = event.attr();
+        let [config, config1, config2, config3, config4] = perf::config(attr);
         let attr = Attr {
             config,
             config1,
@@ -249,7 +252,7 @@ impl Pmu for Spe {
             pages,
             self.traits.align,
             self.traits.sampling.max_record,
-            event.attr().aux_watermark,
+            event.aux_watermark(),
             overwrite,
         )?;
         Ok(KBox::new(buffer, GFP_KERNEL)?)

@@ -54,7 +54,11 @@ impl Pmu for Fake {
     type Output = Ring;
     const CAPABILITIES: u32 = 0;
 
-    fn event_init(&self, _: &Event<Self>) -> Result<KBox<Image>> {
+    fn event_init(
+        &self,
+        _: &Event<Self>,
+        _: &crate::bindings::perf_event_attr,
+    ) -> Result<KBox<Image>> {
         Err(ENODEV)
     }
     fn add(&self, _: &Event<Self>, _: Flags) -> Result {

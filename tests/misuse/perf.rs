@@ -75,10 +75,10 @@ fn misuse(event: &Event<Spe>) -> Held<Spe> {
     Held(event.into()) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
-/// What was asked for changed after it was judged.
+/// What was asked for changed while it is judged.
 #[cfg(misuse = "change_attr")]
-fn misuse(event: &Event<Spe>) {
-    event.attr().config = 2; //~ E0594 cannot assign to data in a `&` reference
+fn misuse(attr: &bindings::perf_event_attr) {
+    attr.config = 2; //~ E0594 cannot assign to `attr.config`, which is behind a `&` reference
 }
 
 /// What was decided changed after the event was opened.
