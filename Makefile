@@ -51,8 +51,8 @@ install modules_install:
 	@install -D -m 755 tools/spe-doctor '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
 
 uninstall:
-	@tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE)
-	@rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
+	@tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE) || status=1; \
+		rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor' && exit $${status:-0}
 
 # For Secure Boot: KEY and CERT are the machine owner's; without, those that DKMS has made.
 KEY ?= /var/lib/dkms/mok.key
@@ -227,7 +227,7 @@ help:
 	@echo 'make deb           a Debian package that builds the module by DKMS: build/deb/'
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
-	@echo 'make test          every test; T=name for one scenario; DRIVER=c for the stock C driver'
+	@echo 'make test          the tests, but for a few long ones; T=name for one scenario; DRIVER=c for the stock C driver'
 	@echo 'make coverage      run the tests and report which lines of the module they execute; T=name adds one'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
