@@ -97,9 +97,10 @@ RACE = """\
     ("_find_first_bit+0x1/0x2", "race at unknown origin, with read to 0x1 of 8 bytes by task 1 on cpu 0:", "perf_x+0x1/0x2", False),
     ("perf_a / perf_b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "perf_a+0x1/0x2", False),
     ("a / b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "start+0x1/0x2 [arm_spe_pmu]", True),
-    ("a / b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "kprobe_dispatcher+0x1/0x2\n start+0x1/0x2 [arm_spe_pmu]", False),
+    ("a / b", "read to 0x1 of 8 bytes by interrupt on cpu 0:", "handle+0x1/0x2 [arm_spe_pmu]\n el1h_64_irq+0x80/0x84", True),
+    ("a / b", "read to 0x1 of 8 bytes by task 1 on cpu 0:", "el1h_64_irq+0x80/0x84\n start+0x1/0x2 [arm_spe_pmu]", False),
     ("a / b", "read to 0x1 of 8 bytes by task 1 on cpu 0:",
-     "kprobe_dispatcher+0x1/0x2\n a+0x1/0x2\n\nread to 0x1 of 8 bytes by task 1 on cpu 0:\n start+0x1/0x2 [arm_spe_pmu]", True)])
+     "el1h_64_irq+0x80/0x84\n a+0x1/0x2\n\nread to 0x1 of 8 bytes by task 1 on cpu 0:\n start+0x1/0x2 [arm_spe_pmu]", True)])
 def test_a_race_of_the_driver_is_seen(title, what, who, found):
     """Also one in which KCSAN can only see perf's part."""
     (report,) = kcsan.reports(RACE.format(title, what, who))
