@@ -1858,6 +1858,18 @@ static bool spe_may_write(uint32_t insn, int n)
         /* Hints: some of them sign or strip X17 or X30. */
         return n == 17 || n == 30;
     }
+    if (extract32(insn, 26, 6) == 0x25) {
+        /* BL */
+        return n == 30;
+    }
+    if (extract32(insn, 25, 7) == 0x6b) {
+        /* BLR and its like; ERET, after which SP is another one */
+        return n >= 30;
+    }
+    if ((insn & 0xffffffe0) == 0xd5184200) {
+        /* MSR SPSel */
+        return n == 31;
+    }
     if ((insn & 0x0a000000) != 0x08000000) {
         /* Not a load or store; MRRS writes two registers. */
         return rt || extract32(insn, 22, 10) == 0x355;
@@ -1916,6 +1928,10 @@ static bool spe_may_write_flags(uint32_t insn)
         return (insn & 0x5f200000) == 0x1e200000;
     case 0xa:
     case 0xb:
+        if (extract32(insn, 21, 11) == 0x6b4) {
+            /* ERET */
+            return true;
+        }
         /* System instructions other than hints */
         return extract32(insn, 24, 8) == 0xd5 &&
                (insn & 0xfffff01f) != 0xd503201f;

@@ -24,6 +24,9 @@ CODE(same_set, "ldr x2, [x0]\n ldr x2, [x0, x1]\n add x0, x0, x1, lsl #1\n ldr x
 CODE(zero_block, "dc zva, x0");
 CODE(literal, "nop\n ldr w2, .-4");
 CODE(to_el0, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n eret\n 1: nop");
+CODE(linked, "add x30, x0, #8\n ldr x3, [x30]\n bl 1f\n 1: nop");
+CODE(leaves, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n cmp xzr, xzr\n csel x3, x4, x5, eq\n"
+	     "mov sp, x0\n ldr x3, [sp, #8]\n eret\n 1: nop");
 CODE(copy, "add x2, x0, #512\n mov x3, x0\n mov x4, #64\n cpyfp [x2]!, [x3]!, x4!\n cpyfm [x2]!, [x3]!, x4!\n"
 	   "cpyfe [x2]!, [x3]!, x4!");
 
@@ -169,6 +172,36 @@ TEST(addresses, "events: an address is that of the registers as the operation fi
 		if (r)
 			expect_eq(r->value[VA], va, "%s: VA by its index", cases[i].name);
 	}
+}
+
+TEST(linked, "events: an address in X30 is not what BL leaves there")
+{
+	const struct record *r;
+
+	if (!complete())
+		return;
+	r = sample(linked, 2, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[VA], (u64)DATA + 8, "VA");
+}
+
+TEST(leaves, "events: flags and SP are those before ERET")
+{
+	struct setup s = sampling(1);
+
+	if (!complete())
+		return;
+	if (home == 1)
+		return skip("no level above EL1");
+	s.pmsicr = 6;
+	s.limit = BUFFER + 2 * PAGE;
+	profile(&s, leaves, (u64)DATA, 0, 0, 0);
+	if (expect_eq(outcome.n, 1, "records of CSEL"))
+		expect_eq(outcome.record[0].value[EVENTS] & EV_NOT_TAKEN, 0, "events of CSEL");
+	s.pmsicr = 8;
+	profile(&s, leaves, (u64)DATA, 0, 0, 0);
+	if (expect_eq(outcome.n, 1, "records of LDR"))
+		expect_eq(outcome.record[0].value[VA], (u64)DATA + 8, "VA");
 }
 
 TEST(literal, "events: literal data may lie before the instruction")
