@@ -51,8 +51,8 @@ install modules_install:
 	@install -D -m 755 tools/spe-doctor '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
 
 uninstall:
-	@tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE) || status=1; \
-		rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor' && exit $${status:-0}
+	@status=0; tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE) || status=1; \
+		rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor' && exit $$status
 
 # For Secure Boot: KEY and CERT are the machine owner's; without, those that DKMS has made.
 KEY ?= /var/lib/dkms/mok.key

@@ -228,8 +228,9 @@ impl<T: Pmu> Event<T> {
 
     /// `perf_event_attr.aux_watermark`: after how many bytes the reader is woken; 0: not said.
     pub(crate) fn aux_watermark(&self) -> u32 {
-        // SAFETY: The event is valid. Of its attributes this one never changes. (The period may at
-        // any time, by `PERF_EVENT_IOC_PERIOD`, so that nobody has a reference to all of them.)
+        // SAFETY: The event is valid. Of the attributes of an event that is open perf writes the
+        // period, `enable_on_exec` and `sig_data`, at any time; for them nobody has a reference to
+        // all. This one stays as `perf_event_alloc()` has copied it, and is read by itself.
         unsafe { (*self.as_raw()).attr.aux_watermark }
     }
 
@@ -411,7 +412,8 @@ pub(crate) fn jiffies() -> u64 {
 
 /// `perf_event_attr.config` to `config4`.
 pub(crate) fn config(attr: &bindings::perf_event_attr) -> [u64; 5] {
-    // SAFETY: All members of the unions are plain integers of the same size.
+    // SAFETY: The members of each union are integers of 64 bits, for which any bits are a value,
+    // and the reference says that all of them can be read.
     let (config1, config2) = unsafe {
         (
             *attr.__bindgen_anon_3.config1,
@@ -889,7 +891,9 @@ impl<T: Pmu> Registration<T> {
     /// To be called by perf, with an event of this PMU or what belongs to one.
     unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
         // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU; `pmu_private` is
-        // null in a new event, whose attributes nobody changes yet. The PMU has its type by now.
+        // null in a new event. The PMU has its type by now. `perf_event_alloc()` is still making
+        // the event: no file and no context has it, so that nobody writes to its attributes before
+        // this returns, and the reference does not outlast that.
         let (this, attr, ours) = unsafe {
             (
                 Event::<T>::from_raw(event),

@@ -80,6 +80,34 @@ def test_uninstall(boot, system):
     assert "nothing was installed" in run("tools/install-module", "--remove", system, RELEASE, check=False)
 
 
+def test_uninstall_without_a_module(system):
+    """What else was installed goes, and it is said."""
+    doctor = system / "usr/local/bin/spe-doctor"
+    doctor.parent.mkdir(parents=True)
+    doctor.touch()
+    uninstall = ("make", "uninstall", f"INSTALL_MOD_PATH={system}", f"RELEASE={RELEASE}")
+    assert "nothing was installed" in run(*uninstall, check=False) and not doctor.exists()
+    assert subprocess.run(uninstall, cwd=TOP, capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize("release, what", [("7.1.9+deb13-arm64", "7.1.9+deb13-arm64 is too old"), ("7.2.0-rc1", "built without Rust")])
+def test_kernels_that_are_too_old(artefacts, monkeypatch, release, what):
+    """No metadata is made for them."""
+    (artefacts / "include/config").mkdir(parents=True)
+    (artefacts / "include/config/kernel.release").write_text(release)
+    for name in ("Makefile", ".config", "dpkg-query"):
+        (artefacts / name).write_text("#!/bin/sh\necho 1\n" if name == "dpkg-query" else "")
+    (artefacts / "dpkg-query").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{artefacts}:{os.environ['PATH']}")
+    assert what in run("tools/kernel-tree", artefacts, check=False)
+
+
+def test_missing_headers():
+    """Those of the kernel that was asked for, which need not be the running one."""
+    assert "linux-headers-7.9.1-arm64)" in run("tools/kernel-tree", "/lib/modules/7.9.1-arm64/build", check=False)
+    assert "linux-headers" not in run("tools/kernel-tree", "/nowhere", check=False)
+
+
 def test_sign(boot, artefacts):
     """A module that was signed says by whom, and is the same otherwise."""
     key, certificate, module = (artefacts / name for name in ("MOK.priv", "MOK.der", "arm_spe_pmu.ko"))

@@ -27,17 +27,24 @@ CODE(to_el0, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n
 CODE(linked, "add x30, x0, #8\n ldr x3, [x30]\n bl 1f\n 1: nop");
 CODE(leaves, "adr x2, 1f\n msr elr_el1, x2\n mov x2, #0x3c0\n msr spsr_el1, x2\n cmp xzr, xzr\n csel x3, x4, x5, eq\n"
 	     "mov sp, x0\n ldr x3, [sp, #8]\n eret\n 1: nop");
+CODE(linked_to, "adr x4, 1f\n add x30, x0, #8\n ldr x3, [x30]\n blr x4\n 1: nop");
+CODE(other_stack, "mov x2, #0\n mov sp, x0\n ldr x3, [sp, #8]\n msr spsel, x2\n msr spsel, #1");
 CODE(copy, "add x2, x0, #512\n mov x3, x0\n mov x4, #64\n cpyfp [x2]!, [x3]!, x4!\n cpyfm [x2]!, [x3]!, x4!\n"
 	   "cpyfe [x2]!, [x3]!, x4!");
 
-static const struct record *sample(const char *code, u64 n, u64 data, u64 x1)
+static const struct record *sample_at(int el, const char *code, u64 n, u64 data, u64 x1)
 {
-	struct setup s = sampling(0);
+	struct setup s = sampling(el);
 
 	s.pmsicr = n;
 	s.limit = BUFFER + 2 * PAGE;
 	profile(&s, code, data, x1, 0, 0);
 	return expect_eq(outcome.n, 1, "records") ? &outcome.record[0] : NULL;
+}
+
+static const struct record *sample(const char *code, u64 n, u64 data, u64 x1)
+{
+	return sample_at(0, code, n, data, x1);
 }
 
 TEST(walk, "events: the first access after TLBI walks the tables, the next one hits the TLB")
@@ -174,7 +181,7 @@ TEST(addresses, "events: an address is that of the registers as the operation fi
 	}
 }
 
-TEST(linked, "events: an address in X30 is not what BL leaves there")
+TEST(linked, "events: an address in X30 is not what BL or BLR leaves there")
 {
 	const struct record *r;
 
@@ -182,26 +189,29 @@ TEST(linked, "events: an address in X30 is not what BL leaves there")
 		return;
 	r = sample(linked, 2, (u64)DATA, 0);
 	if (r)
-		expect_eq(r->value[VA], (u64)DATA + 8, "VA");
+		expect_eq(r->value[VA], (u64)DATA + 8, "VA before BL");
+	r = sample(linked_to, 3, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[VA], (u64)DATA + 8, "VA before BLR");
 }
 
-TEST(leaves, "events: flags and SP are those before ERET")
+TEST(leaves, "events: flags and SP are those before ERET, and SP that before MSR SPSel")
 {
-	struct setup s = sampling(1);
+	const struct record *r;
 
 	if (!complete())
 		return;
 	if (home == 1)
 		return skip("no level above EL1");
-	s.pmsicr = 6;
-	s.limit = BUFFER + 2 * PAGE;
-	profile(&s, leaves, (u64)DATA, 0, 0, 0);
-	if (expect_eq(outcome.n, 1, "records of CSEL"))
-		expect_eq(outcome.record[0].value[EVENTS] & EV_NOT_TAKEN, 0, "events of CSEL");
-	s.pmsicr = 8;
-	profile(&s, leaves, (u64)DATA, 0, 0, 0);
-	if (expect_eq(outcome.n, 1, "records of LDR"))
-		expect_eq(outcome.record[0].value[VA], (u64)DATA + 8, "VA");
+	r = sample_at(1, leaves, 6, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[EVENTS] & EV_NOT_TAKEN, 0, "events of CSEL before ERET");
+	r = sample_at(1, leaves, 8, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[VA], (u64)DATA + 8, "VA before ERET");
+	r = sample_at(1, other_stack, 3, (u64)DATA, 0);
+	if (r)
+		expect_eq(r->value[VA], (u64)DATA + 8, "VA before MSR SPSel");
 }
 
 TEST(literal, "events: literal data may lie before the instruction")
@@ -217,19 +227,17 @@ TEST(literal, "events: literal data may lie before the instruction")
 
 TEST(eret, "events: the target of ERET is at the Exception level that it goes to")
 {
-	struct setup s = sampling(1);
+	const struct record *r;
 
 	if (!complete())
 		return;
 	if (home == 1)
 		return skip("no level above EL1");
-	s.pmsicr = 5;
-	s.limit = BUFFER + 2 * PAGE;
-	profile(&s, to_el0, (u64)DATA, 0, 0, 0);
-	if (!expect_eq(outcome.n, 1, "records"))
+	r = sample_at(1, to_el0, 5, (u64)DATA, 0);
+	if (!r)
 		return;
-	expect_eq(outcome.record[0].value[PC], code_address((u64)to_el0 + 16, 1, false), "PC");
-	expect_eq(outcome.record[0].value[TARGET], code_address((u64)to_el0 + 20, 0, false), "target");
+	expect_eq(r->value[PC], code_address((u64)to_el0 + 16, 1, false), "PC");
+	expect_eq(r->value[TARGET], code_address((u64)to_el0 + 20, 0, false), "target");
 }
 
 TEST(unprivileged, "events: LDTR at EL1 accesses what EL0 may access, and EL1 itself may not")
