@@ -22,30 +22,20 @@ use crate::{
         Held,
         NoBuffer,
         Pmu, //
-    },
-    sysreg::{
-        drain,
-        isb,
-        PMBLIMITR_EL1,
-        PMSCR_EL1, //
-    },
-    version::local_interrupt_disable, //
+    }, //
 };
 use core::{
-    num::NonZero,
     ptr::{
         null_mut,
         NonNull, //
     },
     sync::atomic::{
         AtomicPtr,
-        AtomicU32,
         Ordering, //
     }, //
 };
 use kernel::{
     bindings::NUMA_NO_NODE,
-    cpu::CpuId,
     ffi::{
         c_uint,
         c_void, //
@@ -61,18 +51,12 @@ use kernel::{
 ///
 /// From `base` on, as many bytes as `geometry` says are mapped and writable, and nothing but the
 /// unit, this driver's padding and readers in user space access them.
-///
-/// `lead` is null but while perf has the buffer: what it gives back goes through [`Self::retire`].
 #[repr(align(64))] // leaves bits for a `Mark`
 pub(crate) struct Buffer {
     /// The address of the first byte.
     base: NonNull<u8>,
     /// Its sizes.
     geometry: Geometry,
-    /// Its reader wants to be woken after so many bytes.
-    watermark: NonZero<u64>,
-    /// The lead of a CPU whose unit is ahead of perf in here; null if there is none.
-    lead: AtomicPtr<Lead>,
     /// Nobody drains it: it is overwritten.
     circular: bool,
     /// The next one in [`RETIRED`].
@@ -87,8 +71,8 @@ pub(crate) struct Buffer {
 /// once, and owns it.
 static RETIRED: AtomicPtr<Buffer> = AtomicPtr::new(null_mut());
 
-// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session, or one
-// unit that is ahead of it, at a time.
+// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session at a
+// time.
 unsafe impl Send for Buffer {}
 
 // SAFETY: As above; a shared reference lets nobody access the memory.
@@ -96,8 +80,7 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
-    /// `watermark`: after how many bytes the reader is woken, 0: half the buffer (as in
-    /// `rb_alloc_aux()`). `circular`: nobody drains the buffer, it is overwritten.
+    /// `circular`: nobody drains the buffer, it is overwritten.
     ///
     /// There must be two pages at the least: with a single one, head and limit would soon share it.
     /// In a circular buffer the unit writes to one half at a time, so that it needs pages in
@@ -106,14 +89,10 @@ impl Buffer {
         pages: &[NonNull<c_void>],
         align: u64,
         record: u64,
-        watermark: u32,
         circular: bool,
     ) -> Result<Self> {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
-        let half = (size / 2).min(u32::MAX.into());
-        let watermark = NonZero::new(watermark.into()).or(NonZero::new(half));
-        let watermark = watermark.ok_or(EINVAL)?;
 
         // A large buffer has more pages than one allocation of contiguous memory can list.
         let mut list = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
@@ -134,8 +113,6 @@ impl Buffer {
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
             geometry,
-            watermark,
-            lead: AtomicPtr::new(null_mut()),
             circular,
             next: AtomicPtr::new(null_mut()),
         })
@@ -169,7 +146,6 @@ impl Buffer {
     /// the end of the module. perf frees its pages at once; nobody uses the mapping any more.
     #[inline(never)] // `tests/env/hot-path` knows it by its name
     pub(crate) fn retire(buffer: KBox<Self>) {
-        buffer.take_back();
         let buffer = KBox::leak(buffer);
         let mut next = RETIRED.load(Ordering::Relaxed);
         loop {
@@ -198,51 +174,13 @@ impl Buffer {
             first = buffer.next.load(Ordering::Relaxed);
         }
     }
-
-    /// Waits until no unit is ahead in here: the session that has ended last may be one of a
-    /// handler whose CPU has just gone ahead.
-    pub(crate) fn take_back(&self) {
-        loop {
-            let _interrupts = local_interrupt_disable();
-            // SAFETY: By the requirements of `Session::end_ahead` a lead lasts as long as the PMU,
-            // which perf unregisters only when the events are gone that the buffer is mapped for.
-            let Some(lead) = (unsafe { self.lead.load(Ordering::Acquire).as_ref() }) else {
-                return;
-            };
-            // With interrupts off this stays the CPU; and where a handler is at work nothing else
-            // is but what it calls: the session that it ends was the last to use the buffer.
-            if lead.cpu.load(Ordering::Relaxed) == CpuId::current().as_u32() {
-                return self.lose(lead);
-            }
-            core::hint::spin_loop();
-        }
-    }
-
-    /// Stops the unit of this CPU, in the middle of the handler that has let it go ahead.
-    #[cold]
-    #[inline(never)]
-    fn lose(&self, lead: &Lead) {
-        // As `Cpu::turn_off`, with its reasons: no sampling, then what was sampled is written, then
-        // no buffer.
-        PMSCR_EL1::default().write();
-        isb();
-        drain();
-        // SAFETY: With `E` clear the unit is given no memory at all.
-        unsafe { PMBLIMITR_EL1::clear() };
-        isb();
-        // An NMI may have let it sample again meanwhile.
-        drain();
-        lead.buffer.store(null_mut(), Ordering::Relaxed);
-        self.lead.store(null_mut(), Ordering::Relaxed);
-    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let pages = self.geometry.size() as usize / PAGE_SIZE;
         // SAFETY: By the invariants so many pages are mapped at `base`. No session is left, as each
-        // holds a reference in perf, which gives a buffer back when there is none any more. Nor is
-        // a unit ahead: that is undone in `retire`, and not done in what perf never had.
+        // holds a reference in perf, which gives a buffer back when there is none any more.
         unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
     }
 }
@@ -289,110 +227,10 @@ impl Span {
     }
 }
 
-/// What a CPU notes of itself in a [`Buffer`] while its unit is ahead of perf there. All zero at
-/// first.
-///
-/// perf frees a buffer when the last reference to it is gone. A session is one; between two
-/// sessions there may be none: user space can take a buffer away from events that perf does not
-/// stop (an event that inherits, and whose output was redirected to the buffer and away again, has
-/// children that go on in it).
-pub(crate) struct Lead {
-    /// The CPU.
-    cpu: AtomicU32,
-    /// The buffer; null if it has gone.
-    buffer: AtomicPtr<Buffer>,
-}
-
-impl Lead {
-    /// Notes that this is the CPU.
-    #[inline]
-    pub(crate) fn is_here(&self) {
-        self.cpu.store(CpuId::current().as_u32(), Ordering::Relaxed);
-    }
-}
-
-/// Where the unit goes on ahead of perf, and what it has written before.
-///
-/// # Invariants
-///
-/// The span is part of the buffer of the session that has made this. That stays mapped as long as
-/// the session is there, and after [`Session::end_ahead`] as long as the lead has a buffer.
-#[must_use]
-pub(crate) struct Ahead {
-    /// What the unit has written in the session.
-    bytes: u64,
-    /// Where it goes on.
-    span: Span,
-}
-
-/// What [`Ahead::begin`] got in place of the session that was wanted: another one, which was left
-/// open ([`AuxSession::leave_open`]), or none.
-pub(crate) type Begun = Result<(), NoBuffer>;
-
-impl Ahead {
-    /// How many bytes the unit has written before.
-    #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Where it goes on.
-    #[inline]
-    pub(crate) fn span(&self) -> Span {
-        self.span
-    }
-
-    /// Begins the session of `event` that the span belongs to, after [`Session::end_ahead`] with
-    /// `lead`. perf may have other ideas: no room for the event any more, or room in another
-    /// buffer. Then the unit has to be turned off.
-    #[inline(always)]
-    pub(crate) fn begin<'a, T: Pmu<Aux = Buffer>>(
-        self,
-        handle: AuxHandle<'a, T>,
-        event: Held<T>,
-        lead: &Lead,
-    ) -> Result<Session<'a, T>, (Self, Begun)> {
-        let mut aux = match handle.begin_again(event) {
-            Ok(aux) => aux,
-            Err((_in_no_session, why)) => return Err((self, Err(why))),
-        };
-        if !core::ptr::eq(aux.aux().lead.load(Ordering::Relaxed), lead) {
-            aux.leave_open();
-            return Err((self, Ok(())));
-        }
-        // Nobody but this event's sessions has moved the head.
-        aux.set_span(self.span.start, self.span.limit);
-        // The session has a reference again, so that nobody waits for this.
-        aux.aux().lead.store(null_mut(), Ordering::Relaxed);
-        // INVARIANT: It is the buffer that the span is part of: no other one has this lead.
-        Ok(Session(aux))
-    }
-
-    /// Zeroes what the unit has written ahead, `bytes`, which nobody gets, and lets the buffer go.
-    ///
-    /// # Safety
-    ///
-    /// The unit must be off, and [`Session::end_ahead`] have been called with `lead`.
-    #[inline]
-    pub(crate) unsafe fn give_up(self, bytes: u64, lead: &Lead) {
-        // SAFETY: Null, or the buffer that `Session::end_ahead` has put there, which waits for
-        // this.
-        let Some(buffer) = (unsafe { lead.buffer.load(Ordering::Relaxed).as_ref() }) else {
-            return;
-        };
-        let bytes = bytes.min(self.span.limit.wrapping_sub(self.span.start));
-        // By the invariants the span is part of the buffer. Nobody else writes there any more, by
-        // the requirements of this function.
-        buffer.clear(self.span.start.wrapping_sub(buffer.address(0)), bytes);
-        // Whoever waits frees it then.
-        buffer.lead.store(null_mut(), Ordering::Release);
-    }
-}
-
 /// A stretch of sampling into a buffer.
 ///
 /// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
-/// it, and nothing that was derived from the buffer is left to be named but an [`Ahead`].
+/// it, and nothing that was derived from the buffer is left to be named.
 ///
 /// # Invariants
 ///
@@ -468,49 +306,6 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
         }
     }
 
-    /// Where the unit can go on, in what is left of the room, if it has stopped at `pointer`;
-    /// `None` if too little is left, or the pointer is outside of the session's part of the buffer.
-    /// For a buffer that is drained.
-    #[inline(always)]
-    pub(crate) fn ahead(&self, pointer: u64) -> Option<Ahead> {
-        let bytes = self.span().written(pointer)?;
-        let buffer = self.0.aux();
-        let window = Self::window(&self.0).after(bytes, buffer.watermark);
-        let limit = buffer.geometry.ahead(window)?;
-        // INVARIANT: What the geometry of the buffer says, whose limit comes after the head; the
-        // session keeps the buffer.
-        Some(Ahead {
-            bytes,
-            span: Span {
-                start: buffer.address(buffer.geometry.offset(window.head)),
-                limit: buffer.address(limit),
-            },
-        })
-    }
-
-    /// Ends the session, with all that the unit has written before it went on in `ahead`, which
-    /// this session has made. From now on, and until [`Ahead::begin`] has got a session or
-    /// [`Ahead::give_up`] is called, the buffer stays because `lead` is noted in it; if it could
-    /// not stay, `lead` says so.
-    ///
-    /// # Safety
-    ///
-    /// This session must have made `ahead`. `lead` must be that of this CPU ([`Lead::is_here`]),
-    /// last as long as the PMU, and be noted in no other buffer. Interrupts must stay off until one
-    /// of those two was called.
-    #[inline(always)]
-    pub(crate) unsafe fn end_ahead(self, ahead: &Ahead, lead: &Lead) -> AuxHandle<'a, T> {
-        let buffer = self.0.aux();
-        lead.buffer
-            .store(core::ptr::from_ref(buffer).cast_mut(), Ordering::Relaxed);
-        // Whoever drops the last reference sees this: it comes before perf drops that of the
-        // session.
-        buffer
-            .lead
-            .store(core::ptr::from_ref(lead).cast_mut(), Ordering::Relaxed);
-        self.end_drained(ahead.bytes)
-    }
-
     /// The session that writes from one offset to the other. Both have to be in the buffer, where
     /// they come from its geometry.
     #[inline]
@@ -557,7 +352,7 @@ impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
     #[inline]
     pub(crate) fn span(&self) -> Span {
         let (start, limit) = self.0.span();
-        // INVARIANT: Noted by `over` and `Ahead::begin`, from a geometry as above.
+        // INVARIANT: Noted by `over`, from a geometry as above.
         Span { start, limit }
     }
 

@@ -159,10 +159,6 @@ counters! {
     Sessions = c"sessions",
     /// Bytes that the unit wrote.
     Bytes = c"bytes",
-    /// Of those, how many perf did not take, which were zeroed: written while the unit went on
-    /// ahead of perf, which then had no room for the event any more, or another buffer
-    /// (`Sampling::go_on`).
-    Dropped = c"dropped",
     /// Requests for service because the buffer, as much of it as was free, was full: the usual
     /// ones.
     Full = c"full",

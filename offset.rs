@@ -7,8 +7,6 @@
 //! largest record at any time. What cannot be used in between is padding: bytes that are zeroed and
 //! given back to perf as if they had been written.
 
-use core::num::NonZero;
-
 /// What does not change while a buffer exists. All in bytes, as the interrupt handler wants it.
 ///
 /// # Invariants
@@ -25,14 +23,7 @@ pub(crate) struct Geometry {
     unaligned: u64,
     /// The space that the largest record takes.
     record: u64,
-    /// The room for which it is worth to go on ahead of perf.
-    ahead: u64,
 }
-
-/// For so many records, which take 16,384 operations at the shortest interval. Whoever samples the
-/// kernel samples the rest of the interrupt handler, too, when the unit goes on ahead of perf. That
-/// is a tenth of them; if it were all of them, the handler would return to the next interrupt.
-const RECORDS_AHEAD: u64 = 64;
 
 /// What perf hands out. `head` and `wakeup` count bytes and run freely: a power of two further on,
 /// the size of the buffer, is the same place.
@@ -44,23 +35,6 @@ pub(crate) struct Window {
     pub(crate) space: u64,
     /// The index after which the reader wants to be woken.
     pub(crate) wakeup: u64,
-}
-
-impl Window {
-    /// The least that perf will hand out after `bytes` of this window were written: what is left of
-    /// it. Meanwhile the reader may have made more room, and has to be woken at each multiple of
-    /// `watermark` (`rb_need_aux_wakeup()`).
-    #[inline(always)]
-    pub(crate) fn after(self, bytes: u64, watermark: NonZero<u64>) -> Self {
-        let head = self.head.wrapping_add(bytes);
-        Self {
-            head,
-            space: self.space.saturating_sub(bytes),
-            wakeup: head
-                .wrapping_sub(head % watermark)
-                .wrapping_add(watermark.get()),
-        }
-    }
 }
 
 /// What to do with a [`Window`].
@@ -105,8 +79,6 @@ impl Geometry {
             pages: page.wrapping_neg(),
             unaligned: align.wrapping_sub(1),
             record,
-            // Does not overflow: `record` is 2048 at most.
-            ahead: record.wrapping_mul(RECORDS_AHEAD),
         })
     }
 
@@ -143,7 +115,7 @@ impl Geometry {
     /// Asking again after each [`Next::Pad`] comes to an end, because the window gets smaller.
     #[inline(always)]
     pub(crate) fn next(&self, window: Window) -> Next {
-        match self.limit(window, self.record) {
+        match self.limit(window) {
             Ok(limit) => Next::Write { limit },
             Err(limit) => match self.pad(self.offset(window.head), window.space, limit) {
                 Some(pad) => Next::Pad(pad),
@@ -152,17 +124,10 @@ impl Geometry {
         }
     }
 
-    /// Up to where the hardware can write in `window` before perf is asked for it: an offset.
-    /// `None` if that is not worth it.
-    #[inline(always)]
-    pub(crate) fn ahead(&self, window: Window) -> Option<u64> {
-        self.limit(window, self.ahead).ok()
-    }
-
     /// Up to where the hardware can write in `window`, from its head on: an offset; or that up to
-    /// there is no room for `least` bytes.
+    /// there is no room for a record.
     #[inline(always)]
-    fn limit(&self, window: Window, least: u64) -> Result<u64, u64> {
+    fn limit(&self, window: Window) -> Result<u64, u64> {
         let Window {
             head: index,
             space,
@@ -181,7 +146,7 @@ impl Geometry {
             limit = limit.min(self.page_end(head.wrapping_add(last)));
         }
 
-        if head & self.unaligned == 0 && limit >= head.wrapping_add(least) {
+        if head & self.unaligned == 0 && limit >= head.wrapping_add(self.record) {
             return Ok(limit);
         }
         Err(limit)
@@ -260,29 +225,6 @@ mod tests {
     }
 
     /// The limit is the end of the round, or the boundary before unread data.
-    /// Ahead of perf, for a page of small records, or not at all.
-    #[test]
-    fn ahead() {
-        let geometry = Geometry::new(0x8000, 0x1000, 0x40, 0x40);
-        for (head, space, expected) in [
-            (0, 0x1000, Some(0x1000)),
-            (0, 0xfff, None),
-            (0x40, 0x1fbf, None),
-            (0x1000, 0x1fff, Some(0x2000)),
-            (0x40, 0x1fc0, Some(0x2000)),
-            (0x7000, 0x8000, Some(0x8000)),
-            (0x7040, 0x8000, None),
-        ] {
-            let window = Window {
-                head,
-                space,
-                wakeup: 0x10000,
-            };
-            let found = geometry.and_then(|geometry| geometry.ahead(window));
-            assert_eq!((head, space, found), (head, space, expected));
-        }
-    }
-
     #[test]
     fn limits() {
         for (head, space, limit) in [
@@ -376,33 +318,6 @@ mod tests {
                 Some(Next::Write { limit: 0x4000 })
             );
         }
-    }
-
-    /// What is left of a window when some of it was written. Half the buffer is the watermark.
-    #[test]
-    fn what_is_left() -> Result<(), core::num::TryFromIntError> {
-        let watermark = NonZero::try_from(0x2000)?;
-        for (head, space, bytes, left) in [
-            (0x0000, 0x3fff, 0x0000, (0x0000, 0x3fff, 0x2000)),
-            (0x0000, 0x3fff, 0x1fc0, (0x1fc0, 0x203f, 0x2000)),
-            (0x0000, 0x3fff, 0x2000, (0x2000, 0x1fff, 0x4000)), // woken
-            (0x2000, 0x1fff, 0x1000, (0x3000, 0x0fff, 0x4000)),
-            (0x3000, 0x2fff, 0x1000, (0x4000, 0x1fff, 0x6000)), // the next round
-            (0x3000, 0x0100, 0x0200, (0x3200, 0x0000, 0x4000)), // more than there was
-        ] {
-            let window = Window {
-                head,
-                space,
-                wakeup: 0,
-            };
-            let Window {
-                head: at,
-                space: room,
-                wakeup,
-            } = window.after(bytes, watermark);
-            assert_eq!((window, bytes, (at, room, wakeup)), (window, bytes, left));
-        }
-        Ok(())
     }
 
     #[test]

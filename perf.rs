@@ -226,14 +226,6 @@ impl<T: Pmu> Event<T> {
         unsafe { (*self.as_raw()).parent.cast::<Self>().as_ref() }
     }
 
-    /// `perf_event_attr.aux_watermark`: after how many bytes the reader is woken; 0: not said.
-    pub(crate) fn aux_watermark(&self) -> u32 {
-        // SAFETY: The event is valid. Of the attributes of an event that is open perf writes the
-        // period, `enable_on_exec` and `sig_data`, at any time; for them nobody has a reference to
-        // all. This one stays as `perf_event_alloc()` has copied it, and is read by itself.
-        unsafe { (*self.as_raw()).attr.aux_watermark }
-    }
-
     /// Keeps `local`, that of this CPU, which the event is added to.
     ///
     /// # Safety
@@ -613,12 +605,6 @@ impl<'a, T: Pmu> AuxHandle<'a, T> {
         if LIMITED && event.has_asked_in_vain() {
             return Err((self, NoBuffer::Full));
         }
-        self.begin_again(event)
-    }
-
-    /// The same, for an event that runs: perf was not asked in vain since it was started.
-    #[inline(always)]
-    pub(crate) fn begin_again(self, event: Held<T>) -> Result<AuxSession<'a, T>, (Self, NoBuffer)> {
         let handle = self.0.handle.get();
         // SAFETY: By the invariants the handle is valid, not in a session and used by nobody else.
         // The event is valid and on this CPU. perf sets `rb` as soon as it has found a buffer. The
@@ -923,7 +909,13 @@ impl<T: Pmu> Registration<T> {
     unsafe extern "C" fn destroy(event: *mut bindings::perf_event) {
         // SAFETY: perf calls this once, at the end of an event whose `event_init` has set the
         // pointer.
-        drop(unsafe { KBox::<T::EventData>::from_raw((*event).pmu_private.cast()) });
+        let data = unsafe {
+            let data = KBox::<T::EventData>::from_raw((*event).pmu_private.cast());
+            // INVARIANT: `pmu_private` is null again before the box is freed.
+            (*event).pmu_private = core::ptr::null_mut();
+            data
+        };
+        drop(data);
     }
 
     /// # Safety

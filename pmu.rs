@@ -243,7 +243,7 @@ impl Pmu for Spe {
 
     fn setup_aux(
         &self,
-        event: &Event<Self>,
+        _event: &Event<Self>,
         pages: &[NonNull<c_void>],
         overwrite: bool,
     ) -> Result<KBox<Buffer>> {
@@ -252,7 +252,6 @@ impl Pmu for Spe {
             pages,
             self.traits.align,
             self.traits.sampling.max_record,
-            event.aux_watermark(),
             overwrite,
         )?;
         Ok(KBox::new(buffer, GFP_KERNEL)?)

@@ -22,9 +22,7 @@
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
-//! cannot be written down. (With one exception, for which there is a type of its own: between two
-//! sessions of the same buffer the unit may be ahead of perf, see [`Ahead`].) Between two callbacks
-//! of perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and
+//! cannot be written down. Between two callbacks of perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and
 //! is left where it is; the values of these types are made of it when a transition begins, and
 //! weigh nothing.
 //!
@@ -48,10 +46,7 @@
 
 use crate::{
     aux_buffer::{
-        Ahead,
-        Begun,
         Buffer,
-        Lead,
         NoSession,
         Session,
         Span, //
@@ -68,7 +63,6 @@ use crate::{
         AuxFlags,
         AuxHandle,
         AuxPlace,
-        AuxSession,
         Held,
         Mark,
         NoBuffer,
@@ -429,15 +423,12 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
             Output::Drained(session) if pmbsr == syndrome::JUST_FULL => {
                 cpu.counters.count(Counter::Full);
                 let pointer = PMBPTR_EL1::read().bits();
-                match session.ahead(pointer) {
-                    Some(ahead) => return Self::go_on(slot, event, session, ahead),
-                    None => end(session, pointer, syndrome::JUST_FULL, cpu),
-                }
+                end(session, pointer, syndrome::JUST_FULL, cpu)
             }
             output => end_any(output, pmbsr, cpu),
         };
         let goes_on = match ended {
-            Ended::Whole(handle) => begin_rarely(handle, event, slot),
+            Ended::Whole(handle) => begin(handle, event, slot),
             Ended::Discarding => true,
             Ended::ForGood => false,
         };
@@ -453,92 +444,6 @@ impl<'a, T: SpePmu> Sampling<'a, T> {
         // INVARIANT: just done, and no session is left.
         Interrupted::Stopped(Off { slot })
     }
-
-    /// Lets the unit go on in `ahead`, ahead of perf: only then ends `session`, of which that is
-    /// what is left, and begins the next one there. Whatever happens between a full buffer and the
-    /// next sample is not seen by the profile, and most of it would be perf's work.
-    #[inline(always)]
-    fn go_on(
-        slot: &'a Slot<T>,
-        event: Held<T>,
-        session: Session<'a, T>,
-        ahead: Ahead,
-    ) -> Interrupted<'a, T> {
-        // SAFETY: By the invariants of `Ahead` the span is part of the session's buffer. That stays
-        // until the unit is off or there is a session again, because `Buffer::take_back` waits for
-        // it, or takes it back from the unit first; and nothing else writes there, as perf has
-        // given that room to the session.
-        unsafe {
-            write_to(ahead.span());
-            // In place before the unit goes on, which it may do at once (D17.9).
-            isb();
-            PMBSR_EL1::clear();
-        }
-        slot.cpu.counters.add(Counter::Bytes, ahead.bytes());
-        // SAFETY: That is where `ahead` comes from, in `interrupt`. The lead is in the slot, which
-        // has noted its CPU in `online` and is there as long as the PMU; no other transition has
-        // the slot in its hands. Interrupts are off in a handler.
-        let handle = unsafe { session.end_ahead(&ahead, &slot.lead) };
-        match ahead.begin(handle, event, &slot.lead) {
-            Ok(session) => {
-                slot.cpu.counters.count(Counter::Sessions);
-                session.leave_open();
-            }
-            Err((ahead, begun)) => {
-                if !fall_back(slot, event, ahead, begun) {
-                    // INVARIANT: just done, and no session is left.
-                    return Interrupted::Stopped(Off { slot });
-                }
-            }
-        }
-        // INVARIANT: The unit writes to the span of the session, and PMSCR_EL1 is as it was.
-        Interrupted::Resumed(Self { slot, event })
-    }
-}
-
-/// Takes the unit back that went `ahead` of perf, which has something else for `event`: no room any
-/// more, because the reader said that it has not read after all what it had said it has, or the
-/// buffer is being unmapped; or room in another buffer. What the unit has written ahead is dropped,
-/// and it goes on where there is room. Returns whether it does.
-#[cold]
-#[inline(never)]
-fn fall_back<T: SpePmu>(slot: &Slot<T>, event: Held<T>, ahead: Ahead, begun: Begun) -> bool {
-    let cpu = &slot.cpu;
-    let pmscr = PMSCR_EL1::from_bits(cpu.resume_with.load(Ordering::Relaxed));
-    let pmbsr = cpu.turn_off();
-    keep_counter(event);
-    let reason = look_into(pmbsr, cpu);
-    let written = ahead.span().written(PMBPTR_EL1::read().bits());
-    if written.is_none() {
-        cpu.counters.count(Counter::StrayPointer);
-        complain(STRAY, pmbsr);
-    }
-    let bytes = written.unwrap_or(0);
-    cpu.counters.add(Counter::Bytes, bytes);
-    cpu.counters.add(Counter::Dropped, bytes);
-    // SAFETY: Turned off above; and whoever has begun after `ahead` has ended the session with this
-    // lead.
-    unsafe { ahead.give_up(bytes, &slot.lead) };
-
-    if let Err(why) = begun {
-        count_failure(NoSession::NoBuffer(why), cpu);
-        return false;
-    }
-    // SAFETY: By the meaning of `Begun` it was left open, and there is no other value for it.
-    let mut aux = unsafe { AuxSession::<T>::resume(&slot.place) };
-    let failed = !matches!(reason, None | Some(Reason::Full));
-    if failed || written != Some(0) {
-        aux.flag(AuxFlags::TRUNCATED);
-        cpu.counters.count(Counter::Truncated);
-    }
-    let handle = aux.end(0);
-    if failed || !begin_rarely(handle, event, slot) {
-        return false;
-    }
-    // The new span is in place before the unit samples (D17.9).
-    isb();
-    cpu.settle(event, pmscr);
-    true
 }
 
 /// Tells the unit to write to `span`.
@@ -589,12 +494,6 @@ fn begin<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) ->
             false
         }
     }
-}
-
-/// [`begin`], where the unit has nothing to go on with meanwhile.
-#[inline(never)]
-fn begin_rarely<T: SpePmu>(handle: AuxHandle<'_, T>, event: Held<T>, slot: &Slot<T>) -> bool {
-    begin(handle, event, slot)
 }
 
 /// Counts a start that failed.
@@ -822,8 +721,6 @@ pub(crate) struct Slot<T: SpePmu> {
     ready: Cell<bool>,
     /// The handle of this CPU, and its session.
     place: AuxPlace,
-    /// For when the unit is ahead of perf.
-    lead: Lead,
     /// What belongs to the CPU.
     pub(crate) cpu: Cpu,
 }
@@ -833,7 +730,7 @@ pub(crate) struct Slot<T: SpePmu> {
 unsafe impl<T: SpePmu> Send for Slot<T> {}
 
 // SAFETY: Zeroes are no event (`Held` is a transparent wrapper of a `NonNull`), the first variant
-// of `Records`, a CPU that is not online, a handle in no session, a lead of nobody, and counters
+// of `Records`, a CPU that is not online, a handle in no session, and counters
 // and other integers.
 unsafe impl<T: SpePmu> Zeroable for Slot<T> {}
 
@@ -953,7 +850,6 @@ impl<T: SpePmu> Slot<T> {
                 // session is only begun by a unit that is off, and ended before the CPU goes: there
                 // is none.
                 let off = unsafe { Off::reset(self) };
-                self.lead.is_here();
                 self.place.set_mark(mark);
                 self.ready.set(true);
                 (Unit::Off(off), None)

@@ -102,8 +102,6 @@ struct Ring {
     /// How far from the head the reader wants to be woken.
     wakeup: Cell<u64>,
     nmi: Cell<Nmi>,
-    /// What happens before a session that ends is over.
-    meanwhile: Cell<Option<fn(&Ring)>>,
     slot: Cell<*const Slot<Fake>>,
     /// What the buffer is marked with.
     mark: Cell<usize>,
@@ -192,12 +190,6 @@ impl Perf for Ring {
         ring.wrote.set(
             PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) && !PMBSR_EL1::read().has(PMBSR_EL1::S),
         );
-        let meanwhile = ring.meanwhile.replace(None);
-        if let Some(meanwhile) = meanwhile {
-            // For the unit to write something, if it can.
-            spin(2_000);
-            meanwhile(ring);
-        }
     }
 }
 
@@ -267,14 +259,13 @@ impl Bench {
         .ok_or(ENODEV)?;
         let ring = |circular| -> Result<KBox<Ring>> {
             let ring = Ring {
-                buffer: Buffer::map(&pages, align, sampling.max_record, 1 << 30, circular)?,
+                buffer: Buffer::map(&pages, align, sampling.max_record, circular)?,
                 circular,
                 head: Cell::new(0),
                 space: Cell::new(SIZE - 1),
                 mapped: Cell::new(true),
                 wakeup: Cell::new(1 << 30),
                 nmi: Cell::new(Nmi::None),
-                meanwhile: Cell::new(None),
                 slot: Cell::new(core::ptr::null()),
                 mark: Cell::new(1),
                 asked: Cell::new(0),
@@ -688,176 +679,51 @@ mod tests {
         }));
     }
 
-    /// Where perf has left room, the unit is at work again before perf is told.
-    #[test]
-    fn goes_on_ahead_of_perf() {
-        assert!(run(|bench| {
-            bench.ring.wakeup.set(PAGE_SIZE as u64);
-            hold!(bench.start(0));
-            let base = PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) - 1;
-            hold!(work_until_service());
-            let end = pointer();
-            bench
-                .ring
-                .meanwhile
-                .set(Some(|ring| ring.wakeup.set(1 << 30)));
-            hold!(bench.slot.interrupt());
-            hold!(bench.ring.wrote.get());
-            hold!(bench.is_sampling());
-            hold!(bench.ring.ended.get() == 1 && bench.ring.begun.get() == 2);
-            hold!(bench.ring.flags.get() == 0);
-            // Up to the byte that perf keeps free, as if perf had said so.
-            hold!(PMBLIMITR_EL1::read().get(PMBLIMITR_EL1::LIMIT) == base + 3);
-            hold!(work(|| pointer() > end + 1024));
-            bench.stop(0);
-            hold!(bench.is_off() && !bench.ring.wrote.get());
-            hold!(bench.ring.bytes.get() > 1024);
-            hold!(bench.counted(Counter::Bytes) == bench.ring.head.get());
-            hold!(bench.counted(Counter::Dropped) == 0);
-            Ok(())
-        }));
-    }
-
-    /// perf has no room there after all, or the buffer is gone: off, and said so, when the handler
-    /// returns.
-    #[test]
-    fn too_far_ahead_of_perf() {
-        for case in [
-            |bench: &Bench| too_far(bench, |ring| ring.space.set(0), Counter::StartFull),
-            |bench: &Bench| {
-                too_far(
-                    bench,
-                    |ring| ring.mapped.set(false),
-                    Counter::StartNotMapped,
-                )
-            },
-            |bench: &Bench| too_far(bench, gone, Counter::StartNotMapped),
-        ] {
-            assert!(run(case));
-        }
-    }
-
-    /// The last reference to the buffer goes with the session that ends.
-    fn gone(ring: &Ring) {
-        ring.mapped.set(false);
-        ring.buffer.take_back();
-        // The memory belongs to somebody else from now on.
-        ring.wrote.set(
-            PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) || {
-                let before = pointer();
-                spin(2_000);
-                pointer() != before
-            },
-        );
-    }
-
-    fn too_far(bench: &Bench, meanwhile: fn(&Ring), counter: Counter) -> Outcome {
-        bench.ring.wakeup.set(PAGE_SIZE as u64);
-        hold!(bench.start(0));
-        hold!(work_until_service());
-        bench.ring.meanwhile.set(Some(meanwhile));
-        hold!(bench.slot.interrupt());
-        hold!(bench.is_off());
-        hold!(bench.counted(counter) == 1 && bench.counted(Counter::Full) == 1);
-        hold!(bench.ring.begun.get() == bench.ring.ended.get());
-        let dropped = bench.counted(Counter::Dropped);
-        hold!(dropped > 0);
-        let head = (bench.counted(Counter::Bytes) - dropped) as usize;
-        hold!(head as u64 == bench.ring.head.get());
-        // Of what was written meanwhile nothing is left where a next session would begin; if the
-        // buffer is gone, nothing was written there afterwards, not even zeroes.
-        let page = &bench.memory[head / PAGE_SIZE].0[head % PAGE_SIZE..];
-        let gone = meanwhile as usize == gone as fn(&Ring) as usize;
-        hold!(page.iter().all(|&byte| byte == 0) != gone);
-        hold!(!gone || !bench.ring.wrote.get());
-        // It works again.
-        bench.ring.mapped.set(true);
-        bench.ring.space.set(SIZE - 1);
-        hold!(bench.start(0));
-        bench.stop(0);
-        hold!(bench.is_off());
-        Ok(())
-    }
-
-    /// The event got another ring meanwhile (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: its
-    /// head is kept as that wants it. With room left in the one before, the unit was ahead there.
+    /// The event got another ring (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: the handler goes
+    /// on there, with the head kept as that kind wants it.
     #[test]
     fn goes_on_in_another_ring() {
-        assert!(run_with(&kernel_only(), true, |bench| another(
-            bench, false
-        )));
-        assert!(run(|bench| another(bench, false)));
-        assert!(run(|bench| another(bench, true)));
-    }
-
-    fn another(bench: &Bench, ahead: bool) -> Outcome {
-        hold!(into_another(bench, ahead, |_| ()));
-        hold!(!bench.ring.open.get() && bench.other.open.get());
-        hold!(bench.event(0).state() == State::Running);
-        hold!(PMSCR_EL1::read() == bench.image.pmscr);
-        // What was dropped, the reader is told of.
-        hold!((bench.counted(Counter::Dropped) > 0) == ahead);
-        hold!((bench.other.flags.get() & TRUNCATED != 0) == ahead);
-        let start = pointer();
-        hold!(work(|| pointer() > start));
-        bench.stop(0);
-        hold!(!bench.other.open.get() && bench.other.bytes.get() > 0);
-        hold!(bench.other.head.get() == bench.other.bytes.get());
-        Ok(())
-    }
-
-    /// Lets the buffer of event 0 fill, and gives the event another ring before the handler runs,
-    /// which then may find the unit ahead, after `meanwhile`. Returns whether it came to that.
-    fn into_another(bench: &Bench, ahead: bool, meanwhile: fn(&Ring)) -> bool {
-        match ahead {
-            true => bench.ring.wakeup.set(PAGE_SIZE as u64),
-            false => bench.ring.space.set(2 * PAGE_SIZE as u64),
-        }
-        if !bench.start(0) || !work_until_service() {
-            return false;
-        }
-        bench.ring.meanwhile.set(Some(meanwhile));
-        // SAFETY: As in `Bench::new`.
-        unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
-        bench.slot.interrupt()
-    }
-
-    /// The unit reports a fault while it is ahead of perf, in vain: off, and the reader is told.
-    #[test]
-    fn a_fault_ahead_of_perf() {
-        assert!(run(|bench| {
-            hold!(into_another(bench, true, |_| {
-                let pmbsr = PMBSR_EL1::from_bits(0x24 << 26).with(PMBSR_EL1::S, 1);
-                // SAFETY: Nothing that was turned off is turned on.
-                unsafe { pmbsr.write() };
-                isb();
+        for circular in [true, false] {
+            assert!(run_with(&kernel_only(), circular, |bench| {
+                bench.ring.space.set(2 * PAGE_SIZE as u64);
+                hold!(bench.start(0));
+                hold!(work_until_service());
+                // SAFETY: As in `Bench::new`.
+                unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
+                hold!(bench.slot.interrupt());
+                hold!(!bench.ring.open.get() && bench.other.open.get());
+                hold!(bench.event(0).state() == State::Running);
+                hold!(PMSCR_EL1::read() == bench.image.pmscr);
+                hold!(bench.other.flags.get() == 0);
+                let start = pointer();
+                hold!(work(|| pointer() > start));
+                bench.stop(0);
+                hold!(!bench.other.open.get() && bench.other.bytes.get() > 0);
+                hold!(bench.other.head.get() == bench.other.bytes.get());
+                Ok(())
             }));
-            hold!(bench.is_off());
-            hold!(bench.counted(Counter::FaultStage1) == 1);
-            hold!(bench.counted(Counter::Truncated) == 1);
-            hold!(bench.other.ended.get() == 1 && bench.other.flags.get() & TRUNCATED != 0);
-            Ok(())
-        }));
+        }
     }
 
-    /// The write pointer makes no sense while the unit is ahead of perf, in vain: nothing is
-    /// believed to have been written, and the event goes on where perf wants.
+    /// While perf ends a transaction and begins the next one, the unit cannot write, however much of
+    /// the buffer is free: another CPU may have a transaction of the same buffer then.
     #[test]
-    fn a_stray_pointer_ahead_of_perf() {
+    fn writes_only_inside_a_transaction() {
         assert!(run(|bench| {
-            hold!(into_another(bench, true, |_| {
-                PMSCR_EL1::default().write();
-                let stray = pointer().wrapping_add(1 << 40);
-                // SAFETY: The unit samples nothing.
-                unsafe { PMBPTR_EL1::from_bits(stray).write() };
-                isb();
-            }));
-            hold!(bench.counted(Counter::StrayPointer) == 1);
-            hold!(bench.counted(Counter::Dropped) == 0);
-            hold!(bench.other.flags.get() & TRUNCATED != 0);
-            hold!(bench.other.open.get() && PMSCR_EL1::read() == bench.image.pmscr);
+            bench.ring.wakeup.set(PAGE_SIZE as u64);
+            for round in 1..=2 {
+                if round == 1 {
+                    hold!(bench.start(0));
+                }
+                hold!(work_until_service());
+                bench.ring.wrote.set(true);
+                hold!(bench.slot.interrupt());
+                hold!(bench.ring.ended.get() == round && !bench.ring.wrote.get());
+                hold!(bench.is_sampling());
+            }
             bench.stop(0);
-            hold!(bench.other.ended.get() == 2 && !bench.other.open.get());
+            hold!(bench.is_off() && !bench.ring.wrote.get());
+            hold!(bench.counted(Counter::Bytes) == bench.ring.head.get());
             Ok(())
         }));
     }
@@ -1166,26 +1032,16 @@ mod tests {
     #[test]
     fn handler_interrupted_by_an_nmi() {
         assert!(run(|bench| {
-            for (nmi, ahead) in [
-                (Nmi::Throttle, false),
-                (Nmi::Stop, false),
-                (Nmi::Pause, false),
-                (Nmi::Throttle, true),
-                (Nmi::Stop, true),
-                (Nmi::Pause, true),
-            ] {
+            for nmi in [Nmi::Throttle, Nmi::Stop, Nmi::Pause] {
                 bench.ring.head.set(0);
                 bench.ring.wakeup.set(PAGE_SIZE as u64);
-                bench.ring.space.set(match ahead {
-                    true => SIZE - 1,
-                    false => PAGE_SIZE as u64,
-                });
+                bench.ring.space.set(PAGE_SIZE as u64);
                 hold!(bench.start(0));
                 hold!(work_until_service());
                 bench.ring.space.set(SIZE / 2);
                 bench.ring.nmi.set(nmi);
                 hold!(bench.slot.interrupt());
-                hold!(bench.ring.wrote.get() == ahead || nmi != Nmi::Pause);
+                hold!(!bench.ring.wrote.get());
                 match nmi {
                     Nmi::Pause => {
                         hold!(PMSCR_EL1::read().bits() == 0);

@@ -15,8 +15,6 @@ use kernel::{
 mod current {
     use super::*;
 
-    pub(crate) use kernel::interrupt::local_interrupt_disable;
-
     /// It was this driver's interrupt.
     pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn::IRQ_HANDLED;
     /// It was not.
@@ -50,34 +48,7 @@ pub(crate) use current::*;
 #[cfg(LINUX_7_2)]
 mod linux_7_2 {
     use super::*;
-    use core::arch::asm;
     use kernel::ffi::c_int;
-
-    /// Interrupts are off on this CPU, pseudo-NMIs as well, for as long as this is there.
-    pub(crate) struct InterruptsOff {
-        /// What was masked before.
-        daif: u64,
-        /// It belongs to the CPU.
-        _not_send: core::marker::PhantomData<*mut ()>,
-    }
-
-    pub(crate) fn local_interrupt_disable() -> InterruptsOff {
-        let daif;
-        // SAFETY: Masks IRQ and FIQ (Arm ARM C5.2.2, DAIF), which the value that is returned takes
-        // back.
-        unsafe { asm!("mrs {}, daif", "msr daifset, #3", out(reg) daif) };
-        InterruptsOff {
-            daif,
-            _not_send: core::marker::PhantomData,
-        }
-    }
-
-    impl Drop for InterruptsOff {
-        fn drop(&mut self) {
-            // SAFETY: As it was before; whoever has this is on the same CPU.
-            unsafe { asm!("msr daif, {}", in(reg) self.daif) };
-        }
-    }
 
     pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn_IRQ_HANDLED;
     pub(crate) const IRQ_NONE: bindings::irqreturn_t = bindings::irqreturn_IRQ_NONE;

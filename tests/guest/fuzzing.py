@@ -119,7 +119,7 @@ class Fuzzer:
                 raise self._finding(f"the driver has counted {found}")
             self.guest.account()
             if self.checked:    # the C driver says nonsense of a CPU that goes offline: hotplug.py
-                self.told.account(total(self.guest.hardware()), seen["dropped"])
+                self.told.account(total(self.guest.hardware()))
         except (AssertionError, GuestError) as error:
             raise self._finding(str(error)) from None
         if complaints := self.guest.complaints():

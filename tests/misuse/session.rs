@@ -264,12 +264,10 @@ fn misuse(place: &crate::perf::AuxPlace) {
 #[cfg(misuse = "forge_buffer")]
 fn misuse(base: core::ptr::NonNull<u8>, geometry: crate::offset::Geometry) -> Buffer {
     Buffer {
-        base,                                      //~ E0451 field `base` of struct
-        geometry,                                  //~ E0451 field `geometry` of struct
-        watermark: core::num::NonZero::<u64>::MIN, //~ E0451 field `watermark` of struct
-        lead: Default::default(),                  //~ E0451 field `lead` of struct
-        circular: false,                           //~ E0451 field `circular` of struct
-        next: Default::default(),                  //~ E0451 field `next` of struct
+        base,                     //~ E0451 field `base` of struct
+        geometry,                 //~ E0451 field `geometry` of struct
+        circular: false,          //~ E0451 field `circular` of struct
+        next: Default::default(), //~ E0451 field `next` of struct
     }
 }
 

@@ -50,7 +50,6 @@ fn misuse() -> Geometry {
         pages: 3,     //~ E0451 field `pages` of struct
         unaligned: 5, //~ E0451 field `unaligned` of struct
         record: 100,  //~ E0451 field `record` of struct
-        ahead: 7,     //~ E0451 field `ahead` of struct
     }
 }
 

@@ -46,8 +46,8 @@ FAULTS = {
         'unsafe { core::arch::asm!("ret x9") };',
         f"{PMU}::st", ": leads anywhere: ret x9"),
     "unmapping without having asked": (
-        "aux_buffer.rs", "fn lose(&self, lead: &Lead) {",
-        "Self::free_retired();",
+        "pmu.rs", "fn free_aux(buffer: KBox<Buffer>) {",
+        "Buffer::free_retired();",
         f"{PMU}::free_aux -> ", "vm_unmap_ram: not among what the hot path may use of the kernel"),
     "the address of what may sleep": (
         "perf.rs", "unsafe extern \"C\" fn del(event: *mut bindings::perf_event, flags: c_int) {",

@@ -282,7 +282,7 @@ def check_sessions(found_sessions, rounds, size, still):
 
 
 def test_a_buffer_that_is_taken(boot, driver):
-    """A child's session is the last to use a buffer: the unit, which has gone on ahead of perf, is taken off it in time."""
+    """A child's AUX transaction has the last reference to a buffer, which goes where the transaction ends."""
     if driver == "c":
         pytest.skip(UNMAPS)
     guest = boot(smp=2)
@@ -296,8 +296,6 @@ def test_a_buffer_that_is_taken(boot, driver):
         assert f" at {what}+" in guest.sh("dmesg"), f"{what}() did not see it"
     seen = counters(guest)
     assert seen["start_not_mapped"] > 0 and seen["full"] > 1 and seen["mismatches"] == 0, seen
-    # The unit was at work in there when it was taken.
-    assert seen["dropped"] > 0, seen
     assert guest.sh(mapped) == "1"
     check_decodes(record(guest, "arm_spe/period=1024/u", "workload 2"), 100)
     assert guest.sh(mapped) == "0"

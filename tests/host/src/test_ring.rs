@@ -11,7 +11,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
-use std::num::NonZero;
 
 /// Of each kind.
 const RUNS: u32 = 300;
@@ -61,8 +60,6 @@ impl Unit {
 #[derive(Default)]
 struct Tally {
     sessions: u64,
-    /// Of those, how many took over where the unit had gone on ahead of perf.
-    ahead: u64,
     records: u64,
     wakeups: u64,
     /// Sessions that had space and no room.
@@ -73,14 +70,13 @@ impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
             sessions,
-            ahead,
             records,
             wakeups,
             refusals,
         } = self;
         write!(
             f,
-            "{RUNS} runs, {sessions} sessions ({ahead} ahead), {records} records, {wakeups} wakeups, \
+            "{RUNS} runs, {sessions} sessions, {records} records, {wakeups} wakeups, \
              no room {refusals} times"
         )
     }
@@ -107,8 +103,6 @@ struct Machine<'a> {
     ring: Ring,
     memory: Vec<Byte>,
     unit: Option<Unit>,
-    /// What perf has handed out, of which the unit has a part.
-    window: Window,
     /// Bytes of records that were written, and that were read.
     written: u64,
     read: u64,
@@ -124,11 +118,6 @@ impl<'a> Machine<'a> {
             ring: Ring::new(shape.size, watermark),
             memory: vec![Byte::Free; shape.size as usize],
             unit: None,
-            window: Window {
-                head: 0,
-                space: 0,
-                wakeup: 0,
-            },
             written: 0,
             read: 0,
             honest: true,
@@ -189,7 +178,6 @@ impl<'a> Machine<'a> {
             "no further than the boundary after the wakeup"
         );
         self.tally.borrow_mut().sessions += 1;
-        self.window = window;
         self.unit = Some(Unit {
             start,
             pointer: start,
@@ -197,31 +185,10 @@ impl<'a> Machine<'a> {
         });
     }
 
-    /// The interrupt handler: where there is room left, the unit goes on before perf is asked,
-    /// which has that room or more. (What a reader who lies has said since the session began counts
-    /// only now: the unit may write to less than that until then, and to what the session before
-    /// had left.)
+    /// The interrupt handler: ends the AUX transaction and begins the next one.
     fn interrupt(&mut self) {
-        let Some(unit) = self.unit.take() else { return };
-        let bytes = unit.pointer - unit.start;
-        let watermark = NonZero::new(self.ring.watermark).unwrap();
-        let ahead = self.window.after(bytes, watermark);
-        self.ring.end(bytes, false);
-        let Some(limit) = self.shape.geometry().ahead(ahead) else {
-            return self.begin();
-        };
-        let Some(window) = self.ring.begin() else {
-            assert!(!self.honest, "perf has no room");
-            return;
-        };
-        assert_eq!(window.head, ahead.head, "the next head is known");
-        assert_eq!(window.wakeup, ahead.wakeup, "and the next wakeup");
-        self.tally.borrow_mut().ahead += 1;
-        if window.space >= ahead.space {
-            return self.give(window, limit);
-        }
-        assert!(!self.honest, "perf has less room");
-        self.give(ahead, limit);
+        self.end();
+        self.begin();
     }
 
     fn pad(&mut self, at: u64, bytes: u64) {
@@ -307,7 +274,6 @@ impl<'a> Machine<'a> {
 }
 
 /// Up to 16 pages: of 16 to 64 bytes, so that there are many rounds, or of those that there are.
-/// Some with room for many records, for which a unit goes on ahead of perf.
 fn shapes() -> impl Strategy<Value = Shape> {
     let small = (1_u32..=4, 4_u32..=6).prop_flat_map(|(pages, page)| {
         prop_oneof![(0..page, 0..page), (0_u32..=1, 0_u32..=1)].prop_map(move |(align, record)| {
@@ -449,7 +415,6 @@ fn drained_when_woken() {
         },
     );
     assert_eq!(tally.refusals, 0);
-    assert!(tally.ahead > 0);
 }
 
 /// The machine with a buffer that is overwritten. A snapshot of the buffer, from the oldest byte at
