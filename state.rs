@@ -22,9 +22,8 @@
 //!
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
-//! cannot be written down. Between two callbacks of perf the state rests in a [`Slot`], one for each CPU: what it has to remember is little, and
-//! is left where it is; the values of these types are made of it when a transition begins, and
-//! weigh nothing.
+//! cannot be written down. Between two callbacks of perf the state is kept in a [`Slot`], one for
+//! each CPU; the values of these types are made of it when a transition begins, and have no size.
 //!
 //! # What may interrupt a transition
 //!

@@ -679,8 +679,8 @@ mod tests {
         }));
     }
 
-    /// The event got another ring (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: the handler goes
-    /// on there, with the head kept as that kind wants it.
+    /// The event got another ring (`PERF_EVENT_IOC_SET_OUTPUT`), of the other kind: the handler
+    /// continues there, with the head kept as that kind wants it.
     #[test]
     fn goes_on_in_another_ring() {
         for circular in [true, false] {
@@ -705,8 +705,8 @@ mod tests {
         }
     }
 
-    /// While perf ends a transaction and begins the next one, the unit cannot write, however much of
-    /// the buffer is free: another CPU may have a transaction of the same buffer then.
+    /// While perf ends a transaction and begins the next one, the unit cannot write, however much
+    /// of the buffer is free: another CPU may have a transaction of the same buffer then.
     #[test]
     fn writes_only_inside_a_transaction() {
         assert!(run(|bench| {

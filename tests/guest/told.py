@@ -3,8 +3,6 @@
 
 import re
 
-from spe import TRUNCATED
-
 TRACING = "/sys/kernel/tracing"
 EVENT = f"{TRACING}/events/told/end"
 
