@@ -62,7 +62,7 @@ def test_comment_width():
 
 
 def test_clippy():
-    """The kernel's lint set finds nothing, and no item is without documentation."""
+    """The kernel's lint set finds nothing."""
     check("tests/env/clippy")
 
 
