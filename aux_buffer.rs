@@ -80,7 +80,7 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
-    /// `circular`: nobody drains the buffer, it is overwritten.
+    /// `circular`: a snapshot buffer, which is overwritten.
     ///
     /// There must be two pages at the least: with a single one, head and limit would soon share it.
     /// In a circular buffer the unit writes to one half at a time, so that it needs pages in

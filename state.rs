@@ -23,7 +23,8 @@
 //! Each transition consumes the state that it leaves. A state can only be had from a transition, so
 //! that sampling without a session, ending one twice, or touching a buffer that was given back
 //! cannot be written down. Between two callbacks of perf the state is kept in a [`Slot`], one for
-//! each CPU; the values of these types are made of it when a transition begins, and have no size.
+//! each CPU. A transition makes a value of these types from it, and spends the value before it
+//! ends.
 //!
 //! # What may interrupt a transition
 //!
