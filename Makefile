@@ -74,7 +74,7 @@ define check_driver
 endef
 
 # The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz storms,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
+debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz storms two_cpus,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
 
 # The same of what PREEMPT_RT takes.
 rt = $(filter all realtime storms,$(or $(T),all))

@@ -2,75 +2,72 @@
 
 //! Driver for the Arm Statistical Profiling Extension (SPE), for `perf record -e arm_spe//`.
 //!
-//! The rooms, from the hardware up:
+//! This file has the module: probe, remove and the list of the other files, leaves first:
 //!
-//! | file | what is done there |
+//! | file | contents |
 //! | --- | --- |
-//! | `sysreg.rs` | the registers and barriers; the only inline assembly |
-//! | `features.rs` | what the ID registers say; pure |
-//! | `syndrome.rs` | why the unit stopped; pure |
-//! | `event.rs` | the user ABI: `perf_event_attr` to registers; pure |
-//! | `offset.rs` | where in the AUX buffer the unit may write; pure |
-//! | `perf.rs` | a safe face for `struct pmu` and the AUX buffer |
-//! | `percpu.rs` | a value for each CPU |
-//! | `aux_buffer.rs` | the mapping of the AUX buffer, and sessions in it |
-//! | `counters.rs` | what happened on a CPU, for debugfs |
-//! | `state.rs` | the state machine of one unit; `check.rs` looks whether it is true (`make DEBUG=1`) |
-//! | `irq.rs` | the units of a device, and their interrupt |
-//! | `hotplug.rs` | CPUs that come and go |
+//! | `version.rs` | shims for older kernels |
+//! | `helpers.rs`, `helpers.c` | macros and inline functions of C |
+//! | `sysreg.rs` | registers and barriers; the only inline assembly |
+//! | `caps.rs` | the ID registers, decoded |
+//! | `syndrome.rs` | `PMBSR_EL1`, decoded |
+//! | `event.rs` | the user ABI: `perf_event_attr` to register values |
+//! | `buffer_limit.rs` | where in the AUX buffer the unit may write |
+//! | `counters.rs` | counters of what happened on a CPU |
+//! | `percpu.rs` | per-CPU data; functions that run on a given CPU |
+//! | `perf_quirks.rs` | work-arounds for faults of perf's core |
+//! | `perf/` | a safe interface to perf for PMUs with an AUX buffer |
+//! | `aux_buffer.rs` | the mapping of the AUX buffer; the AUX transaction |
+//! | `unit.rs` | the register sequences of one unit |
+//! | `state.rs` | the state machine of one unit; `state_check.rs` checks it (`make DEBUG=1`) |
+//! | `device.rs` | the units of one device |
+//! | `irq.rs` | the interrupt |
+//! | `hotplug.rs` | CPU hotplug |
 //! | `pmu.rs` | the callbacks of perf |
-//! | `sysfs.rs` | the files of the PMU |
+//! | `debugfs.rs`, `sysfs.rs` | the files |
 //!
-//! What the driver promises, and where that is kept:
-//!
-//! - One truth: what perf is told of an event (`hw.state`) is what the unit does, at the return of
-//!   every callback and of the interrupt handler: `state.rs`, `Slot::put` and `Slot::release`.
-//! - No silent failure: a start that fails comes back as an error, and no register has been
-//!   written: `state.rs`, `Off::arm`; `pmu.rs`, `add`.
-//! - A session is spent once: `perf.rs`, `AuxSession`; `aux_buffer.rs`, `Session`.
-//! - Neither the callbacks from `add` to `read` nor the interrupt handler allocate or sleep:
-//!   `tests/env/hot-path` sees to it in each build.
-//! - An event is judged once, when it is opened: `event.rs`, `Image`.
-//! - The hardware is never trusted: `syndrome.rs`, `features.rs`; `aux_buffer.rs`,
-//!   `Session::written`.
-//!
-//! This file finds the devices.
+//! `docs/design.md` has the state machine, what the driver guarantees, and the differences to the C
+//! driver.
 
-// A state of the unit that is dropped can never be left.
+// A state or a transaction must not be dropped by accident.
 #![deny(unused_must_use)]
 
 mod aux_buffer;
 mod bindings;
+mod buffer_limit;
+mod caps;
 mod counters;
+mod debugfs;
+mod device;
 mod event;
-mod features;
+mod helpers;
 mod hotplug;
 mod irq;
-mod offset;
 mod percpu;
 mod perf;
+mod perf_quirks;
 mod pmu;
 mod state;
 mod syndrome;
 mod sysfs;
 mod sysreg;
+mod unit;
 mod version;
 
 use crate::{
-    aux_buffer::Buffer,
-    features::{
+    caps::{
+        Caps,
         Reading,
         Unusable, //
     },
-    irq::{
-        Handler,
+    device::{
+        PmuNumber,
         Units, //
     },
+    irq::Handler,
+    percpu::NotInNmi,
     perf::Registration,
-    pmu::{
-        Spe,
-        Traits, //
-    },
+    pmu::Spe,
     sysreg::{
         Register,
         ID_AA64DFR0_EL1,
@@ -78,11 +75,6 @@ use crate::{
         PMSEVFR_EL1,
         PMSIDR_EL1, //
     }, //
-};
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU32,
-    Ordering, //
 };
 use kernel::{
     bindings as c,
@@ -96,29 +88,30 @@ use kernel::{
     platform,
     prelude::*,
     str::CString,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::Opaque, //
 };
 
 /// The name of the driver, its interrupt and its hotplug state; that of the C driver.
 const NAME: &CStr = c"arm_spe_pmu";
 
-/// The units of one device, ready for perf.
-///
-/// The fields are dropped in their order: first nobody can open events any more, then the units are
-/// turned off, then the interrupt is freed.
+/// A device that is bound. The fields are dropped in their order: the PMU, then its units, then
+/// their interrupt.
 #[pin_data]
 struct SpeDevice {
-    /// What perf opens events of.
     #[pin]
     pmu: Registration<Spe>,
-    /// Turns the units on and off, with their CPUs and at the end.
     #[pin]
     ready: hotplug::Instance<Spe>,
-    /// The interrupt.
     handler: Handler<Spe>,
-    /// The counters, in debugfs.
-    files: counters::Files<Spe>,
+    files: debugfs::Files<Spe>,
+    number: PmuNumber,
 }
 
 impl platform::Driver for SpeDevice {
@@ -135,56 +128,48 @@ impl platform::Driver for SpeDevice {
             refuse_unmapped_kernel(dev)?;
 
             let units = Arc::new(Units::find(pdev)?, GFP_KERNEL)?;
-            let traits = examine(dev, &units)?;
-            log(dev, &units, &traits);
-            let name = name()?;
+            let caps = read_caps(dev, &units)?;
+            log(dev, &units, &caps);
+            let number = PmuNumber::take()?;
+            let number_of_pmu = number.get();
+            let name = CString::try_from_fmt(fmt!("arm_spe_{}", number_of_pmu))?;
             Ok(try_pin_init!(Self {
-                files: counters::Files::new(units.clone(), &name),
+                files: debugfs::Files::new(units.clone(), &name),
+                number,
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
                 pmu <- Registration::new(
-                    Spe { units, traits },
+                    Spe { units, caps },
+                    number_of_pmu,
                     name,
                     dev,
                     &sysfs::GROUPS,
-                    version::this_module(),
                 ),
             }))
         })
     }
 }
 
-/// On a machine without any unit there will never be a device; whoever loads the module by hand is
-/// told so at once.
+/// Returns `ENODEV`, with a message, if no CPU can have a unit: all are online, and none has one.
 fn refuse_without_unit() -> Result {
-    let has_unit = || features::version(ID_AA64DFR0_EL1::read()).is_ok();
-    if percpu::possible_cpus().any(|cpu| percpu::run_on(cpu, has_unit) == Ok(true)) {
+    let has_unit = |_: NotInNmi<'_>| caps::version(ID_AA64DFR0_EL1::read()).is_ok();
+    // A CPU that is offline may have a unit.
+    if percpu::possible_cpus().any(|cpu| percpu::run_on(cpu, has_unit).unwrap_or(true)) {
         return Ok(());
     }
-    pr_err!(
-        "no Statistical Profiling Extension on the CPUs that are online (ID_AA64DFR0_EL1.PMSVer is 0)\n"
-    );
+    pr_err!("no CPU has the Statistical Profiling Extension (ID_AA64DFR0_EL1.PMSVer is 0)\n");
     Err(ENODEV)
 }
 
-/// A kernel that is unmapped while user space runs (KPTI) is no place to write to while that is
-/// sampled: the unit would take a translation fault on the buffer at once.
+/// Returns `EPERM`, with a message, if the kernel is unmapped while user space runs (KPTI): the
+/// unit would fault on its first write to the buffer.
 fn refuse_unmapped_kernel(dev: &Device) -> Result {
-    static WARNED: AtomicBool = AtomicBool::new(false);
+    static WARNED: Atomic<bool> = Atomic::new(false);
 
-    let cap = bindings::ARM64_UNMAP_KERNEL_AT_EL0 as usize;
-    // SAFETY: The array holds a bit for each capability, and does not change once the machine has
-    // booted.
-    let word = unsafe {
-        (&raw const c::system_cpucaps)
-            .cast::<usize>()
-            .add(cap / usize::BITS as usize)
-            .read()
-    };
-    if word & 1 << (cap % usize::BITS as usize) == 0 {
+    if !helpers::kernel_unmapped_at_el0() {
         return Ok(());
     }
-    if !WARNED.swap(true, Ordering::Relaxed) {
+    if !WARNED.xchg(true, Relaxed) {
         dev_warn!(
             dev,
             "profiling buffer inaccessible. Try passing \"kpti=off\" on the kernel command line\n"
@@ -193,15 +178,17 @@ fn refuse_unmapped_kernel(dev: &Device) -> Result {
     Err(EPERM)
 }
 
-/// Asks the unit of one CPU what it can do; the others are taken to be alike.
-fn examine(dev: &Device, units: &Units<Spe>) -> Result<Traits> {
-    let (cpu, found) = percpu::run_on_any(units.cpus(), || (CpuId::current().as_u32(), read_ids()))
+/// Reads the capabilities of the unit of one CPU; the others are assumed to be alike.
+///
+/// Returns `ENXIO`, with a message, if it cannot be used, and if none of the CPUs is online.
+fn read_caps(dev: &Device, units: &Units<Spe>) -> Result<Caps> {
+    let (cpu, caps) = percpu::run_on_any(units.cpus(), |_| (CpuId::current().as_u32(), read_ids()))
         .map_err(|_| ENXIO)?;
-    match found {
-        Ok(traits) => {
-            warn_reserved(dev, "Interval", traits.sampling.min_interval, 8);
-            warn_reserved(dev, "CountSize", traits.sampling.count_size, 2);
-            Ok(traits)
+    match caps {
+        Ok(caps) => {
+            warn_reserved(dev, "Interval", caps.sampling.min_interval, 8);
+            warn_reserved(dev, "CountSize", caps.sampling.count_size, 2);
+            Ok(caps)
         }
         Err(Unusable::Owned) => {
             dev_err!(dev, "profiling buffer owned by higher exception level\n");
@@ -214,27 +201,27 @@ fn examine(dev: &Device, units: &Units<Spe>) -> Result<Traits> {
     }
 }
 
-/// Reads the ID registers of this CPU, each only after those that say that it is there.
-fn read_ids() -> Result<Traits, Unusable> {
-    let version = features::version(ID_AA64DFR0_EL1::read())?;
-    let align = features::alignment(PMBIDR_EL1::read())?;
-    let sampling = features::sampling(PMSIDR_EL1::read(), version)?;
+/// Reads the ID registers of this CPU, each after those that say that it can be read.
+fn read_ids() -> Result<Caps, Unusable> {
+    let version = caps::version(ID_AA64DFR0_EL1::read())?;
+    let align = caps::alignment(PMBIDR_EL1::read())?;
+    let pmsidr = PMSIDR_EL1::read();
+    let sampling = caps::sampling(pmsidr, version)?;
 
-    // Bits of events that the unit does not know cannot be set.
+    // Bits of unsupported events are RES0.
     PMSEVFR_EL1::from_bits(u64::MAX).write();
     let event_filter = PMSEVFR_EL1::read().bits();
 
-    Ok(Traits {
+    Ok(Caps {
         version,
         align,
+        pmsidr,
         sampling,
         event_filter,
     })
 }
 
-/// Says in the log that `field` of `PMSIDR_EL1` holds a reserved code, if it does. `assumed` is the
-/// code that it is taken for.
-#[cold]
+/// Warns if `field` of `PMSIDR_EL1` holds a reserved code, which is taken for the code `assumed`.
 fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     if let Some(code) = reading.reserved {
         dev_warn!(
@@ -247,9 +234,8 @@ fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     }
 }
 
-/// Says in the log what was found, in the words of the C driver.
-#[inline]
-fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
+/// Logs the message of the C driver.
+fn log(dev: &Device, units: &Units<Spe>, caps: &Caps) {
     // SAFETY: The format takes: the version, the number of bits and the pointer of a mask, two
     // sizes, and 64 bits. The C function is used because only C prints CPU lists.
     unsafe {
@@ -257,21 +243,14 @@ fn log(dev: &Device, units: &Units<Spe>, traits: &Traits) {
             perf::device_ptr(dev),
             c"probed SPEv1.%llu for CPUs %*pbl [max_record_sz %llu, align %llu, features 0x%llx]\n"
                 .as_char_ptr(),
-            traits.version,
+            caps.version,
             kernel::cpu::nr_cpu_ids(),
             units.cpus().as_raw(),
-            traits.sampling.max_record,
-            traits.align,
-            traits.sampling.features.0,
+            caps.sampling.max_record,
+            caps.align,
+            caps.sampling.features.0,
         )
     };
-}
-
-/// The name of the next PMU: `arm_spe_0`, `arm_spe_1`, and so on.
-fn name() -> Result<CString> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let index = NEXT.fetch_add(1, Ordering::Relaxed);
-    CString::try_from_fmt(fmt!("arm_spe_{}", index))
 }
 
 version::of_table!(
@@ -283,7 +262,7 @@ version::of_table!(
     )]
 );
 
-/// The names of platform devices: on ACPI machines the kernel makes one with this name.
+/// The name of the platform device that the kernel creates on ACPI machines.
 #[export_name = "__mod_device_table__0__kmod_arm_spe_pmu__platform__PLATFORM_TABLE"]
 static PLATFORM_TABLE: PlatformTable = PlatformTable([
     c::platform_device_id {
@@ -298,25 +277,24 @@ static PLATFORM_TABLE: PlatformTable = PlatformTable([
         },
         driver_data: 0,
     },
-    // Such an entry ends the table.
+    // The last entry is empty.
     pin_init::zeroed(),
 ]);
 
-/// What `platform_driver.id_table` points to: an empty entry is the last.
+/// The type of `platform_driver.id_table`.
 #[repr(transparent)]
 struct PlatformTable([c::platform_device_id; 2]);
 
-// SAFETY: Nobody writes to the table.
+// SAFETY: The table is not written to.
 unsafe impl Sync for PlatformTable {}
 
-/// The platform adapter of the kernel crate, and what it leaves out: matching by the name of a
-/// platform device.
+/// Wraps the kernel crate's platform adapter and adds the `id_table` that it lacks.
 struct Adapter;
 
 /// The platform adapter of the kernel crate.
 type Platform = platform::Adapter<SpeDevice>;
 
-// SAFETY: All is that of the kernel crate's adapter.
+// SAFETY: All items are those of the kernel crate's adapter.
 unsafe impl driver::DriverLayout for Adapter {
     type DriverType = <Platform as driver::DriverLayout>::DriverType;
     type DriverData<'bound> = <Platform as driver::DriverLayout>::DriverData<'bound>;
@@ -325,7 +303,6 @@ unsafe impl driver::DriverLayout for Adapter {
 
 // SAFETY: Registered and unregistered by the kernel crate's adapter.
 unsafe impl driver::RegistrationOps for Adapter {
-    #[inline]
     unsafe fn register(
         driver: &Opaque<Self::DriverType>,
         name: &'static CStr,
@@ -335,30 +312,27 @@ unsafe impl driver::RegistrationOps for Adapter {
         // entry.
         unsafe {
             (*driver.get()).id_table = PLATFORM_TABLE.0.as_ptr();
-            // As the C driver: a device is let go with the module, which waits for the events that
-            // are open.
+            // As in the C driver: a device is unbound only when the module is unloaded, which
+            // waits until all events are closed.
             (*driver.get()).driver.suppress_bind_attrs = true;
         }
-        // SAFETY: By the requirements of this function.
+        // SAFETY: By the safety requirements.
         unsafe { Platform::register(driver, name, module) }
     }
 
-    #[inline]
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
-        // SAFETY: By the requirements of this function.
+        // SAFETY: By the safety requirements.
         unsafe { Platform::unregister(driver) };
-        // No event is left, and so no session that could put one aside.
-        Buffer::free_retired();
+        // All events are closed: no transaction is left that could defer another one.
+        pmu::free_deferred_buffers();
     }
 }
 
-/// The module. The fields are dropped in their order: the devices go before the hotplug callbacks.
+/// The module. The fields are dropped in their order: the devices before the hotplug callbacks.
 #[pin_data]
 struct SpeModule {
-    /// Finds the devices.
     #[pin]
     driver: driver::Registration<Adapter>,
-    /// Tells of CPUs that come and go.
     hotplug: hotplug::Callbacks<Spe>,
 }
 

@@ -1,135 +1,122 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The AUX buffer: its mapping, and the sessions in which the unit writes to it.
+//! The AUX buffer: its mapping, and the AUX transactions in which the unit writes to it.
 //!
-//! A [`Buffer`] lives as long as user space keeps the AUX area mapped. A [`Session`] is one stretch
-//! of sampling into it, from `perf_aux_output_begin()` to `perf_aux_output_end()`; the pure
-//! arithmetic of where it may write is in [`crate::offset`].
+//! `buffer_limit.rs` has the arithmetic.
 
 use crate::{
     bindings,
-    offset::{
-        Circle,
-        Geometry,
-        Next,
-        Window, //
+    buffer_limit::{
+        BufferLayout,
+        FreeSpace,
+        Limit,
+        Snapshot, //
     },
+    event::EventConfig,
     perf::{
+        ActiveEvent,
         AuxFlags,
         AuxHandle,
-        AuxPlace,
-        AuxSession,
-        Held,
+        AuxTransaction,
         NoBuffer,
         Pmu, //
+    },
+    perf_quirks::{
+        Deferrable,
+        NoSpace, //
     }, //
 };
-use core::{
-    ptr::{
-        null_mut,
-        NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    }, //
+use core::ptr::{
+    null_mut,
+    NonNull, //
 };
 use kernel::{
-    bindings::NUMA_NO_NODE,
+    alloc::{
+        allocator::Kmalloc,
+        Allocator,
+        NumaNode, //
+    },
     ffi::{
         c_uint,
         c_void, //
     },
     page::PAGE_SIZE,
-    prelude::*,
-    task::Task, //
+    prelude::*, //
 };
 
-/// An AUX buffer, mapped so that the unit sees one range of addresses.
-///
-/// # Invariants
-///
-/// From `base` on, as many bytes as `geometry` says are mapped and writable, and nothing but the
-/// unit, this driver's padding and readers in user space access them.
-#[repr(align(64))] // leaves bits for a `Mark`
-pub(crate) struct Buffer {
-    /// The address of the first byte.
-    base: NonNull<u8>,
-    /// Its sizes.
-    geometry: Geometry,
-    /// Nobody drains it: it is overwritten.
-    circular: bool,
-    /// The next one in [`RETIRED`].
-    next: AtomicPtr<Buffer>,
+/// Per-event driver data.
+pub(crate) struct EventData {
+    pub(crate) config: EventConfig,
+    pub(crate) no_space: NoSpace,
 }
 
-/// The buffers that [`Buffer::retire`] has put aside.
+/// A PMU whose events the unit can sample for.
+pub(crate) trait SpePmu: Pmu<Aux = Deferrable<Buffer>, EventData = EventData> {}
+
+impl<T: Pmu<Aux = Deferrable<Buffer>, EventData = EventData>> SpePmu for T {}
+
+/// An AUX buffer, mapped to contiguous addresses.
 ///
 /// # Invariants
 ///
-/// Null, or the pointer of a box in which `next` is again one of both: a list, which has each box
-/// once, and owns it.
-static RETIRED: AtomicPtr<Buffer> = AtomicPtr::new(null_mut());
+/// From `base` on, as many bytes as `layout` has are mapped and writable, and followed by a guard
+/// page. Only the unit, this driver's padding and readers in user space access them.
+pub(crate) struct Buffer {
+    base: NonNull<u8>,
+    layout: BufferLayout,
+    /// It is overwritten instead of drained.
+    snapshot: bool,
+}
 
-// SAFETY: The pointer is to memory that the buffer owns, which is accessed by one session at a
-// time.
+// SAFETY: The pointer is to memory that the buffer owns.
 unsafe impl Send for Buffer {}
 
-// SAFETY: As above; a shared reference lets nobody access the memory.
+// SAFETY: A shared reference does not give access to the memory.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
-    /// Maps `pages` for a unit that writes records of up to `record` bytes to multiples of `align`.
-    /// `circular`: a snapshot buffer, which is overwritten.
+    /// Maps `pages` for a unit that writes records of up to `record` bytes at multiples of `align`.
+    /// May sleep.
     ///
-    /// There must be two pages at the least: with a single one, head and limit would soon share it.
-    /// In a circular buffer the unit writes to one half at a time, so that it needs pages in
-    /// each.
+    /// There must be at least two pages: with a single one, head and limit would soon share it, and
+    /// a snapshot buffer is written by halves. Returns `EINVAL` if there are fewer.
     pub(crate) fn map(
         pages: &[NonNull<c_void>],
         align: u64,
         record: u64,
-        circular: bool,
+        snapshot: bool,
     ) -> Result<Self> {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
-        let geometry = Geometry::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
+        let layout = BufferLayout::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
 
-        // A large buffer has more pages than one allocation of contiguous memory can list.
-        let mut list = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
-        for page in pages {
-            list.push_within_capacity(virt_to_page(*page))?;
-        }
-        // SAFETY: The list has as many valid page pointers. It is not needed once the mapping is
-        // made.
-        //
-        // Of the functions that map pages, this is the one that knows by itself which attributes
-        // normal memory of the kernel has on this machine. C spells them as a macro, which
-        // no binding can reach. It leaves no guard page behind the buffer: a unit that overran its
-        // limit would not fault there.
-        let base =
-            unsafe { bindings::vm_map_ram(list.as_mut_ptr(), list.len() as c_uint, NUMA_NO_NODE) };
-        // INVARIANT: these pages are mapped now, one after another; perf leaves them to the driver
-        // until `free_aux`.
+        // The list of a large buffer's pages is too large for contiguous memory.
+        let mut list = KVVec::from_elem(null_mut(), pages.len(), GFP_KERNEL)?;
+        // SAFETY: Both lists have that many entries, and `pages` the addresses of pages in the
+        // linear map. The mapping does not need the list afterwards.
+        let base = unsafe {
+            bindings::spe_helper_vmap(
+                pages.as_ptr().cast(),
+                list.as_mut_ptr(),
+                pages.len() as c_uint,
+            )
+        };
+        // INVARIANT: The pages are mapped. perf leaves them to the driver until `free_aux`.
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
-            geometry,
-            circular,
-            next: AtomicPtr::new(null_mut()),
+            layout,
+            snapshot,
         })
     }
 
-    /// The address of `offset`.
-    #[inline]
+    /// Returns the address of `offset`.
     fn address(&self, offset: u64) -> u64 {
         (self.base.as_ptr() as u64).wrapping_add(offset)
     }
 
-    /// Zeroes `bytes` from `offset` on; what would be outside of the buffer is left alone.
-    #[inline]
-    fn clear(&self, offset: u64, bytes: u64) {
-        let bytes = bytes.min(self.geometry.size().saturating_sub(offset));
-        // SAFETY: The range is within the buffer, which is mapped, and belongs to the session that
-        // the caller holds.
+    /// Zeroes `bytes` from `offset` on; what is outside of the buffer is left alone.
+    fn zero(&self, offset: u64, bytes: u64) {
+        let bytes = bytes.min(self.layout.size().saturating_sub(offset));
+        // SAFETY: The range is within the buffer. It belongs to the transaction of the caller.
         unsafe {
             self.base
                 .as_ptr()
@@ -137,243 +124,154 @@ impl Buffer {
                 .write_bytes(0, bytes as usize)
         };
     }
-
-    /// Frees a buffer that perf has no reference to any more, or puts it aside.
-    ///
-    /// perf drops a reference when a session ends, in the interrupt handler or where tasks are
-    /// switched, and that may be the last one. Unmapping may sleep, and takes locks that are not
-    /// for interrupts: such a buffer waits for the next one that is made or freed elsewhere, or for
-    /// the end of the module. perf frees its pages at once; nobody uses the mapping any more.
-    #[inline(never)] // `tests/env/hot-path` knows it by its name
-    pub(crate) fn retire(buffer: KBox<Self>) {
-        let buffer = KBox::leak(buffer);
-        let mut next = RETIRED.load(Ordering::Relaxed);
-        loop {
-            *buffer.next.get_mut() = next;
-            // INVARIANT: The pointer is that of the box, which was in no list yet.
-            match RETIRED.compare_exchange_weak(next, buffer, Ordering::Release, Ordering::Relaxed)
-            {
-                Ok(_) => break,
-                Err(other) => next = other,
-            }
-        }
-        if may_sleep() {
-            Self::free_retired();
-        }
-    }
-
-    /// Frees the buffers that were put aside. May sleep.
-    #[inline(never)]
-    pub(crate) fn free_retired() {
-        let mut first = RETIRED.swap(null_mut(), Ordering::Acquire);
-        while !first.is_null() {
-            // SAFETY: By the invariants of the list this is the pointer of a box that the list
-            // owned. Since the swap nobody else can reach what was in the list, and each box of it
-            // is taken once: the next one is read before this one is dropped.
-            let buffer = unsafe { KBox::from_raw(first) };
-            first = buffer.next.load(Ordering::Relaxed);
-        }
-    }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let pages = self.geometry.size() as usize / PAGE_SIZE;
-        // SAFETY: By the invariants so many pages are mapped at `base`. No session is left, as each
-        // holds a reference in perf, which gives a buffer back when there is none any more.
-        unsafe { bindings::vm_unmap_ram(self.base.as_ptr().cast(), pages as c_uint) };
+        // SAFETY: `map` made the mapping. Each transaction holds a reference to the buffer in perf,
+        // so that none is left.
+        unsafe { bindings::vunmap(self.base.as_ptr().cast()) };
     }
 }
 
-/// Whether the caller may sleep, by what the kernel counts (`!in_atomic()`).
-fn may_sleep() -> bool {
-    let task = Task::current_raw();
-    // SAFETY: The running task is there while it runs this. Its count is written on the CPU that it
-    // runs on only; an interrupt leaves it as it was.
-    unsafe { (*task).thread_info.__bindgen_anon_1.preempt.count == 0 }
+/// Allocates a box for `value` on the NUMA node of the CPU number `cpu`, or on any node.
+pub(crate) fn box_on_node<V>(value: V, cpu: Option<u32>) -> Result<KBox<V>> {
+    let node = cpu.and_then(|cpu| {
+        // SAFETY: perf binds events to possible CPUs only.
+        NumaNode::new(unsafe { bindings::spe_helper_cpu_to_node(cpu as i32) }).ok()
+    });
+    let layout = core::alloc::Layout::new::<V>();
+    let place = Kmalloc::alloc(layout, GFP_KERNEL, node.unwrap_or(NumaNode::NO_NODE))?.cast::<V>();
+    // SAFETY: The memory was allocated for a `V` by the allocator of `KBox`.
+    unsafe {
+        place.write(value);
+        Ok(KBox::from_raw(place.as_ptr()))
+    }
 }
 
-/// The `struct page` of an address in the linear map (`virt_to_page()`, an inline function in C;
-/// see `arch/arm64/include/asm/memory.h`).
-fn virt_to_page(address: NonNull<c_void>) -> *mut kernel::bindings::page {
-    // The top byte may be a tag (KASAN); in a kernel address it is all ones.
-    let address = address.as_ptr() as usize | 0xff << 56;
-    let index = address.wrapping_sub(bindings::PAGE_OFFSET as usize) / PAGE_SIZE;
-    let page = index.wrapping_mul(bindings::STRUCT_PAGE_SIZE);
-    (bindings::VMEMMAP_START as usize).wrapping_add(page) as *mut _
-}
-
-/// Where the unit may write: addresses.
+/// The addresses that the unit may write to.
 ///
 /// # Invariants
 ///
 /// `limit` is not before `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// The address of the first byte.
     pub(crate) start: u64,
     /// The address after the last byte; a page boundary.
     pub(crate) limit: u64,
 }
 
 impl Span {
-    /// How many bytes the unit has written here if its pointer is at `pointer`; `None` if that is
-    /// somewhere else.
-    #[inline]
+    /// Returns the number of bytes that the unit has written if its pointer is at `pointer`; `None`
+    /// if that is out of range.
     pub(crate) fn written(self, pointer: u64) -> Option<u64> {
-        // One comparison for both ends: what is before the start is a very large number here.
-        let bytes = pointer.wrapping_sub(self.start);
-        (bytes <= self.limit.wrapping_sub(self.start)).then_some(bytes)
+        let bytes = pointer.checked_sub(self.start)?;
+        (pointer <= self.limit).then_some(bytes)
     }
 }
 
-/// A stretch of sampling into a buffer.
-///
-/// The session is owned by whoever may let the unit write, and spent once: [`Self::end`] consumes
-/// it, and nothing that was derived from the buffer is left to be named.
+/// An AUX transaction, and where the unit may write during it.
 ///
 /// # Invariants
 ///
-/// The noted span of the session ([`AuxSession::span`]) is that of addresses within the buffer.
+/// `span` is within the buffer of the transaction.
 #[must_use]
-pub(crate) struct Session<'a, T: Pmu<Aux = Buffer>>(AuxSession<'a, T>);
+pub(crate) struct Transaction<T: SpePmu> {
+    aux: AuxTransaction<T>,
+    span: Span,
+}
 
-/// Why no session was begun. In each case the session, if there was one, is ended.
+/// Why no transaction was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoSession {
-    /// perf did not give a buffer.
+pub(crate) enum BeginError {
+    /// perf did not hand out a buffer.
     NoBuffer(NoBuffer),
-    /// There is room, but none that the hardware could write to.
-    NoRoom {
-        /// Whether perf was told that data is missing. It is told once, until the event runs again:
-        /// an event that cannot start is tried again whenever its task is scheduled, and each time
-        /// perf would write a record and wake the reader (see also [`AuxHandle::begin`]).
-        told: bool,
+    /// The free space is too small for the unit.
+    NoSpace {
+        /// Whether perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`).
+        truncated: bool,
     },
 }
 
-impl<'a, T: Pmu<Aux = Buffer>> Session<'a, T> {
-    /// The session that was left open with [`Self::leave_open`].
-    ///
-    /// # Safety
-    ///
-    /// [`Self::leave_open`] of a value of this type was the last thing that was done with `place`.
-    #[inline]
-    pub(crate) unsafe fn resume(place: &'a AuxPlace) -> Self {
-        // SAFETY: By the requirements of this function: that has left the other one open.
-        // INVARIANT: The span was noted by the session that was left open.
-        Self(unsafe { AuxSession::resume(place) })
-    }
-
-    /// Leaves the session open, for whoever resumes it.
-    #[inline]
-    pub(crate) fn leave_open(self) {
-        self.0.leave_open();
-    }
-
-    /// Begins a session of `event`. Returns it, and whether nobody drains the buffer.
-    #[inline(always)]
+impl<T: SpePmu> Transaction<T> {
+    /// Begins a transaction of `event`.
     pub(crate) fn begin(
-        handle: AuxHandle<'a, T>,
-        event: Held<T>,
-    ) -> Result<(Self, bool), (AuxHandle<'a, T>, NoSession)> {
+        handle: AuxHandle<T>,
+        event: &ActiveEvent<T>,
+    ) -> Result<Self, (AuxHandle<T>, BeginError)> {
+        let no_space = &event.data().no_space;
         let mut aux = match handle.begin(event) {
             Ok(aux) => aux,
-            Err((handle, why)) => return Err((handle, NoSession::NoBuffer(why))),
+            Err((handle, why)) => return Err((handle, BeginError::NoBuffer(why))),
         };
 
-        if aux.aux().circular {
-            return Ok((Self::circle(aux), true));
+        if aux.aux().snapshot {
+            no_space.reset();
+            return Ok(Self::begin_snapshot(aux));
         }
         loop {
-            let window = Self::window(&aux);
-            let start = aux.aux().geometry.offset(window.head);
-            match aux.aux().geometry.next(window) {
-                Next::Write { limit } => return Ok((Self::over(aux, start, limit), false)),
-                Next::Pad(pad) => aux = Self::pad(aux, start, pad),
-                Next::NoRoom => return Err(Self::starve(aux, event)),
+            let free = FreeSpace {
+                head: aux.head(),
+                size: aux.size(),
+                wakeup: aux.wakeup(),
+            };
+            let buffer = aux.aux();
+            let head = buffer.layout.offset(free.head);
+            match buffer.layout.limit(free) {
+                Limit::At(limit) => {
+                    no_space.reset();
+                    return Ok(Self::new(aux, head, limit));
+                }
+                Limit::AfterPadding(bytes) => {
+                    buffer.zero(head, bytes);
+                    if aux.skip(bytes).is_err() {
+                        break;
+                    }
+                }
+                Limit::NoSpace => break,
             }
         }
-    }
-
-    /// What perf has handed out.
-    #[inline(always)]
-    fn window(aux: &AuxSession<'a, T>) -> Window {
-        Window {
-            head: aux.head(),
-            space: aux.space(),
-            wakeup: aux.wakeup(),
-        }
-    }
-
-    /// The session that writes from one offset to the other. Both have to be in the buffer, where
-    /// they come from its geometry.
-    #[inline]
-    fn over(mut aux: AuxSession<'a, T>, start: u64, limit: u64) -> Self {
-        let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
-        aux.set_span(start, limit);
-        // INVARIANT: The callers pass what the geometry of this buffer says.
-        Self(aux)
-    }
-
-    /// The session in a buffer that is overwritten.
-    #[inline(never)]
-    fn circle(mut aux: AuxSession<'a, T>) -> Self {
-        let Circle { pad, head, limit } = aux.aux().geometry.circle(aux.head());
-        if pad > 0 {
-            let from = aux.aux().geometry.offset(aux.head());
-            aux.aux().clear(from, pad);
-        }
-        aux.set_head(head);
-        Self::over(aux, head, limit)
-    }
-
-    /// Gives `bytes` that cannot be written to back to perf, from the offset `head` on.
-    #[cold]
-    #[inline(never)]
-    fn pad(mut aux: AuxSession<'a, T>, head: u64, bytes: u64) -> AuxSession<'a, T> {
-        aux.aux().clear(head, bytes);
-        aux.skip(bytes);
-        aux
-    }
-
-    /// Ends what cannot be a session for want of room.
-    #[cold]
-    #[inline(never)]
-    fn starve(mut aux: AuxSession<'a, T>, event: Held<T>) -> (AuxHandle<'a, T>, NoSession) {
-        let told = event.starve();
-        if told {
+        let truncated = no_space.report();
+        if truncated {
             aux.flag(AuxFlags::TRUNCATED);
         }
-        (aux.end(0), NoSession::NoRoom { told })
+        Err((aux.end(0), BeginError::NoSpace { truncated }))
     }
 
-    /// Where the unit may write.
-    #[inline]
-    pub(crate) fn span(&self) -> Span {
-        let (start, limit) = self.0.span();
-        // INVARIANT: Noted by `over`, from a geometry as above.
-        Span { start, limit }
-    }
-
-    /// Marks the data.
-    #[inline]
-    pub(crate) fn flag(&mut self, flags: AuxFlags) {
-        self.0.flag(flags);
-    }
-
-    /// Ends the session after the unit has written so many bytes.
-    pub(crate) fn end(mut self, bytes: u64) -> AuxHandle<'a, T> {
-        if self.0.aux().circular {
-            let head = self.0.head().wrapping_add(bytes);
-            self.0.set_head(head);
+    fn begin_snapshot(mut aux: AuxTransaction<T>) -> Self {
+        let buffer = aux.aux();
+        let Snapshot { pad, head, limit } = buffer.layout.snapshot(aux.head());
+        if pad > 0 {
+            buffer.zero(buffer.layout.offset(aux.head()), pad);
         }
-        self.end_drained(bytes)
+        aux.set_head(head);
+        Self::new(aux, head, limit)
     }
 
-    /// The same, in a buffer that is not overwritten: perf knows its head.
-    #[inline]
-    pub(crate) fn end_drained(self, bytes: u64) -> AuxHandle<'a, T> {
-        self.0.end(bytes)
+    /// `start` and `limit` must be offsets that the buffer's layout has returned.
+    fn new(aux: AuxTransaction<T>, start: u64, limit: u64) -> Self {
+        let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
+        // INVARIANT: By the requirement.
+        Self {
+            aux,
+            span: Span { start, limit },
+        }
+    }
+
+    /// Returns where the unit may write.
+    pub(crate) fn span(&self) -> Span {
+        self.span
+    }
+
+    /// Ends the transaction after the unit has written `bytes`, with `flags` for the data.
+    pub(crate) fn end(mut self, bytes: u64, flags: AuxFlags) -> AuxHandle<T> {
+        if flags != AuxFlags::NONE {
+            self.aux.flag(flags);
+        }
+        if self.aux.aux().snapshot {
+            let head = self.aux.head().wrapping_add(bytes);
+            self.aux.set_head(head);
+        }
+        self.aux.end(bytes)
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What bindgen made of `bindings_helper.h`: the interfaces of C that the kernel crate's own
-//! bindings lack.
+//! Bindings generated from `bindings_helper.h`: the C interfaces that `kernel::bindings` lacks.
 
 #![allow(
     clippy::all,

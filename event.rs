@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an event asks for: the fields of `perf_event_attr` that this PMU gives a meaning, and the
-//! registers that they become.
+//! The user ABI: `perf_event_attr`, and the register values that it is translated to.
 //!
-//! Pure. An event is judged once, when it is opened; what comes out is the image of the registers,
-//! which the start of sampling only writes.
+//! Pure. An event is validated once, when it is opened; a start only writes the result.
 //!
-//! # Who sets which register field
+//! # Register fields
 //!
-//! Every field of every register that the driver writes, and the user's knob for it: a field of
-//! [`FORMAT`] (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field
-//! of `perf_event_attr`, or what else a user of perf decides on.
+//! Each field of each register that the driver writes, and what sets it: a field of [`FORMAT`]
+//! (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field of
+//! `perf_event_attr`, or something else that a user of perf controls.
 //!
-//! | register field | knob |
+//! | register field | set by |
 //! | --- | --- |
 //! | [`PMSCR_EL1::E0SPE`] | `exclude_user`, inverted; 0 while the event is paused or stopped |
 //! | [`PMSCR_EL1::E1SPE`] | `exclude_kernel`, inverted; 0 while the event is paused or stopped |
-//! | [`PMSCR_EL1::CX`] | none: who opens the event, see [`Image::allow_context`] |
+//! | [`PMSCR_EL1::CX`] | the rights and the PID namespace of the opener, see [`EventConfig::enable_context`] |
 //! | [`PMSCR_EL1::PA`] | `pa_enable` |
 //! | [`PMSCR_EL1::TS`] | `ts_enable` |
 //! | [`PMSCR_EL1::PCT`] | `pct_enable`: its lower bit; the upper one is 0 |
 //! | [`PMSFCR_EL1::FE`] | `event_filter` is not 0 |
-//! | [`PMSFCR_EL1::FT`] | one of the ten fields that filter by type is not 0 |
+//! | [`PMSFCR_EL1::FT`] | one of the ten type filters is not 0 |
 //! | [`PMSFCR_EL1::FL`] | `min_latency` is not 0 |
 //! | [`PMSFCR_EL1::FnE`] | `inv_event_filter` is not 0 |
 //! | [`PMSFCR_EL1::FDS`] | `inv_data_src_filter` is not 0 |
@@ -36,16 +34,28 @@
 //! | [`PMSLATFR_EL1::MINLAT`] | `min_latency`: its lower 12 bits; the upper ones are 0 |
 //! | [`PMSIRR_EL1::INTERVAL`] | `sample_period`, see [`period`]; `PERF_EVENT_IOC_PERIOD` |
 //! | [`PMSIRR_EL1::RND`] | `jitter` |
-//! | [`PMSICR_EL1`] | `sample_period`, see [`first_interval`]; later what a stop left of it |
-//! | [`PMBPTR_EL1`] | the AUX buffer (`perf record -m ,SIZE`), and how far it is written |
-//! | [`PMBLIMITR_EL1::LIMIT`] | how far it is read; `aux_watermark`; `perf record --snapshot` |
+//! | [`PMSICR_EL1`] | `sample_period`, see [`first_period`]; later what was left at the last stop |
+//! | [`PMBPTR_EL1`] | the AUX buffer (`perf record -m ,SIZE`) and its head |
+//! | [`PMBLIMITR_EL1::LIMIT`] | `aux_tail`; `aux_watermark`; `perf record --snapshot` |
 //! | [`PMBLIMITR_EL1::FM`] | `discard` |
-//! | [`PMBLIMITR_EL1::E`] | the start of the event, and its stop |
-//! | [`PMBSR_EL1`] | none: 0 tells the unit that its request was served |
+//! | [`PMBLIMITR_EL1::E`] | start and stop of the event |
+//! | [`PMBSR_EL1`] | none: it is cleared after a request for service |
 //!
-//! An event is paused by others or by itself: `aux_pause`, `aux_resume`, `aux_start_paused`
-//! (`perf record -e arm_spe/aux-action=start-paused/`). `exclude_idle` and `freq` have no register:
-//! events with either are refused.
+//! # Other fields of `perf_event_attr`
+//!
+//! | fields | effect |
+//! | --- | --- |
+//! | `exclude_idle`, `exclude_host`, `sigtrap` | refused (`EOPNOTSUPP`): the unit cannot exclude the idle task or the host, and there are no samples that could raise a signal |
+//! | `freq` | refused (`EINVAL`): the period would be adapted by counting samples |
+//! | `exclude_hv`, `exclude_guest` | always true: the unit samples neither |
+//! | `aux_start_paused` | the event starts paused; other events have `aux_pause` and `aux_resume` |
+//! | `sample_type`, `branch_sample_type`, `sample_regs_user`, `sample_regs_intr`, `sample_stack_user`, `sample_max_stack`, `exclude_callchain_*`, `defer_callchain`, `precise_ip`, `wakeup_events`, `sig_data` | none: they describe samples, and the event has only AUX data |
+//! | `bp_type` | none: of breakpoints |
+//! | `aux_output`, `aux_sample_size`, `aux_action` of other kinds | refused by perf's core |
+//! | all others | perf's core acts on them, for any PMU |
+//!
+//! Bits of `config` to `config4` without a field are ignored, as in the C driver.
+//! `make test T=attributes` checks each field.
 //!
 //! [`PMBLIMITR_EL1::E`]: crate::sysreg::PMBLIMITR_EL1::E
 //! [`PMBLIMITR_EL1::FM`]: crate::sysreg::PMBLIMITR_EL1::FM
@@ -55,9 +65,9 @@
 //! [`PMSICR_EL1`]: crate::sysreg::PMSICR_EL1
 
 use crate::{
-    features::Features,
+    caps::Features,
     sysreg::{
-        Field as Bits,
+        Field as RegisterField,
         Register,
         PMSCR_EL1,
         PMSDSFR_EL1,
@@ -71,23 +81,18 @@ use crate::{
 
 use core::ffi::CStr;
 
-/// A word of `perf_event_attr` that the fields of the user ABI live in.
+/// A word of `perf_event_attr` that has fields of the user ABI.
 #[derive(Clone, Copy)]
 pub(crate) enum Word {
-    /// `config`.
     Config,
-    /// `config1`.
     Config1,
-    /// `config2`.
     Config2,
-    /// `config3`.
     Config3,
-    /// `config4`.
     Config4,
 }
 
 impl Word {
-    /// Its name in the files of `format/`.
+    /// Returns the name in the files of `format/`.
     pub(crate) fn name(self) -> &'static CStr {
         match self {
             Self::Config => c"config",
@@ -105,27 +110,22 @@ impl Word {
 ///
 /// `low <= high < 64`, and `max` is the largest value that fits, all ones.
 pub(crate) struct Field {
-    /// Its name: `perf record -e arm_spe/NAME=VALUE/`, and the name of its file in `format/`.
+    /// The name in `perf record -e arm_spe/NAME=VALUE/` and in `format/`.
     pub(crate) name: &'static CStr,
-    /// The word that it is in.
     pub(crate) word: Word,
-    /// The lowest bit.
     pub(crate) low: u32,
-    /// The highest bit.
     pub(crate) high: u32,
-    /// What the hardware must have for the field to be published.
+    /// The features that the field needs to be published.
     pub(crate) needs: Features,
-    /// The largest value.
     max: u64,
 }
 
 impl Field {
-    /// The field in `bits`, the lowest and the highest, of `word`. Only used in constants, where a
-    /// wrong pair fails the build.
+    /// Used in constants only, where a wrong pair of `bits` fails the build.
     const fn new(name: &'static CStr, word: Word, bits: (u32, u32), needs: Features) -> Self {
         let (low, high) = bits;
         assert!(low <= high && high < 64);
-        // INVARIANT: just checked.
+        // INVARIANT: Checked above.
         Self {
             name,
             word,
@@ -136,7 +136,7 @@ impl Field {
         }
     }
 
-    /// The value that `attr` gives this field.
+    /// Returns the value of this field in `attr`.
     fn of(&self, attr: &Attr) -> u64 {
         let word = match self.word {
             Word::Config => attr.config,
@@ -149,7 +149,7 @@ impl Field {
     }
 }
 
-/// Declares the fields, each as a constant, and the table of them all.
+/// Declares the fields, each as a constant, and the table of all fields.
 macro_rules! format {
     ($(
         $(#[$doc:meta])*
@@ -204,117 +204,79 @@ format! {
     INV_DATA_SRC_FILTER = c"inv_data_src_filter", Config4: 0 - 63, DATA_SOURCE_FILTER;
     /// The least total latency in cycles: `PMSLATFR_EL1.MINLAT`, and `PMSFCR_EL1.FL` unless zero.
     MIN_LATENCY = c"min_latency", Config2: 0 - 11, NONE;
-    /// Throw the records away, and keep what sampling does to the PMU's own events:
-    /// `PMBLIMITR_EL1.FM`.
+    /// Discard the records; the events of the CPU's PMU still count samples: `PMBLIMITR_EL1.FM`.
     DISCARD = c"discard", Config: 35 - 35, DISCARD;
 }
 
-/// The filters by type of operation: user ABI, register field, and what the unit must have beside
-/// [`Features::TYPE_FILTER`].
-static TYPE_FILTERS: [(Field, Bits<PMSFCR_EL1>, Features); 10] = [
-    (LOAD_FILTER, PMSFCR_EL1::LD, Features::NONE),
-    (
-        LOAD_FILTER_MASK,
-        PMSFCR_EL1::LDm,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
-    (STORE_FILTER, PMSFCR_EL1::ST, Features::NONE),
-    (
-        STORE_FILTER_MASK,
-        PMSFCR_EL1::STm,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
-    (BRANCH_FILTER, PMSFCR_EL1::B, Features::NONE),
-    (
-        BRANCH_FILTER_MASK,
-        PMSFCR_EL1::Bm,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
-    (
-        SIMD_FILTER,
-        PMSFCR_EL1::SIMD,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
-    (
-        SIMD_FILTER_MASK,
-        PMSFCR_EL1::SIMDm,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
-    (FLOAT_FILTER, PMSFCR_EL1::FP, Features::EXTENDED_TYPE_FILTER),
-    (
-        FLOAT_FILTER_MASK,
-        PMSFCR_EL1::FPm,
-        Features::EXTENDED_TYPE_FILTER,
-    ),
+/// The filters by type of operation, which need [`Features::TYPE_FILTER`] as well.
+static TYPE_FILTERS: [(Field, RegisterField<PMSFCR_EL1>); 10] = [
+    (LOAD_FILTER, PMSFCR_EL1::LD),
+    (LOAD_FILTER_MASK, PMSFCR_EL1::LDm),
+    (STORE_FILTER, PMSFCR_EL1::ST),
+    (STORE_FILTER_MASK, PMSFCR_EL1::STm),
+    (BRANCH_FILTER, PMSFCR_EL1::B),
+    (BRANCH_FILTER_MASK, PMSFCR_EL1::Bm),
+    (SIMD_FILTER, PMSFCR_EL1::SIMD),
+    (SIMD_FILTER_MASK, PMSFCR_EL1::SIMDm),
+    (FLOAT_FILTER, PMSFCR_EL1::FP),
+    (FLOAT_FILTER_MASK, PMSFCR_EL1::FPm),
 ];
 
-/// What is read of an event's `perf_event_attr`.
+/// The fields of an event's `perf_event_attr` that the driver looks at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attr {
-    /// A word of the fields in [`FORMAT`]. Bits that no field covers are ignored, as in all words.
     pub(crate) config: u64,
-    /// Another word.
     pub(crate) config1: u64,
-    /// Another word.
     pub(crate) config2: u64,
-    /// Another word.
     pub(crate) config3: u64,
-    /// Another word.
     pub(crate) config4: u64,
-    /// Do not sample at EL0: [`PMSCR_EL1::E0SPE`], inverted.
     pub(crate) exclude_user: bool,
-    /// Do not sample in the kernel: [`PMSCR_EL1::E1SPE`], inverted.
     pub(crate) exclude_kernel: bool,
-    /// Do not sample in the idle task, which no register can express: refused.
     pub(crate) exclude_idle: bool,
-    /// `sample_freq` was given instead of `sample_period`: refused.
+    pub(crate) exclude_host: bool,
+    pub(crate) sigtrap: bool,
     pub(crate) freq: bool,
 }
 
-/// Why an event is refused.
+/// The reason why an event is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// This unit cannot do it: `EOPNOTSUPP`.
+pub(crate) enum Invalid {
+    /// The unit does not support it: `EOPNOTSUPP`.
     NotSupported,
-    /// No such unit can do it: `EINVAL`.
-    Invalid,
+    /// It makes no sense for this PMU: `EINVAL`.
+    Malformed,
 }
 
-/// The registers of a sampling unit, as an event wants them.
+/// The register values of an event.
 ///
 /// # Invariants
 ///
-/// The unit that the image was made for has every feature that the image uses.
+/// The unit has every feature that the values use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Image {
-    /// Where to sample and what to record; without `CX`, see [`Image::allow_context`].
+pub(crate) struct EventConfig {
     pub(crate) pmscr: PMSCR_EL1,
-    /// Which of the filters below apply.
     pub(crate) pmsfcr: PMSFCR_EL1,
-    /// Events of which all must be there.
     pub(crate) pmsevfr: PMSEVFR_EL1,
-    /// Events of which none may be there; `None` if the unit does not have the register.
+    /// `None` if the unit does not have the register.
     pub(crate) pmsnevfr: Option<PMSNEVFR_EL1>,
-    /// Data sources; `None` if the unit does not have the register.
+    /// `None` if the unit does not have the register.
     pub(crate) pmsdsfr: Option<PMSDSFR_EL1>,
-    /// Least latency.
     pub(crate) pmslatfr: PMSLATFR_EL1,
-    /// `RND` alone. The interval may change while the event lives (`PERF_EVENT_IOC_PERIOD`), see
-    /// [`interval`].
-    pub(crate) pmsirr: PMSIRR_EL1,
-    /// One of the filters applies that have registers of their own.
-    pub(crate) filters_more: bool,
-    /// Discard records instead of writing them.
+    /// Without the interval, see [`EventConfig::interval`].
+    pmsirr: PMSIRR_EL1,
+    /// A filter is enabled that has a register of its own.
+    pub(crate) has_value_filters: bool,
+    /// Records are discarded instead of written.
     pub(crate) discard: bool,
 }
 
-impl Image {
-    /// Judges what `attr` asks of a unit with `features` that knows the events `supported` (the
-    /// bits of `PMSEVFR_EL1` that can be set).
-    pub(crate) fn decode(attr: &Attr, features: Features, supported: u64) -> Result<Self, Refusal> {
-        let require = |asked: bool, needs: Features| match !asked || features.contain(needs) {
+impl EventConfig {
+    /// Validates `attr` for a unit with `features`, and with the events `supported` (the bits of
+    /// `PMSEVFR_EL1` that can be set).
+    pub(crate) fn new(attr: &Attr, features: Features, supported: u64) -> Result<Self, Invalid> {
+        let require = |asked: bool, needs: Features| match !asked || features.contains(needs) {
             true => Ok(()),
-            false => Err(Refusal::NotSupported),
+            false => Err(Invalid::NotSupported),
         };
 
         let events = EVENT_FILTER.of(attr);
@@ -324,30 +286,32 @@ impl Image {
         let discard = DISCARD.of(attr) != 0;
 
         if (events | no_events) & !supported != 0 {
-            return Err(Refusal::NotSupported);
+            return Err(Invalid::NotSupported);
         }
         require(no_sources != 0, Features::DATA_SOURCE_FILTER)?;
         if attr.exclude_idle {
-            return Err(Refusal::NotSupported);
+            return Err(Invalid::NotSupported);
         }
-        // Frequency mode counts samples to adapt the period. Nobody can count them in the buffer.
         if attr.freq {
-            return Err(Refusal::Invalid);
+            return Err(Invalid::Malformed);
         }
         require(events != 0, Features::EVENT_FILTER)?;
         require(no_events != 0, Features::INVERTED_EVENT_FILTER)?;
         require(latency != 0, Features::LATENCY_FILTER)?;
         require(discard, Features::DISCARD)?;
+        if attr.exclude_host || attr.sigtrap {
+            return Err(Invalid::NotSupported);
+        }
 
         let mut pmsfcr = PMSFCR_EL1::default()
             .with(PMSFCR_EL1::FE, (events != 0).into())
             .with(PMSFCR_EL1::FnE, (no_events != 0).into())
             .with(PMSFCR_EL1::FDS, (no_sources != 0).into())
             .with(PMSFCR_EL1::FL, (latency != 0).into());
-        for (field, bits, needs) in &TYPE_FILTERS {
+        for (field, bits) in &TYPE_FILTERS {
             if field.of(attr) != 0 {
                 require(true, Features::TYPE_FILTER)?;
-                require(true, *needs)?;
+                require(true, field.needs)?;
                 pmsfcr = pmsfcr.with(PMSFCR_EL1::FT, 1).with(*bits, 1);
             }
         }
@@ -359,54 +323,48 @@ impl Image {
             .with(PMSCR_EL1::E0SPE, (!attr.exclude_user).into())
             .with(PMSCR_EL1::E1SPE, (!attr.exclude_kernel).into());
 
-        // INVARIANT: every feature that a field needs was required above; registers that exist only
-        // with a feature are there only with the feature.
+        // INVARIANT: The features were required above.
         Ok(Self {
             pmscr,
             pmsfcr,
             pmsevfr: PMSEVFR_EL1::from_bits(events),
             pmsnevfr: features
-                .contain(Features::INVERTED_EVENT_FILTER)
+                .contains(Features::INVERTED_EVENT_FILTER)
                 .then(|| PMSNEVFR_EL1::from_bits(no_events)),
             pmsdsfr: features
-                .contain(Features::DATA_SOURCE_FILTER)
+                .contains(Features::DATA_SOURCE_FILTER)
                 .then(|| PMSDSFR_EL1::from_bits(!no_sources)),
             pmslatfr: PMSLATFR_EL1::default().with(PMSLATFR_EL1::MINLAT, latency),
             pmsirr: PMSIRR_EL1::default().with(PMSIRR_EL1::RND, JITTER.of(attr)),
-            filters_more: events | no_events | no_sources | latency != 0,
+            has_value_filters: events | no_events | no_sources | latency != 0,
             discard,
         })
     }
 
-    /// Whether the records would tell what only those may see who may profile the kernel: physical
-    /// addresses, or the physical counter, which shows how far a virtual machine's clock is set
-    /// off.
+    /// Returns whether the event needs the right to profile the kernel: for physical addresses, and
+    /// for the physical counter, which reveals the clock offset of a virtual machine.
     pub(crate) fn is_privileged(&self) -> bool {
         self.pmscr.has(PMSCR_EL1::PA) || self.pmscr.has(PMSCR_EL1::PCT)
     }
 
-    /// Puts the context ID into the records: for an opener who may profile the kernel, where the
-    /// kernel keeps the PID there (`CONFIG_PID_IN_CONTEXTIDR`).
-    pub(crate) fn allow_context(&mut self) {
+    /// Adds CONTEXTIDR_EL1 to the records: for an opener with the right to profile the kernel, in
+    /// the initial PID namespace, where the kernel keeps the PID there
+    /// (`CONFIG_PID_IN_CONTEXTIDR`).
+    pub(crate) fn enable_context(&mut self) {
         self.pmscr = self.pmscr.with(PMSCR_EL1::CX, 1);
+    }
+
+    /// Returns `PMSIRR_EL1` for a `period` that [`period`] returned.
+    pub(crate) fn interval(&self, period: u64) -> PMSIRR_EL1 {
+        PMSIRR_EL1::from_bits(period | self.pmsirr.bits())
     }
 }
 
-/// Whether `asked` is a period that can be sampled with as it is.
-#[inline]
-pub(crate) fn is_period(asked: u64) -> bool {
-    let all = PMSIRR_EL1::default()
-        .with(PMSIRR_EL1::INTERVAL, u64::MAX)
-        .bits();
-    asked & !all == 0 && asked != 0
-}
-
-/// The period in operations that is sampled with when `asked` is asked for: a multiple of 256 from
+/// Returns the period in operations that is used when `asked` is requested: a multiple of 256 from
 /// 256 to 2^32 - 256.
 ///
-/// `PMSIDR_EL1.Interval` is a recommendation and not a limit. Zero is not permitted (Arm ARM
+/// The interval that `PMSIDR_EL1` recommends is not a limit. Zero is not permitted (Arm ARM
 /// D24.7.12, PMSIRR_EL1).
-#[inline]
 pub(crate) fn period(asked: u64) -> u64 {
     let (one, all) = (
         PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, 1).bits(),
@@ -417,17 +375,10 @@ pub(crate) fn period(asked: u64) -> u64 {
     asked.clamp(one, all) & all
 }
 
-/// The reload register for a `period` that [`period`] made, with the other fields of `image`.
-#[inline]
-pub(crate) fn interval(image: &Image, period: u64) -> PMSIRR_EL1 {
-    PMSIRR_EL1::from_bits(period | image.pmsirr.bits())
-}
-
-/// The operations until the first sample when a period of `asked` is asked for. Anything that the
-/// counter can hold is taken as it is; of anything larger, no bit may reach the fields above the
+/// Returns the operations until the first sample when a period of `asked` is requested. A value
+/// that the counter can hold is not rounded; a larger one must not reach the fields above the
 /// counter.
-#[inline]
-pub(crate) fn first_interval(asked: u64) -> u64 {
+pub(crate) fn first_period(asked: u64) -> u64 {
     match u32::try_from(asked) {
         Ok(asked) => asked.into(),
         Err(_) => period(asked),
@@ -440,14 +391,14 @@ mod tests {
 
     const ALL: Features = Features(0x3ff);
 
-    /// On a unit that can do everything.
-    fn decode(attr: Attr) -> Result<Image, Refusal> {
-        Image::decode(&attr, ALL, u64::MAX)
+    /// For a unit with all features.
+    fn decode(attr: Attr) -> Result<EventConfig, Invalid> {
+        EventConfig::new(&attr, ALL, u64::MAX)
     }
 
-    /// On a unit that can do everything but `lacking`.
-    fn without(lacking: Features, attr: Attr) -> Option<Refusal> {
-        Image::decode(&attr, Features(ALL.0 & !lacking.0), u64::MAX).err()
+    /// For a unit with all features but `lacking`.
+    fn without(lacking: Features, attr: Attr) -> Option<Invalid> {
+        EventConfig::new(&attr, Features(ALL.0 & !lacking.0), u64::MAX).err()
     }
 
     fn with_config(config: u64) -> Attr {
@@ -457,9 +408,9 @@ mod tests {
         }
     }
 
-    /// One bit of `config` becomes one bit of a register, numbered as in the manual.
+    /// Bits of `config` and bits of registers, as in the manual.
     #[test]
-    fn bits_of_config() -> Result<(), Refusal> {
+    fn bits_of_config() -> Result<(), Invalid> {
         for (config, pmscr, pmsfcr, pmsirr) in [
             (1 << 0, 1 << 5, 0, 0),            // ts_enable: TS
             (1 << 1, 1 << 4, 0, 0),            // pa_enable: PA
@@ -479,29 +430,29 @@ mod tests {
             (1 << 3, 0, 0, 0),                 // no field
             (1 << 63, 0, 0, 0),
         ] {
-            let image = decode(with_config(config))?;
+            let decoded = decode(with_config(config))?;
             // E0SPE and E1SPE, as nothing is excluded.
-            assert_eq!((config, image.pmscr.bits()), (config, 3 | pmscr));
-            assert_eq!((config, image.pmsfcr.bits()), (config, pmsfcr));
-            assert_eq!((config, image.pmsirr.bits()), (config, pmsirr));
-            assert_eq!((config, image.discard), (config, config == 1 << 35));
+            assert_eq!((config, decoded.pmscr.bits()), (config, 3 | pmscr));
+            assert_eq!((config, decoded.pmsfcr.bits()), (config, pmsfcr));
+            assert_eq!((config, decoded.pmsirr.bits()), (config, pmsirr));
+            assert_eq!((config, decoded.discard), (config, config == 1 << 35));
         }
         Ok(())
     }
 
     #[test]
-    fn words_beyond_config() -> Result<(), Refusal> {
-        let image = decode(Attr {
+    fn words_beyond_config() -> Result<(), Invalid> {
+        let config = decode(Attr {
             config1: 0x8000_0000_0000_0001,
             config2: 0xffff,
             config3: 2,
             config4: 0xf0,
             ..Attr::default()
         })?;
-        assert_eq!(image.pmsevfr.bits(), 0x8000_0000_0000_0001);
-        assert_eq!(image.pmslatfr.bits(), 0xfff);
-        assert_eq!(image.pmsnevfr.map(Register::bits), Some(2));
-        assert_eq!(image.pmsdsfr.map(Register::bits), Some(!0xf0));
+        assert_eq!(config.pmsevfr.bits(), 0x8000_0000_0000_0001);
+        assert_eq!(config.pmslatfr.bits(), 0xfff);
+        assert_eq!(config.pmsnevfr.map(Register::bits), Some(2));
+        assert_eq!(config.pmsdsfr.map(Register::bits), Some(!0xf0));
 
         for (config1, config2, config3, config4, pmsfcr) in [
             (1 << 63, 0, 0, 0, 1 << 0), // FE
@@ -523,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn where_to_sample() -> Result<(), Refusal> {
+    fn where_to_sample() -> Result<(), Invalid> {
         for (exclude_user, exclude_kernel, pmscr) in [
             (false, false, 3),
             (true, false, 2),
@@ -540,10 +491,9 @@ mod tests {
         Ok(())
     }
 
-    /// What each field needs, and what a unit without that says to it.
     #[test]
-    fn features_are_needed() {
-        let refused = Some(Refusal::NotSupported);
+    fn required_features() {
+        let refused = Some(Invalid::NotSupported);
         for (config, extended) in [
             (1 << 32, None),
             (1 << 33, None),
@@ -579,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_that_are_not_there_are_not_written() -> Result<(), Refusal> {
+    fn absent_registers() -> Result<(), Invalid> {
         let others =
             Features(ALL.0 & !Features::INVERTED_EVENT_FILTER.0 & !Features::DATA_SOURCE_FILTER.0);
         for (features, pmsnevfr, pmsdsfr) in [
@@ -587,18 +537,18 @@ mod tests {
             (Features::INVERTED_EVENT_FILTER, Some(0), None),
             (Features::DATA_SOURCE_FILTER, None, Some(u64::MAX)),
         ] {
-            let image = Image::decode(&Attr::default(), features, 0)?;
-            let found = image.pmsnevfr.map(Register::bits);
+            let config = EventConfig::new(&Attr::default(), features, 0)?;
+            let found = config.pmsnevfr.map(Register::bits);
             assert_eq!((features, found), (features, pmsnevfr));
-            let found = image.pmsdsfr.map(Register::bits);
+            let found = config.pmsdsfr.map(Register::bits);
             assert_eq!((features, found), (features, pmsdsfr));
         }
         Ok(())
     }
 
     #[test]
-    fn events_that_the_unit_does_not_know() {
-        let refused = Some(Refusal::NotSupported);
+    fn unknown_events() {
+        let refused = Some(Invalid::NotSupported);
         for (config1, config3, expected) in [
             (0xa, 0, None),
             (0xb, 0, refused),
@@ -611,18 +561,33 @@ mod tests {
                 config3,
                 ..Attr::default()
             };
-            let found = Image::decode(&attr, ALL, 0xa).err();
+            let found = EventConfig::new(&attr, ALL, 0xa).err();
             assert_eq!((attr, found), (attr, expected));
         }
     }
 
     #[test]
-    fn what_no_unit_can_do() {
+    fn what_no_unit_supports() {
+        for attr in [
+            Attr {
+                exclude_host: true,
+                ..Attr::default()
+            },
+            Attr {
+                sigtrap: true,
+                ..Attr::default()
+            },
+        ] {
+            assert_eq!(
+                (attr, decode(attr).err()),
+                (attr, Some(Invalid::NotSupported))
+            );
+        }
         for (exclude_idle, freq, expected) in [
-            (false, true, Refusal::Invalid),
-            (true, false, Refusal::NotSupported),
-            // In the order in which a caller of the C driver would find out.
-            (true, true, Refusal::NotSupported),
+            (false, true, Invalid::Malformed),
+            (true, false, Invalid::NotSupported),
+            // In the order of the C driver.
+            (true, true, Invalid::NotSupported),
         ] {
             let attr = Attr {
                 exclude_idle,
@@ -634,19 +599,19 @@ mod tests {
     }
 
     #[test]
-    fn who_may() -> Result<(), Refusal> {
+    fn privileges() -> Result<(), Invalid> {
         for (config, privileged) in [
             (1 << 0, false),
             (1 << 1, true),
             (1 << 2, true),
             (1 << 16, false),
         ] {
-            let image = decode(with_config(config))?;
-            assert_eq!((config, image.is_privileged()), (config, privileged));
+            let decoded = decode(with_config(config))?;
+            assert_eq!((config, decoded.is_privileged()), (config, privileged));
         }
-        let mut image = decode(Attr::default())?;
-        image.allow_context();
-        assert_eq!(image.pmscr.bits(), 3 | 1 << 3);
+        let mut config = decode(Attr::default())?;
+        config.enable_context();
+        assert_eq!(config.pmscr.bits(), 3 | 1 << 3);
         Ok(())
     }
 
@@ -703,12 +668,11 @@ mod tests {
             (u64::MAX, 0xffff_ff00),
         ] {
             assert_eq!((asked, period(asked)), (asked, used));
-            assert_eq!((asked, is_period(asked)), (asked, asked == used));
         }
     }
 
     #[test]
-    fn first_intervals() {
+    fn first_periods() {
         for (asked, used) in [
             (0, 0),
             (1, 1),
@@ -717,19 +681,19 @@ mod tests {
             (1 << 32, 0xffff_ff00),
             (u64::MAX, 0xffff_ff00),
         ] {
-            assert_eq!((asked, first_interval(asked)), (asked, used));
+            assert_eq!((asked, first_period(asked)), (asked, used));
         }
     }
 
     #[test]
-    fn reloads() -> Result<(), Refusal> {
+    fn reloads() -> Result<(), Invalid> {
         for (config, period, pmsirr) in [
             (0, 1024, 0x400),
             (1 << 16, 1024, 0x401),
             (1 << 16, 0xffff_ff00, 0xffff_ff01),
         ] {
-            let image = decode(with_config(config))?;
-            let found = interval(&image, period).bits();
+            let decoded = decode(with_config(config))?;
+            let found = decoded.interval(period).bits();
             assert_eq!((config, period, found), (config, period, pmsirr));
         }
         Ok(())

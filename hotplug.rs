@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to a profiling unit when its CPU comes and goes.
+//! CPU hotplug: a unit is made ready when its CPU comes online, and turned off before it goes
+//! offline.
 //!
 //! C header: `include/linux/cpuhotplug.h`
 
 use crate::{
-    irq::Units,
-    state::{
-        Slot,
-        SpePmu, //
-    }, //
+    aux_buffer::SpePmu,
+    device::Units,
+    perf::AuxHandle, //
 };
-use core::{
-    marker::PhantomData,
-    sync::atomic::{
-        AtomicI32,
-        Ordering, //
-    }, //
-};
+use core::marker::PhantomData;
 use kernel::{
     bindings,
     error::to_result,
@@ -26,14 +19,20 @@ use kernel::{
         c_uint, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::Opaque, //
 };
 
-/// The number of our state in the machine of CPU hotplug.
-static STATE: AtomicI32 = AtomicI32::new(0);
+/// The number of the driver's dynamic hotplug state.
+static STATE: Atomic<i32> = Atomic::new(0);
 
-/// The registration of the callbacks, one for the module.
+/// The registration of the callbacks, one per module.
 ///
 /// # Invariants
 ///
@@ -41,10 +40,10 @@ static STATE: AtomicI32 = AtomicI32::new(0);
 pub(crate) struct Callbacks<T: SpePmu>(PhantomData<fn(T)>);
 
 impl<T: SpePmu> Callbacks<T> {
-    /// Registers the callbacks. Nothing happens before there is an [`Instance`].
+    /// Registers the callbacks. They are called for each [`Instance`].
     pub(crate) fn register(name: &'static CStr) -> Result<Self> {
-        // SAFETY: The C function takes callbacks of both kinds through the same type; of a state
-        // with instances it calls them with the CPU and the instance.
+        // SAFETY: The C function takes callbacks of both kinds as the same type. Those of a state
+        // with instances are called with the CPU and the instance.
         let (startup, teardown) = unsafe {
             (
                 core::mem::transmute::<MultiCallback, SingleCallback>(Instance::<T>::startup),
@@ -64,60 +63,54 @@ impl<T: SpePmu> Callbacks<T> {
         };
         // A dynamic state's number is returned.
         to_result(state.min(0))?;
-        STATE.store(state, Ordering::Relaxed);
-        // INVARIANT: just done.
+        STATE.store(state, Relaxed);
+        // INVARIANT: Just set up.
         Ok(Self(PhantomData))
     }
 }
 
 impl<T: SpePmu> Drop for Callbacks<T> {
     fn drop(&mut self) {
-        // SAFETY: By the invariants; there are no instances any more, since these go with their
-        // devices.
+        // SAFETY: By the invariants. The instances were removed with their devices.
         unsafe { bindings::__cpuhp_remove_state(state(), false) };
     }
 }
 
-/// [`STATE`], as C wants it.
-#[inline]
 fn state() -> bindings::cpuhp_state {
-    STATE.load(Ordering::Relaxed) as bindings::cpuhp_state
+    STATE.load(Relaxed) as bindings::cpuhp_state
 }
 
-/// A callback of a state without instances: it gets the CPU.
+/// A callback of a state without instances.
 type SingleCallback = unsafe extern "C" fn(c_uint) -> c_int;
-/// A callback of a state with instances: it gets the CPU and the instance.
+/// A callback of a state with instances.
 type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> c_int;
 
-/// The units of one device are ready on all of its CPUs that are online. Dropping this turns them
-/// off.
+/// Keeps the units of one device ready on all of its online CPUs. Dropping this turns them off.
 ///
 /// # Invariants
 ///
-/// `node` is in the list of instances of our state.
+/// `node` is in the list of instances of the driver's hotplug state.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Instance<T: SpePmu> {
-    /// What the hotplug machine knows the instance by. It is the first field: callbacks find the
-    /// others through it.
+    /// The first field, by which callbacks find the others.
     #[pin]
     node: Opaque<bindings::hlist_node>,
-    /// The units that are made ready.
     units: Arc<Units<T>>,
 }
 
-// SAFETY: The node is only touched by the C functions, which take a lock.
+// SAFETY: The node is used by the C functions only, which take a lock.
 unsafe impl<T: SpePmu> Send for Instance<T> {}
 
 // SAFETY: As above.
 unsafe impl<T: SpePmu> Sync for Instance<T> {}
 
 impl<T: SpePmu> Instance<T> {
-    /// Makes `units` ready, now and whenever one of their CPUs comes online.
+    /// Makes `units` ready, now and each time that one of their CPUs comes online.
     pub(crate) fn new(units: Arc<Units<T>>) -> impl PinInit<Self, Error> {
         let init = move |slot: *mut Self| -> Result {
-            // SAFETY: `slot` may be written to. The callbacks run as soon as the instance is added:
-            // all is in place then.
+            // SAFETY: `slot` may be written to. All fields are initialised before the instance is
+            // added, which calls the callbacks.
             unsafe {
                 (&raw mut (*slot).units).write(units);
                 let node = Opaque::cast_into(&raw const (*slot).node);
@@ -129,45 +122,62 @@ impl<T: SpePmu> Instance<T> {
                 added
             }
         };
-        // SAFETY: `init` initialises all fields, or drops what it has initialised and returns an
-        // error. The value does not move afterwards.
-        // INVARIANT: the instance was added.
+        // SAFETY: `init` initialises all fields, or none when it returns an error.
+        // INVARIANT: The instance was added.
         unsafe { pin_init::pin_init_from_closure(init) }
     }
 
     /// # Safety
     ///
-    /// `node` must be that of an instance, and the caller the hotplug machine, on the CPU that
-    /// comes.
+    /// Must be called by CPU hotplug with the node of an instance.
     unsafe extern "C" fn startup(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The node is the first field of the instance.
         let units = unsafe { &(*node.cast::<Self>()).units };
-        if !units.cover(cpu) {
+        if !units.supports_cpu(cpu) {
             return 0;
         }
-        match units.run_on(cpu, |slot| slot.online(units.mark())) {
-            Ok(()) => units.enable_interrupt(),
+        let mut handle = match AuxHandle::new() {
+            Ok(handle) => Some(handle),
             Err(err) => return err.to_errno(),
+        };
+        let ready = units.run_on(cpu, |slot, cpu, context| {
+            slot.online(&mut handle, cpu, context);
+        });
+        // If the unit did not take it.
+        free(handle);
+        match ready {
+            Ok(()) => {
+                units.enable_interrupt();
+                0
+            }
+            Err(err) => err.to_errno(),
         }
-        0
     }
 
     /// # Safety
     ///
-    /// `node` must be that of an instance, and the caller the hotplug machine, on the CPU that
-    /// goes.
+    /// As for [`Self::startup`].
     unsafe extern "C" fn teardown(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The node is the first field of the instance.
         let units = unsafe { &(*node.cast::<Self>()).units };
-        if !units.cover(cpu) {
+        if !units.supports_cpu(cpu) {
             return 0;
         }
         units.disable_interrupt();
-        // perf takes its events off the CPU only after this. They find a unit that is off by then.
-        match units.run_on(cpu, Slot::offline) {
-            Ok(()) => 0,
+        // perf removes its events from the CPU after this, when the unit is off.
+        match units.run_on(cpu, |slot, cpu, _| slot.offline(cpu)) {
+            Ok(handle) => {
+                free(handle);
+                0
+            }
             Err(err) => err.to_errno(),
         }
+    }
+}
+
+fn free<T: SpePmu>(handle: Option<AuxHandle<T>>) {
+    if let Some(handle) = handle {
+        handle.free();
     }
 }
 

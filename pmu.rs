@@ -1,268 +1,185 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The PMU: what perf asks for, passed on to the rooms that do it.
+//! The callbacks of perf.
 
 use crate::{
-    aux_buffer::Buffer,
+    aux_buffer::{
+        box_on_node,
+        Buffer,
+        EventData, //
+    },
     bindings,
+    caps::Caps,
+    device::Units,
     event::{
         self,
         Attr,
-        Image,
-        Refusal, //
+        EventConfig,
+        Invalid, //
     },
-    features::Sampling,
-    irq::Units,
+    helpers::in_init_pid_ns,
+    percpu::NotInNmi,
     perf::{
         self,
         Event,
-        Flags,
-        Held,
-        Mark,
-        Perf,
-        Pmu,
-        State, //
+        NewEvent,
+        Pmu, //
     },
-    state::Slot,
-    version::not_supported, //
+    perf_quirks::{
+        Deferrable,
+        Deferred,
+        NoSpace, //
+    },
+    version::{
+        not_supported,
+        LocalInterruptDisabled, //
+    }, //
 };
 use core::ptr::NonNull;
 use kernel::{
+    cpu::CpuId,
     ffi::c_void,
     prelude::*,
     sync::Arc, //
 };
 
-/// What was found out about the units of a device. They are all alike.
-pub(crate) struct Traits {
-    /// The version of the extension: SPEv1p`version`.
-    pub(crate) version: u64,
-    /// The alignment of the write pointer in bytes.
-    pub(crate) align: u64,
-    /// What `PMSIDR_EL1` says.
-    pub(crate) sampling: Sampling,
-    /// The events that can be filtered for: the bits of `PMSEVFR_EL1` that can be set.
-    pub(crate) event_filter: u64,
-}
-
 /// The PMU of the units of one device.
 pub(crate) struct Spe {
-    /// The units.
     pub(crate) units: Arc<Units<Spe>>,
-    /// What they can do.
-    pub(crate) traits: Traits,
+    /// What each of the units can do.
+    pub(crate) caps: Caps,
 }
 
-/// How an event starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
-    /// It is added, and begins a new interval.
-    Add,
-    /// It begins a new interval.
-    Reload,
-    /// The interval goes on that it was stopped in.
-    GoOn,
+/// The buffers that perf gave back in an interrupt.
+static DEFERRED: Deferred<Buffer> = Deferred::new();
+
+/// Frees the buffers that perf gave back in an interrupt. May sleep.
+pub(crate) fn free_deferred_buffers() {
+    DEFERRED.free_all();
 }
 
-impl Spe {
-    /// The unit of this CPU, which `event` is put on.
-    #[inline]
-    fn put_here(&self, event: &Event<Self>) -> &Slot<Self> {
-        // SAFETY: In a callback of perf: on the event's CPU, interrupts off. The slots are there as
-        // long as the PMU, and so longer than its events; `add` and `del` clear it.
-        unsafe {
-            let slot = self.units.slot_of(event.on_cpu());
-            event.set_local(slot);
-            slot
-        }
-    }
-
-    /// `event`, which is on this CPU, to be kept while it is.
-    #[inline]
-    fn hold(event: &Event<Self>) -> Held<Self> {
-        // SAFETY: Copies are in the slot and in transitions. A transition is over when its callback
-        // returns; `del` stops the unit if it samples for the event, which empties the slot.
-        unsafe { Held::new(event) }
-    }
-
-    /// The unit of this CPU, which `event` was put on; `None` if it was not.
-    #[inline]
-    fn of(event: &Event<Self>) -> Option<&Slot<Self>> {
-        // SAFETY: Called by `del`, `start` and `stop` alone, which perf calls on the CPU that it
-        // has added the event to; null otherwise.
-        unsafe { event.local() }
-    }
-
-    /// Starts `event` on the unit `slot`.
-    fn run(slot: &Slot<Self>, event: &Event<Self>, how: How) -> Result {
-        let runs = event
-            .data()
-            .is_some_and(|image| slot.start(Self::hold(event), image, how != How::GoOn));
-        match runs {
-            true => Ok(()),
-            false => Err(Self::refuse(event, how)),
-        }
-    }
-
-    /// Adds `event` without starting it.
-    #[cold]
-    #[inline(never)]
-    fn add_stopped(&self, event: &Event<Self>) -> Result {
-        match self.units.cover(event.on_cpu()) {
-            true => Ok(()),
-            false => Err(Self::refuse(event, How::Add)),
-        }
-    }
-
-    /// What it comes to if `event` does not run.
-    #[cold]
-    #[inline(never)]
-    fn refuse(event: &Event<Self>, how: How) -> Error {
-        if how == How::Add {
-            event.clear_local();
-        }
-        EINVAL
-    }
-
-    /// Pauses the event that runs on this CPU, or lets it resume.
-    #[inline]
-    fn pause(&self, paused: bool) {
-        // SAFETY: In a callback of perf, on the event's CPU, perhaps in an NMI.
-        unsafe { self.units.slot() }.pause(paused);
-    }
-}
-
-impl Pmu for Spe {
-    type EventData = Image;
-    type Aux = Buffer;
-    type Local = Slot<Self>;
-    type Output = Perf;
+// SAFETY: `Slot::start` alone activates events, the one that it is given. What it gets is in the
+// state of the slot, and `Slot::stop`, which `del` calls, drops it.
+unsafe impl Pmu for Spe {
+    type EventData = EventData;
+    type Aux = Deferrable<Buffer>;
 
     // One event at a time; it writes an instruction trace, and other events can pause it.
     const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE
         | bindings::PERF_PMU_CAP_ITRACE
         | bindings::PERF_PMU_CAP_AUX_PAUSE;
 
-    fn event_init(
-        &self,
-        event: &Event<Self>,
-        attr: &bindings::perf_event_attr,
-    ) -> Result<KBox<Image>> {
-        if event.cpu().is_some_and(|cpu| !self.units.cover(cpu)) {
+    fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<EventData>> {
+        if event.cpu().is_some_and(|cpu| !self.units.supports_cpu(cpu)) {
             return Err(ENOENT);
         }
 
-        let [config, config1, config2, config3, config4] = perf::config(attr);
-        let attr = Attr {
+        let attr = event.attr();
+        let [config, config1, config2, config3, config4] = attr.config();
+        let request = Attr {
             config,
             config1,
             config2,
             config3,
             config4,
-            exclude_user: attr.exclude_user() != 0,
-            exclude_kernel: attr.exclude_kernel() != 0,
-            exclude_idle: attr.exclude_idle() != 0,
-            freq: attr.freq() != 0,
+            exclude_user: attr.exclude_user(),
+            exclude_kernel: attr.exclude_kernel(),
+            exclude_idle: attr.exclude_idle(),
+            exclude_host: attr.exclude_host(),
+            sigtrap: attr.sigtrap(),
+            freq: attr.freq(),
         };
-        let image = Image::decode(
-            &attr,
-            self.traits.sampling.features,
-            self.traits.event_filter,
-        );
-        let mut image = image.map_err(|refusal| match refusal {
-            Refusal::NotSupported => not_supported(),
-            Refusal::Invalid => EINVAL,
+        let mut config = EventConfig::new(
+            &request,
+            self.caps.sampling.features,
+            self.caps.event_filter,
+        )
+        .map_err(|invalid| match invalid {
+            Invalid::NotSupported => not_supported(),
+            Invalid::Malformed => EINVAL,
         })?;
 
-        // This is asked of the task that opens the event, and not of the one that happens to run
-        // when it starts. Nor of one that forks, for which perf makes an event like its parent's:
-        // without the right it could not fork.
-        if let Some(opened) = event.parent().and_then(Event::data) {
-            image.pmscr = opened.pmscr;
+        // The rights are those of the task that opened the event: a task that forks may have fewer,
+        // and must still be able to fork.
+        if let Some(parent) = event.parent() {
+            config.pmscr = parent.data().config.pmscr;
         } else {
-            let may_profile_kernel = perf::allow_kernel();
-            if cfg!(CONFIG_PID_IN_CONTEXTIDR) && may_profile_kernel.is_ok() {
-                image.allow_context();
+            let allowed = perf::allow_kernel();
+            if config.is_privileged() {
+                allowed?;
             }
-            if image.is_privileged() {
-                may_profile_kernel?;
+            // CONTEXTIDR_EL1 holds PIDs of the initial namespace: perf would take them for those of
+            // the opener's.
+            if cfg!(CONFIG_PID_IN_CONTEXTIDR) && allowed.is_ok() && in_init_pid_ns() {
+                config.enable_context();
             }
         }
 
-        event.set_state(State::Stopped);
-        event.set_period_left(event::first_interval(event.sample_period()));
-        Ok(KBox::new(image, GFP_KERNEL)?)
+        event.set_period_left(event::first_period(event.sample_period()));
+        let no_space = NoSpace::new(attr.pinned());
+        Ok(KBox::new(EventData { config, no_space }, GFP_KERNEL)?)
     }
 
-    #[inline]
-    fn add(&self, event: &Event<Self>, flags: Flags) -> Result {
-        let slot = self.put_here(event);
-        if flags.contain(Flags::START) {
-            // On a CPU without a unit it does not run either.
-            return Self::run(slot, event, How::Add);
+    fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result {
+        let (slot, cpu) = self.units.this_cpu(context);
+        if start && slot.start(event, cpu) {
+            return Ok(());
         }
-        self.add_stopped(event)
-    }
-
-    #[inline]
-    fn del(&self, event: &Event<Self>, _flags: Flags) {
-        if let Some(slot) = Self::of(event) {
-            // An NMI that stops the event from here on comes late.
-            event.clear_local();
-            slot.stop(Self::hold(event));
+        if !self.units.supports_cpu(CpuId::current().as_u32()) {
+            return Err(ENOENT);
+        }
+        match start {
+            true => Err(EINVAL),
+            false => Ok(()),
         }
     }
 
-    #[inline]
-    fn start(&self, event: &Event<Self>, flags: Flags) {
-        if flags.contain(Flags::RESUME) {
-            self.pause(false);
-            return;
-        }
-        if let Some(slot) = Self::of(event) {
-            let how = match flags.contain(Flags::RELOAD) {
-                true => How::Reload,
-                false => How::GoOn,
-            };
-            let _perf_was_told = Self::run(slot, event, how);
-        }
+    fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+        let (slot, cpu) = self.units.this_cpu(context);
+        slot.stop(event, cpu);
     }
 
-    /// The session is ended in any case, also without `PERF_EF_UPDATE`: the next start begins a new
-    /// one.
-    #[inline]
-    fn stop(&self, event: &Event<Self>, flags: Flags) {
-        if flags.contain(Flags::PAUSE) {
-            self.pause(true);
-            return;
-        }
-        if let Some(slot) = Self::of(event) {
-            slot.stop_rarely(Self::hold(event));
+    fn start(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+        let (slot, cpu) = self.units.this_cpu(context);
+        // If it does not run, `hw.state` has `PERF_HES_STOPPED`.
+        let _runs = slot.start(event, cpu);
+    }
+
+    fn stop(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+        let (slot, cpu) = self.units.this_cpu(context);
+        slot.stop(event, cpu);
+    }
+
+    fn update_sampling(&self, event: &Event<Self>, irq: &LocalInterruptDisabled) {
+        let cpu = self.units.this_cpu_in_nmi(irq);
+        let _active = cpu.gate.update(event);
+        #[cfg(ARM_SPE_DEBUG)]
+        if _active {
+            cpu.counters
+                .count(match event.is_paused() || event.is_stopped() {
+                    true => crate::counters::Counter::Pauses,
+                    false => crate::counters::Counter::Resumes,
+                });
         }
     }
 
     fn setup_aux(
         &self,
-        _event: &Event<Self>,
+        cpu: Option<u32>,
         pages: &[NonNull<c_void>],
         overwrite: bool,
-    ) -> Result<KBox<Buffer>> {
-        Buffer::free_retired();
+    ) -> Result<KBox<Self::Aux>> {
+        free_deferred_buffers();
         let buffer = Buffer::map(
             pages,
-            self.traits.align,
-            self.traits.sampling.max_record,
+            self.caps.align,
+            self.caps.sampling.max_record,
             overwrite,
         )?;
-        Ok(KBox::new(buffer, GFP_KERNEL)?)
+        box_on_node(Deferrable::new(buffer), cpu)
     }
 
-    #[inline]
-    fn free_aux(buffer: KBox<Buffer>) {
-        Buffer::retire(buffer);
-    }
-
-    fn mark(&self) -> Mark {
-        self.units.mark()
+    fn free_aux(buffer: KBox<Self::Aux>) {
+        DEFERRED.free(buffer);
     }
 }

@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why the unit stopped: `PMBSR_EL1`, decoded.
+//! `PMBSR_EL1`, decoded: why the unit asks for service.
 //!
-//! Pure. Only one reason is expected; everything else, known or not, ends the event.
+//! Pure. A full buffer is expected; everything else, known or not, ends the event.
 
 use crate::sysreg::{
     Register,
     PMBSR_EL1, //
 };
 
-/// A request for service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Syndrome {
-    /// What happened.
-    pub(crate) reason: Reason,
-    /// The last record is not complete, and others may be lost.
-    pub(crate) data_lost: bool,
-}
-
 /// The reason of a request for service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// No room for another record.
+    /// There is no space for another record.
     Full,
-    /// Stage 1 of the translation does not let the unit write to the buffer.
+    /// A stage 1 translation fault on a write to the buffer.
     FaultStage1,
-    /// Stage 2 of the translation, which is a hypervisor's, does not.
+    /// A stage 2 translation fault.
     FaultStage2,
-    /// The memory refused a write.
+    /// An external abort on a write to the buffer.
     ExternalAbort,
     /// A buffer management event other than a full buffer.
     UnknownStatus,
@@ -36,7 +27,7 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// What the log says of it.
+    /// Returns the text of the C driver's message.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Full => "Buffer full",
@@ -58,42 +49,36 @@ const EC_FAULT_S2: u64 = 0x25;
 /// `BSC`: buffer full.
 const BSC_FULL: u64 = 0x01;
 
-/// The buffer is full, and nothing else: the usual value of `PMBSR_EL1`.
-pub(crate) const JUST_FULL: PMBSR_EL1 = PMBSR_EL1::new(1 << 17 | BSC_FULL);
-
-/// What `pmbsr` asks for; `None` if it asks for nothing, and the interrupt was not the unit's.
-pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Syndrome> {
+/// Returns the reason of the request for service in `pmbsr`; `None` if there is none.
+pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Reason> {
     if !pmbsr.has(PMBSR_EL1::S) {
         return None;
     }
-    let reason = match (pmbsr.get(PMBSR_EL1::EC), pmbsr.get(PMBSR_EL1::BSC)) {
-        // Whatever else is said of it.
-        (EC_BUF | EC_FAULT_S1 | EC_FAULT_S2, _) if pmbsr.has(PMBSR_EL1::EA) => {
-            Reason::ExternalAbort
-        }
-        (EC_BUF, BSC_FULL) => Reason::Full,
-        (EC_FAULT_S1, _) => Reason::FaultStage1,
-        (EC_FAULT_S2, _) => Reason::FaultStage2,
-        (EC_BUF, _) => Reason::UnknownStatus,
-        _ => Reason::UnknownClass,
-    };
-    Some(Syndrome {
-        reason,
-        data_lost: pmbsr.has(PMBSR_EL1::DL),
-    })
+    Some(
+        match (pmbsr.get(PMBSR_EL1::EC), pmbsr.get(PMBSR_EL1::BSC)) {
+            (EC_BUF | EC_FAULT_S1 | EC_FAULT_S2, _) if pmbsr.has(PMBSR_EL1::EA) => {
+                Reason::ExternalAbort
+            }
+            (EC_BUF, BSC_FULL) => Reason::Full,
+            (EC_FAULT_S1, _) => Reason::FaultStage1,
+            (EC_FAULT_S2, _) => Reason::FaultStage2,
+            (EC_BUF, _) => Reason::UnknownStatus,
+            _ => Reason::UnknownClass,
+        },
+    )
 }
 
 #[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_syndrome))]
 mod tests {
     use super::*;
 
-    /// What `S` and `bits` come to.
-    fn requested(bits: u64) -> Option<Syndrome> {
+    /// Decodes `S` and `bits`.
+    fn requested(bits: u64) -> Option<Reason> {
         decode(PMBSR_EL1::from_bits(1 << 17 | bits))
     }
 
     #[test]
-    fn nothing_is_asked_for() {
+    fn no_request() {
         for bits in [0, 1, 0x24 << 26, !(1 << 17)] {
             let found = decode(PMBSR_EL1::from_bits(bits));
             assert_eq!((bits, found), (bits, None));
@@ -123,33 +108,12 @@ mod tests {
             (0x25 << 26 | 1 << 18 | 0x10, Reason::ExternalAbort),
             (0x1e << 26 | 1 << 18, Reason::UnknownClass),
         ] {
-            let found = requested(bits).map(|syndrome| syndrome.reason);
+            let found = requested(bits);
             assert_eq!((bits, found), (bits, Some(expected)));
         }
     }
 
-    #[test]
-    fn just_full() {
-        let full = Syndrome {
-            reason: Reason::Full,
-            data_lost: false,
-        };
-        assert_eq!(decode(JUST_FULL), Some(full));
-    }
-
-    /// It goes with any reason.
-    #[test]
-    fn loss() {
-        for (bits, data_lost) in [(0, false), (1 << 19, true), (1 << 16, false)] {
-            for (cause, reason) in [(0x01, Reason::Full), (0x24 << 26, Reason::FaultStage1)] {
-                let expected = Syndrome { reason, data_lost };
-                let found = requested(cause | bits);
-                assert_eq!((cause | bits, found), (cause | bits, Some(expected)));
-            }
-        }
-    }
-
-    /// What scripts may know from the C driver's line in the log.
+    /// The texts of the C driver.
     #[test]
     fn texts() {
         for (reason, text) in [

@@ -3,16 +3,20 @@
 //! The files below `/sys/bus/event_source/devices/arm_spe_N/`: `cpumask`, `caps/` and `format/`.
 
 use crate::{
+    caps::Caps,
     event::{
         Field,
         FORMAT, //
     },
-    features::Features,
     perf::{
         Groups,
         Registration, //
     },
-    pmu::Spe, //
+    pmu::Spe,
+    sysreg::{
+        Register,
+        PMSIDR_EL1, //
+    }, //
 };
 use core::ptr;
 use kernel::{
@@ -37,32 +41,32 @@ use kernel::{
     prelude::*, //
 };
 
-/// The pointer that C wants, also in constants.
+/// Returns `text` as a C string pointer; usable in constants.
 const fn char_ptr(text: &'static CStr) -> *const c_char {
     text.to_bytes_with_nul().as_ptr()
 }
 
-/// For everybody.
+/// The mode of a world-readable file.
 const READABLE: umode_t = 0o444;
 
-/// A file that everybody may read, and what it is about.
+/// A world-readable file, and what it shows.
 #[repr(C)]
 struct File<A> {
-    /// What sysfs knows of it. It is the first field: [`Self::about`] finds the other through it.
+    /// The first field, by which [`Self::about`] finds the other.
     attribute: device_attribute,
-    /// What [`Show`] needs to know.
+    /// What [`Show`] needs.
     about: A,
 }
 
-// SAFETY: Files are constants that nobody writes to. (The kernel may write to the lock class of an
-// attribute, under its own lock.)
+// SAFETY: The files are not written to; of the lock class of an attribute the kernel uses the
+// address.
 unsafe impl<A: Sync> Sync for File<A> {}
 
 /// The function that writes a file's contents to a page.
 type Show = unsafe extern "C" fn(*mut device, *mut device_attribute, *mut c_char) -> isize;
 
 impl<A> File<A> {
-    /// The file `name`, whose contents `show` writes.
+    /// Makes the file `name`, whose contents `show` writes.
     const fn new(name: &'static CStr, show: Show, about: A) -> Self {
         let mut attribute: device_attribute = pin_init::zeroed();
         attribute.attr.name = char_ptr(name);
@@ -71,31 +75,29 @@ impl<A> File<A> {
         Self { attribute, about }
     }
 
-    /// What the file of `attribute` is about.
+    /// Returns what the file of `attribute` shows.
     ///
     /// # Safety
     ///
-    /// `attribute` must be that of a `File<A>` that lives for ever.
+    /// `attribute` must be that of a `File<A>` that is static.
     unsafe fn about(attribute: *mut device_attribute) -> &'static A {
-        // SAFETY: By the requirements of this function; it is the first field.
+        // SAFETY: By the safety requirements; it is the first field.
         unsafe { &(*attribute.cast::<Self>()).about }
     }
 }
 
-/// The PMU behind a device of `arm_spe_N`.
+/// Returns the driver behind the device of `arm_spe_N`.
 ///
 /// # Safety
 ///
-/// `dev` must be the device that perf made for our PMU.
+/// `dev` must be the device of a PMU of this driver.
 unsafe fn spe<'a>(dev: *mut device) -> &'a Spe {
-    // SAFETY: By the requirements of this function. The files go before the PMU does.
+    // SAFETY: By the safety requirement. The files are removed before the PMU.
     unsafe { Registration::<Spe>::from_device(dev) }
 }
 
-/// A file of `caps/`.
 struct Cap {
-    /// Where its value comes from.
-    value: fn(&Spe) -> u64,
+    value: fn(&Caps) -> u64,
     /// [`DECIMAL`] or [`HEX`].
     format: &'static CStr,
 }
@@ -105,34 +107,50 @@ const DECIMAL: &CStr = c"%llu\n";
 /// The format of a set of bits.
 const HEX: &CStr = c"0x%llx\n";
 
-/// The files of `caps/`: what the hardware can do, whatever an event asks for.
-static CAPS: [File<Cap>; 5] = {
-    const fn cap(name: &'static CStr, format: &'static CStr, value: fn(&Spe) -> u64) -> File<Cap> {
+/// The files of `caps/`. The first five are those of the C driver.
+static CAPS: [File<Cap>; 21] = {
+    const fn cap(name: &'static CStr, format: &'static CStr, value: fn(&Caps) -> u64) -> File<Cap> {
         File::new(name, show_cap, Cap { value, format })
     }
+    /// The field `$field` of `PMSIDR_EL1`.
+    macro_rules! pmsidr {
+        ($name:literal, $field:ident) => {
+            cap($name, DECIMAL, |caps| caps.pmsidr.get(PMSIDR_EL1::$field))
+        };
+    }
     [
-        // Whether architectural instructions are sampled (1) or micro-operations (0).
-        cap(c"arch_inst", DECIMAL, |spe| {
-            spe.traits
-                .sampling
-                .features
-                .contain(Features::ARCH_INST)
-                .into()
-        }),
-        // Whether the random number is added after the interval (1) or within it (0).
-        cap(c"ernd", DECIMAL, |spe| {
-            spe.traits.sampling.features.contain(Features::ERND).into()
-        }),
+        // Architectural instructions are sampled (1), or micro-operations (0).
+        pmsidr!(c"arch_inst", ARCHINST),
+        // The random number is added after the interval (1), or within it (0).
+        pmsidr!(c"ernd", ERND),
         // The width of the counters in a record, in bits.
-        cap(c"count_size", DECIMAL, |spe| {
-            spe.traits.sampling.count_size.value
+        cap(c"count_size", DECIMAL, |caps| {
+            caps.sampling.count_size.value
         }),
         // The recommended minimal interval, in operations.
-        cap(c"min_interval", DECIMAL, |spe| {
-            spe.traits.sampling.min_interval.value
+        cap(c"min_interval", DECIMAL, |caps| {
+            caps.sampling.min_interval.value
         }),
-        // The events that `event_filter` may ask for.
-        cap(c"event_filter", HEX, |spe| spe.traits.event_filter),
+        // The events that `event_filter` accepts.
+        cap(c"event_filter", HEX, |caps| caps.event_filter),
+        // N of SPEv1pN.
+        cap(c"version", DECIMAL, |caps| caps.version),
+        // In bytes.
+        cap(c"max_record_size", DECIMAL, |caps| caps.sampling.max_record),
+        cap(c"align", DECIMAL, |caps| caps.align),
+        pmsidr!(c"fe", FE),
+        pmsidr!(c"ft", FT),
+        pmsidr!(c"fl", FL),
+        pmsidr!(c"lds", LDS),
+        pmsidr!(c"fne", FnE),
+        pmsidr!(c"fds", FDS),
+        pmsidr!(c"format", FORMAT),
+        pmsidr!(c"pbt", PBT),
+        pmsidr!(c"crr", CRR),
+        pmsidr!(c"eft", EFT),
+        pmsidr!(c"fpf", FPF),
+        pmsidr!(c"altclk", ALTCLK),
+        pmsidr!(c"sme", SME),
     ]
 };
 
@@ -140,16 +158,16 @@ static CAPS: [File<Cap>; 5] = {
 ///
 /// # Safety
 ///
-/// To be called by sysfs, for a file of our PMU that was made with this function.
+/// Must be called by sysfs, for a file of a PMU of this driver that was made with this function.
 unsafe extern "C" fn show_cap(
     dev: *mut device,
     attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the requirements of this function.
+    // SAFETY: By the safety requirements.
     let (spe, cap) = unsafe { (spe(dev), File::<Cap>::about(attribute)) };
     // SAFETY: sysfs passes a page to write to; the format takes one 64-bit integer.
-    let len = unsafe { sysfs_emit(page, char_ptr(cap.format), (cap.value)(spe)) };
+    let len = unsafe { sysfs_emit(page, char_ptr(cap.format), (cap.value)(&spe.caps)) };
     len as isize
 }
 
@@ -168,13 +186,13 @@ static FORMATS: [File<&'static Field>; FORMAT.len()] = {
 ///
 /// # Safety
 ///
-/// As [`show_cap`].
+/// As for [`show_cap`].
 unsafe extern "C" fn show_format(
     _dev: *mut device,
     attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the requirements of this function.
+    // SAFETY: By the safety requirements.
     let field = unsafe { File::<&'static Field>::about(attribute) };
     let word = char_ptr(field.word.name());
     // SAFETY: sysfs passes a page to write to; the formats take what follows them.
@@ -188,11 +206,11 @@ unsafe extern "C" fn show_format(
     len as isize
 }
 
-/// Hides the fields that the hardware knows nothing of.
+/// Hides the fields that the hardware does not implement.
 ///
 /// # Safety
 ///
-/// As [`show_cap`].
+/// As for [`show_cap`].
 unsafe extern "C" fn format_is_visible(
     kobj: *mut kobject,
     attribute: *mut attribute,
@@ -205,7 +223,7 @@ unsafe extern "C" fn format_is_visible(
             File::<&'static Field>::about(container_of!(attribute, device_attribute, attr)),
         )
     };
-    if spe.traits.sampling.features.contain(field.needs) {
+    if spe.caps.sampling.features.contains(field.needs) {
         // As all files of a [`File`].
         READABLE
     } else {
@@ -220,13 +238,13 @@ static CPUMASK: [File<()>; 1] = [File::new(c"cpumask", show_cpumask, ())];
 ///
 /// # Safety
 ///
-/// As [`show_cap`].
+/// As for [`show_cap`].
 unsafe extern "C" fn show_cpumask(
     dev: *mut device,
     _attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the requirements of this function.
+    // SAFETY: By the safety requirements.
     let cpus = unsafe { spe(dev) }.units.cpus().as_raw();
     // SAFETY: sysfs passes a page to write to; the format takes the number of bits and a pointer to
     // them.
@@ -241,14 +259,14 @@ unsafe extern "C" fn show_cpumask(
     len as isize
 }
 
-/// Something that C wants a pointer to.
+/// Makes a value with raw pointers usable in a `static`.
 #[repr(transparent)]
 struct Shared<T>(T);
 
-// SAFETY: The pointers within are to files, which nobody writes to.
+// SAFETY: The pointers within are to files, which are not written to.
 unsafe impl<T> Sync for Shared<T> {}
 
-/// A group of files; `attributes` ends with a null pointer.
+/// Makes a group of files; `attributes` ends with a null pointer.
 const fn group<const N: usize>(
     name: *const c_char,
     attributes: &'static Shared<[*mut attribute; N]>,
@@ -261,7 +279,7 @@ const fn group<const N: usize>(
     group
 }
 
-/// Pointers to the attributes of `files`, and a null pointer.
+/// Lists the attributes of `files`, and a null pointer.
 const fn list<A, const N: usize>(files: &'static [File<A>]) -> Shared<[*mut attribute; N]> {
     assert!(N == files.len() + 1);
     let mut list = [ptr::null_mut(); N];

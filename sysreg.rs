@@ -16,28 +16,28 @@ use core::marker::PhantomData;
 
 /// A 64-bit system register, seen as a value.
 pub(crate) trait Register: Copy {
-    /// The register that holds `bits`.
+    /// Returns the register that holds `bits`.
     fn from_bits(bits: u64) -> Self;
 
-    /// The bits of this value.
+    /// Returns the bits of this value.
     fn bits(self) -> u64;
 
-    /// The value of `field`, shifted down to bit 0.
+    /// Returns the value of `field`, shifted down to bit 0.
     #[inline]
     fn get(self, field: Field<Self>) -> u64 {
         self.bits().wrapping_shr(field.low) & field.max
     }
 
-    /// Whether any bit of `field` is set.
+    /// Returns whether any bit of `field` is set.
     #[inline]
     fn has(self, field: Field<Self>) -> bool {
         self.get(field) != 0
     }
 
-    /// This value with `field` replaced by the low bits of `value`.
+    /// Returns this value with `field` replaced by the low bits of `value`.
     #[inline]
     fn with(self, field: Field<Self>, value: u64) -> Self {
-        let mask = field.max.wrapping_shl(field.low);
+        let mask = field.mask();
         Self::from_bits(self.bits() & !mask | value.wrapping_shl(field.low) & mask)
     }
 }
@@ -66,8 +66,7 @@ impl<R> Clone for Field<R> {
 impl<R> Copy for Field<R> {}
 
 impl<R> Field<R> {
-    /// The field in bits `high` down to `low`. Only used in constants, where a wrong pair fails the
-    /// build.
+    /// Used in constants only, where a wrong pair of bits fails the build.
     const fn new(high: u32, low: u32) -> Self {
         assert!(low <= high && high < 64);
         // INVARIANT: just checked.
@@ -77,9 +76,17 @@ impl<R> Field<R> {
             register: PhantomData,
         }
     }
+
+    /// The bits of the field, all ones.
+    #[inline]
+    pub(crate) const fn mask(self) -> u64 {
+        self.max.wrapping_shl(self.low)
+    }
 }
 
 /// Declares registers: name, encoding, access, and fields as `NAME: high, low`.
+///
+/// `scripts/check-sysreg` compares them with the kernel's description, by these names.
 ///
 /// The access is one of `read`, `write` (which includes reading) and `write unsafe`, for the
 /// registers that tell the hardware where in memory to write.
@@ -95,7 +102,7 @@ macro_rules! registers {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub(crate) struct $name(u64);
 
-        // The table says what there is, and not what is used at the moment.
+        // The table lists all fields, whether used or not.
         #[allow(dead_code, non_upper_case_globals)]
         impl $name {
             $(
@@ -103,7 +110,7 @@ macro_rules! registers {
                 pub(crate) const $field: Field<Self> = Field::new($high, $low);
             )*
 
-            /// The register that holds `bits`, as a constant.
+            /// Returns the register that holds `bits`, as a constant.
             pub(crate) const fn new(bits: u64) -> Self {
                 Self(bits)
             }
@@ -225,7 +232,7 @@ macro_rules! registers {
 }
 
 registers! {
-    /// AArch64 Debug Feature Register 0, as far as it speaks of SPE.
+    /// AArch64 Debug Feature Register 0: its SPE field only.
     ID_AA64DFR0_EL1("S3_0_C0_C5_0", read) {
         /// Version of the extension: 0 none, 1 SPEv1p0, 2 SPEv1p1, and so on.
         PMSVer: 35, 32;
@@ -309,8 +316,20 @@ registers! {
 
     /// Sampling Profiling ID Register.
     PMSIDR_EL1("S3_0_C9_C9_7", read) {
+        /// Streaming SVE mode is in the records.
+        SME: 32, 32;
+        /// Records can have an alternate clock.
+        ALTCLK: 31, 28;
+        /// Records have the number of floating-point operations.
+        FPF: 27, 27;
         /// Type filters have masks and know SIMD and floating point.
         EFT: 26, 26;
+        /// Records tell call and return branches apart.
+        CRR: 25, 25;
+        /// Records have the previous branch target.
+        PBT: 24, 24;
+        /// Format of the records.
+        FORMAT: 23, 20;
         /// Size of the counters in a record: 2 for 12 bits, 3 for 16 bits, saturating.
         COUNTSIZE: 19, 16;
         /// log2 of the largest record in bytes.
@@ -362,7 +381,7 @@ registers! {
         /// Collision: some samples were dropped because an earlier one was still in flight.
         COLL: 16, 16;
         /// Buffer status code, when `EC` is 0: 1 buffer full.
-        BSC: 5, 0;
+        BSC: 5, 0; // part of MSS: Arm ARM D24.7, PMBSR_EL1, buffer management events
     }
 
     /// Sampling Data Source Filter Register: bit n set keeps records whose data source is n (if
@@ -381,11 +400,10 @@ registers! {
 /// `PMBLIMITR_EL1.FM`: discard every record.
 pub(crate) const FM_DISCARD: u64 = 0b10;
 
-/// What was written to system registers applies from here on: an operation before the barrier may
-/// be sampled by what they were, one after it is by what they are now. Nor is a read after it of
-/// before a [`drain`] (ISB; Arm ARM D17.9 "Synchronization and Statistical Profiling", and
-/// "Synchronization requirements for AArch64 System registers"). A read of a register that the same
-/// CPU has just written needs none.
+/// Makes earlier writes of system registers take effect for later operations, and orders later
+/// reads after an earlier [`psb_csync_dsb`] (ISB; Arm ARM D17.9 "Synchronization and Statistical
+/// Profiling", and "Synchronization requirements for AArch64 System registers"). A read of a
+/// register that the same CPU has just written needs none.
 #[cfg(target_arch = "aarch64")]
 #[inline]
 pub(crate) fn isb() {
@@ -399,7 +417,7 @@ pub(crate) fn isb() {
 /// Statistical Profiling"). An [`isb`] must follow before registers that the unit updates are read.
 #[cfg(target_arch = "aarch64")]
 #[inline]
-pub(crate) fn drain() {
+pub(crate) fn psb_csync_dsb() {
     // SAFETY: As for `isb`. PSB CSYNC is a hint (number 17), valid on every CPU.
     unsafe { core::arch::asm!("hint #17", "dsb nsh", options(nostack, preserves_flags)) };
 }

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs between the versions of the kernel's Rust interfaces that this driver is built for.
-//!
-//! The rest of the driver sees Linux 7.3; for an older version, this makes the same of what that
-//! has. `Kbuild` says which one it is.
+//! Shims for older kernels: the rest of the driver sees the Rust interfaces of Linux 7.3.
 
 use kernel::{
     bindings,
@@ -15,20 +12,20 @@ use kernel::{
 mod current {
     use super::*;
 
-    /// It was this driver's interrupt.
+    pub(crate) use kernel::interrupt::LocalInterruptDisabled;
+
     pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn::IRQ_HANDLED;
-    /// It was not.
     pub(crate) const IRQ_NONE: bindings::irqreturn_t = bindings::irqreturn::IRQ_NONE;
 
-    /// For `smp_call_function_single()`: come back when the function has been called.
+    /// For `smp_call_function_single()`: wait until the function has returned.
     pub(crate) const WAIT: bool = true;
 
-    /// The error `EOPNOTSUPP`.
+    /// Returns `EOPNOTSUPP`.
     pub(crate) fn not_supported() -> Error {
         EOPNOTSUPP
     }
 
-    /// `THIS_MODULE`.
+    /// Returns `THIS_MODULE`.
     pub(crate) fn this_module() -> &'static ThisModule {
         kernel::module::this_module::<crate::SpeModule>()
     }
@@ -44,11 +41,31 @@ mod current {
 #[cfg(not(LINUX_7_2))]
 pub(crate) use current::*;
 
-/// Linux 7.2. What is not described here is as above.
+/// Linux 7.2.
 #[cfg(LINUX_7_2)]
 mod linux_7_2 {
     use super::*;
-    use kernel::ffi::c_int;
+    use kernel::{
+        ffi::c_int,
+        types::NotThreadSafe, //
+    };
+
+    /// Proof that interrupts are disabled on this CPU.
+    ///
+    /// # Invariants
+    ///
+    /// They are for as long as a value or a reference exists.
+    pub(crate) struct LocalInterruptDisabled(NotThreadSafe);
+
+    impl LocalInterruptDisabled {
+        /// # Safety
+        ///
+        /// Interrupts must be disabled during `'a`.
+        pub(crate) unsafe fn assume_disabled<'a>() -> &'a Self {
+            // INVARIANT: By the safety requirement.
+            const { &Self(NotThreadSafe) }
+        }
+    }
 
     pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn_IRQ_HANDLED;
     pub(crate) const IRQ_NONE: bindings::irqreturn_t = bindings::irqreturn_IRQ_NONE;

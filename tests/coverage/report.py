@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +35,15 @@ RELOCATION = re.compile(r"^\s+([0-9a-f]+):  R_AARCH64_", re.MULTILINE)
 def tool(*command, **options):
     """The output of a command."""
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, **options).stdout
+
+
+@cache
+def file_of_driver(name):
+    """The path of a file of the driver in the checkout; None for any other file."""
+    path = Path(name).resolve()
+    if path.is_relative_to(TOP) and not path.is_relative_to(TOP / "build"):
+        return str(path.relative_to(TOP))
+    return None
 
 
 class Module:
@@ -63,8 +73,8 @@ class Module:
         for line in tool("llvm-symbolizer", f"--obj={linked}", "--output-style=JSON", input=addresses).splitlines():
             answer = json.loads(line)
             found[int(answer["Address"], 16)] = [
-                (Path(frame["FileName"]).name, frame["Line"]) for frame in answer["Symbol"]
-                if frame["Line"] and Path(frame["FileName"]).resolve().parent == TOP]
+                (file, frame["Line"]) for frame in answer["Symbol"]
+                if frame["Line"] and (file := file_of_driver(frame["FileName"]))]
         return found
 
     def _fits(self, block, start):

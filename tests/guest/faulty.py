@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The driver with faults slipped into it, which a test has to find."""
+"""The driver with faults inserted, which a test must find."""
 
 import os
 import shutil
@@ -7,19 +7,23 @@ import subprocess
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
+#: The files that Kbuild needs.
+SOURCES = ("Kbuild", "bindings_*", "helpers.[ch]", "*.rs", "perf/**/*.rs")
 
 
 def build(directory, faults, *kind):
-    """Build it in a directory, of a kind that tests/env/build-module knows, into build/ there; how that ended.
+    """Build a variant of tests/env/build-module in a directory, into build/ there. Returns the finished process.
 
-    faults: a file, a line in it, and what is put after that line.
+    faults: the path of a file in the driver, a line in it, and the text to insert after that line.
     """
-    for source in (*TOP.glob("*.rs"), *TOP.glob("bindings_*"), TOP / "Kbuild"):
-        shutil.copy(source, directory)
+    for source in (found for pattern in SOURCES for found in TOP.glob(pattern)):
+        copy = directory / source.relative_to(TOP)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
     for file, place, fault in faults:
         text = (directory / file).read_text()
         if text.count(f" {place}\n") != 1:
-            raise AssertionError(f"{file}: where is {place}?")
+            raise AssertionError(f"{file} has no line, or more than one line, {place}")
         (directory / file).write_text(text.replace(f" {place}\n", f" {place}\n{fault}\n"))
     return subprocess.run([TOP / "tests/env/build-module", *kind, "-s", "modules"], cwd=directory,
                           env={**os.environ, "OUT": str(directory / "build")},

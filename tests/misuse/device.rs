@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The units of a device, their interrupt and their hotplug callbacks: made as a whole, and undone
-//! by being dropped.
+//! The units of a device, their interrupt, hotplug callbacks and files: made as a whole, undone
+//! when they are dropped, and each unit used on its CPU.
 
 use crate::{
-    hotplug,
-    irq::{
-        Handler,
+    debugfs,
+    device::{
+        PmuNumber,
         Units, //
     },
-    pmu::Spe, //
+    hotplug,
+    irq::Handler,
+    percpu::{
+        run_on,
+        NotInNmi, //
+    },
+    perf::{
+        AuxHandle,
+        Event, //
+    },
+    pmu::Spe,
+    state::{
+        Cpu,
+        Slot, //
+    },
+    version::LocalInterruptDisabled, //
 };
 use kernel::{
     device::Bound,
@@ -20,7 +35,18 @@ use kernel::{
 
 fn correct(device: &platform::Device<Bound>) -> Result<Handler<Spe>> {
     let units = Arc::new(Units::find(device)?, GFP_KERNEL)?;
+    let mut handle = Some(AuxHandle::new()?);
+    units.run_on(0, |slot, cpu, context| {
+        slot.online(&mut handle, cpu, context)
+    })?;
+    if let Some(unused) = handle {
+        unused.free();
+    }
     Handler::request(units, c"name")
+}
+
+fn correct_in_nmi(units: &Units<Spe>, event: &Event<Spe>, irq: &LocalInterruptDisabled) -> bool {
+    units.this_cpu_in_nmi(irq).gate.update(event)
 }
 
 /// The interrupt of a device that may be gone.
@@ -36,9 +62,41 @@ fn misuse(units: &mut Units<Spe>) {
 }
 
 /// The unit of a CPU that the task may leave.
-#[cfg(misuse = "slot_without_promise")]
+#[cfg(misuse = "slot_without_token")]
 fn misuse(units: &Units<Spe>) {
-    units.slot().online(units.mark()); //~ E0133 call to unsafe function
+    let _slot = units.this_cpu(); //~ E0061 this method takes 1 argument but 0 arguments
+}
+
+/// The state of a unit in an NMI.
+#[cfg(misuse = "slot_in_nmi")]
+fn misuse(units: &Units<Spe>, irq: &LocalInterruptDisabled) {
+    let _slot = units.this_cpu(irq); //~ E0308 mismatched types
+}
+
+/// The state of a unit used after the callback.
+#[cfg(misuse = "keep_slot")]
+fn misuse<'a>(units: &'a Units<Spe>, context: NotInNmi<'_>) -> &'a Slot<Spe> {
+    units.this_cpu(context).0 //~ E0621 explicit lifetime required in the type of `context`
+}
+
+/// The state of another CPU's unit used on this one.
+#[cfg(misuse = "bring_slot")]
+fn misuse(units: &Units<Spe>, cpu: u32) {
+    let _slot = run_on(cpu, |context| units.this_cpu(context).0);
+    //~^ E0277 cannot be shared between threads safely
+}
+
+/// What belongs to another CPU used after the callback.
+#[cfg(misuse = "keep_cpu")]
+fn misuse<'a>(units: &'a Units<Spe>, cpu: u32, kept: &mut Option<&'a Cpu>) -> Result {
+    units.run_on(cpu, |_, cpu, _| *kept = Some(cpu))
+    //~^ E0521 borrowed data escapes outside of closure
+}
+
+/// A number that another PMU may have.
+#[cfg(misuse = "forge_number")]
+fn misuse() -> PmuNumber {
+    PmuNumber(0) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
 /// An interrupt freed that was never requested.
@@ -47,20 +105,14 @@ fn misuse(units: Arc<Units<Spe>>) -> Handler<Spe> {
     Handler(units) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
-/// The handler called by somebody other than the interrupt.
+/// The handler called by something other than the interrupt.
 #[cfg(misuse = "call_handler")]
-fn misuse(slot: *mut kernel::ffi::c_void) {
-    // SAFETY: None: this is refused whoever answers for it.
-    unsafe { Handler::<Spe>::handle(0, slot) }; //~ E0624 associated function `handle` is private
+fn misuse(cookie: *mut kernel::ffi::c_void) {
+    // SAFETY: None: the function is out of reach.
+    unsafe { Handler::<Spe>::handle(0, cookie) }; //~ E0624 associated function `handle` is private
 }
 
-/// Callbacks removed that were never registered.
-#[cfg(misuse = "forge_callbacks")]
-fn misuse() -> hotplug::Callbacks<Spe> {
-    hotplug::Callbacks(core::marker::PhantomData) //~ E0603 tuple struct constructor `Callbacks` is private
-}
-
-/// A device taken off that the hotplug machine does not know.
+/// A device removed that hotplug does not know.
 #[cfg(misuse = "forge_instance")]
 fn misuse(units: Arc<Units<Spe>>) -> hotplug::Instance<Spe> {
     hotplug::Instance {
@@ -69,7 +121,7 @@ fn misuse(units: Arc<Units<Spe>>) -> hotplug::Instance<Spe> {
     }
 }
 
-/// An instance away from where the hotplug machine finds it.
+/// An instance away from where hotplug finds it.
 #[cfg(misuse = "move_instance")]
 fn misuse(one: Pin<&mut hotplug::Instance<Spe>>, other: Pin<&mut hotplug::Instance<Spe>>) {
     core::mem::swap(one.get_mut(), other.get_mut()); //~ E0277 cannot be unpinned

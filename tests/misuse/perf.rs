@@ -1,126 +1,246 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events and PMUs: only perf makes them, and on their CPU; what was decided when an event was
-//! opened stays decided.
+//! Events, AUX transactions and PMUs: an event runs on one CPU, a handle is in one
+//! transaction at most, and what was validated when the event was opened does not change.
 
 use crate::{
     bindings,
-    percpu::run_on,
+    percpu::{
+        run_on,
+        NotInNmi, //
+    },
     perf::{
+        ActiveEvent,
+        AuxFlags,
+        AuxHandle,
+        AuxTransaction,
         Event,
-        Flags,
-        Groups,
-        Held,
+        NewEvent,
+        NoBuffer,
         Pmu,
         Registration, //
     },
+    perf_quirks::OwnerTag,
     pmu::Spe,
+    version::LocalInterruptDisabled, //
 };
-use kernel::prelude::*;
+use core::{
+    cell::Cell,
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::c_void,
+    prelude::*,
+    str::CString, //
+};
 
-fn correct(spe: &Spe, event: &Event<Spe>) -> Result {
-    spe.add(event, Flags::START)?;
-    // SAFETY: Deleted after the last use.
-    let held = unsafe { Held::new(event) };
-    let same_event: &Event<Spe> = &held;
-    spe.del(same_event, Flags::RELOAD);
+/// The items of a PMU that runs no event.
+macro_rules! pmu_items {
+    ($data:ty, $aux:ty) => {
+        type EventData = $data;
+        type Aux = $aux;
+        const CAPABILITIES: u32 = 0;
+
+        fn event_init(&self, _event: &NewEvent<'_, Self>) -> Result<KBox<Self::EventData>> {
+            Err(EINVAL)
+        }
+
+        fn add(&self, _event: &Event<Self>, _start: bool, _context: NotInNmi<'_>) -> Result {
+            Err(EINVAL)
+        }
+
+        fn del(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+
+        fn start(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+
+        fn stop(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+
+        fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
+
+        fn setup_aux(
+            &self,
+            _cpu: Option<u32>,
+            _pages: &[NonNull<c_void>],
+            _overwrite: bool,
+        ) -> Result<KBox<Self::Aux>> {
+            Err(EINVAL)
+        }
+
+        fn free_aux(_aux: KBox<Self::Aux>) {}
+    };
+}
+
+/// Another PMU.
+struct Other;
+
+// SAFETY: Activates no event.
+unsafe impl Pmu for Other {
+    pmu_items!((), u64);
+}
+
+fn correct<T: Pmu>(
+    handle: AuxHandle<T>,
+    event: &Event<T>,
+) -> Result<AuxHandle<T>, (AuxHandle<T>, NoBuffer)> {
+    let _data: &T::EventData = event.data();
+    let active = event.activate();
+    let mut transaction = handle.begin(&active)?;
+    let _aux: &T::Aux = transaction.aux();
+    transaction.flag(AuxFlags::PARTIAL);
+    Ok(transaction.end(0))
+}
+
+fn correct_without_transaction() -> Result {
+    AuxHandle::<Spe>::new()?.free();
     Ok(())
 }
 
-/// A callback with anything but an event of this PMU.
-#[cfg(misuse = "raw_event")]
-fn misuse(spe: &Spe, event: *mut bindings::perf_event) -> Result {
-    spe.add(event, Flags::START) //~ E0308 mismatched types
+/// A PMU that does not promise when it activates events.
+#[cfg(misuse = "pmu_without_promise")]
+impl Pmu for u8 {
+    //~^ E0200 the trait `Pmu` requires an `unsafe impl` declaration
+    pmu_items!((), u64);
 }
 
-/// As above.
-#[cfg(misuse = "event_of_another_pmu")]
-fn misuse<T: Pmu>(spe: &Spe, event: &Event<T>) -> Result {
-    spe.add(event, Flags::START) //~ E0308 mismatched types
+/// What is kept with an event, of one CPU alone: perf reads it on any.
+// SAFETY: Activates no event.
+#[cfg(misuse = "event_data_of_one_cpu")]
+unsafe impl Pmu for u8 {
+    pmu_items!(Cell<u32>, u64); //~ E0277 cannot be shared between threads safely
 }
 
-/// Any event of C taken for one of this PMU.
+/// What is kept with a buffer, of one CPU alone: perf frees it on any.
+// SAFETY: Activates no event.
+#[cfg(misuse = "aux_of_one_cpu")]
+unsafe impl Pmu for u8 {
+    pmu_items!((), ActiveEvent<Spe>); //~ E0277 cannot be sent between threads safely
+                                      //~^ E0277 cannot be shared between threads safely
+}
+
+/// A PMU of one CPU alone.
+// SAFETY: Activates no event.
+#[cfg(misuse = "pmu_of_one_cpu")]
+unsafe impl Pmu for Cell<u32> {
+    //~^ E0277 cannot be shared between threads safely
+    pmu_items!((), u64);
+}
+
+/// A callback with an event of another PMU.
+#[cfg(misuse = "callback_of_another_pmu")]
+fn misuse(spe: &Spe, event: &Event<Other>, context: NotInNmi<'_>) -> Result {
+    spe.add(event, true, context) //~ E0308 mismatched types
+}
+
+/// An event started where an NMI may do no more than pause it.
+#[cfg(misuse = "start_in_nmi")]
+fn misuse(spe: &Spe, event: &Event<Spe>, irq: &LocalInterruptDisabled) {
+    spe.start(event, irq); //~ E0308 mismatched types
+}
+
+/// Any event of C as one of this PMU.
 #[cfg(misuse = "adopt_event")]
 fn misuse<'a>(event: *mut bindings::perf_event) -> &'a Event<Spe> {
     Event::from_raw(event) //~ E0133 call to unsafe function
 }
 
-/// An event away from where perf keeps it.
-#[cfg(misuse = "move_event")]
-fn misuse(event: &Event<Spe>) -> Event<Spe> {
-    *event //~ E0507 cannot move out of `*event` which is behind a shared reference
+/// As above, as one that is being opened.
+#[cfg(misuse = "forge_new_event")]
+fn misuse(event: &kernel::types::Opaque<bindings::perf_event>) -> NewEvent<'_, Spe> {
+    NewEvent(event, core::marker::PhantomData)
+    //~^ E0423 cannot initialize a tuple struct which contains private fields
 }
 
-/// An event used on a CPU that it is not on.
+/// The `struct perf_event` of an event, which anything can be done to.
+#[cfg(misuse = "event_of_c")]
+fn misuse(event: &Event<Spe>) -> *mut bindings::perf_event {
+    event.as_raw() //~ E0624 method `as_raw` is private
+}
+
+/// An event kept beyond the callback: perf may free it.
+#[cfg(misuse = "keep_event")]
+fn misuse(event: &Event<Spe>, kept: &Cell<Option<&'static Event<Spe>>>) {
+    kept.set(Some(event)); //~ E0521 borrowed data escapes outside of function
+}
+
+/// An event used on a CPU that it does not run on.
 #[cfg(misuse = "event_elsewhere")]
 fn misuse(event: &Event<Spe>, cpu: u32) {
-    let _left = run_on(cpu, || event.period_left()); //~ E0277 cannot be shared between threads safely
+    let _left = run_on(cpu, |_| event.period_left());
+    //~^ E0277 cannot be shared between threads safely
 }
 
-/// As above.
-#[cfg(misuse = "held_elsewhere")]
-fn misuse(event: Held<Spe>, cpu: u32) {
-    let _left = run_on(cpu, move || event.period_left()); //~ E0277 cannot be sent between threads safely
+/// As above, of an event that runs.
+#[cfg(misuse = "active_event_elsewhere")]
+fn misuse(event: ActiveEvent<Spe>, cpu: u32) {
+    let _left = run_on(cpu, move |_| event.period_left());
+    //~^ E0277 cannot be sent between threads safely
 }
 
-/// An event kept that nobody promises to forget in time.
-#[cfg(misuse = "hold_without_promise")]
-fn misuse(event: &Event<Spe>) -> Held<Spe> {
-    Held::new(event) //~ E0133 call to unsafe function
+/// An event said to run that does not.
+#[cfg(misuse = "forge_active_event")]
+fn misuse(event: &Event<Spe>) -> ActiveEvent<Spe> {
+    ActiveEvent(event.into())
+    //~^ E0423 cannot initialize a tuple struct which contains private fields
 }
 
-/// As above.
-#[cfg(misuse = "forge_held")]
-fn misuse(event: &Event<Spe>) -> Held<Spe> {
-    Held(event.into()) //~ E0423 cannot initialize a tuple struct which contains private fields
+/// As above, twice.
+#[cfg(misuse = "clone_active_event")]
+fn misuse(event: &ActiveEvent<Spe>) -> ActiveEvent<Spe> {
+    event.clone() //~ E0308 mismatched types
 }
 
-/// What was asked for changed while it is judged.
-#[cfg(misuse = "change_attr")]
-fn misuse(attr: &bindings::perf_event_attr) {
-    attr.config = 2; //~ E0594 cannot assign to `attr.config`, which is behind a `&` reference
-}
-
-/// What was decided changed after the event was opened.
-#[cfg(misuse = "change_image")]
+/// An event that runs, and is stopped at once.
+#[cfg(misuse = "drop_active_event")]
 fn misuse(event: &Event<Spe>) {
-    if let Some(image) = event.data() {
-        image.allow_context(); //~ E0596 cannot borrow `*image` as mutable
-    }
+    event.activate(); //~ unused_must_use ActiveEvent` that must be used
 }
 
-/// What was decided used before it is.
-#[cfg(misuse = "image_before_decision")]
-fn misuse(event: &Event<Spe>) -> bool {
-    event.data().discard //~ E0609 no field `discard` on type `Option<&Image>`
+/// An event that runs after it was stopped.
+#[cfg(misuse = "use_after_stop")]
+fn misuse(event: ActiveEvent<Spe>) {
+    drop(event);
+    event.unthrottle(); //~ E0382 borrow of moved value: `event`
 }
 
-/// Flags that perf does not know.
-#[cfg(misuse = "forge_flags")]
-fn misuse(spe: &Spe, event: &Event<Spe>) {
-    spe.stop(event, Flags(1 << 31)); //~ E0423 cannot initialize a tuple struct which contains private fields
+/// An event that does not run made to run by the end of its throttling.
+#[cfg(misuse = "unthrottle_inactive")]
+fn misuse(event: &Event<Spe>) {
+    event.unthrottle(); //~ E0599 no method named `unthrottle` found
 }
 
-/// As above.
-#[cfg(misuse = "flags_from_raw")]
-fn misuse(spe: &Spe, event: &Event<Spe>) {
-    spe.stop(event, Flags::from_raw(-1)); //~ E0624 associated function `from_raw` is private
+/// `PERF_HES_STOPPED`, past [`ActiveEvent`].
+#[cfg(misuse = "write_state")]
+fn misuse(event: &Event<Spe>) {
+    event.state(); //~ E0624 method `state` is private
 }
 
-/// A callback of C called by somebody other than perf.
+/// What an event was opened with, changed.
+#[cfg(misuse = "change_attr")]
+fn misuse(event: &NewEvent<'_, Spe>) {
+    event.attr().0.config = 2; //~ E0616 field `0` of struct
+}
+
+/// The validated request, changed after the event was opened.
+#[cfg(misuse = "change_config")]
+fn misuse(event: &Event<Spe>) {
+    event.data().config.enable_context(); //~ E0596 cannot borrow
+}
+
+/// A callback of C called by something other than perf.
 #[cfg(misuse = "call_callback")]
 fn misuse(event: *mut bindings::perf_event) -> i32 {
-    // SAFETY: None: this is refused whoever answers for it.
+    // SAFETY: None: the function is out of reach.
     unsafe { Registration::<Spe>::add(event, 0) } //~ E0624 associated function `add` is private
 }
 
-/// A PMU that perf knows nothing of.
+/// A PMU that was never registered.
 #[cfg(misuse = "forge_registration")]
-fn misuse(driver: Spe, name: kernel::str::CString) -> Registration<Spe> {
+fn misuse(driver: Spe, name: CString, tag: OwnerTag) -> Registration<Spe> {
     Registration {
         pmu: kernel::types::Opaque::uninit(), //~ E0451 field `pmu` of struct
         driver,                               //~ E0451 field `driver` of struct
         name,                                 //~ E0451 field `name` of struct
+        tag,                                  //~ E0451 field `tag` of struct
     }
 }
 
@@ -130,26 +250,122 @@ fn misuse(one: Pin<&mut Registration<Spe>>, other: Pin<&mut Registration<Spe>>) 
     core::mem::swap(one.get_mut(), other.get_mut()); //~ E0277 cannot be unpinned
 }
 
-/// Any device taken for one of this PMU.
+/// Any device as the one of this PMU.
 #[cfg(misuse = "adopt_device")]
 fn misuse<'a>(device: *mut kernel::bindings::device) -> &'a Spe {
     Registration::<Spe>::from_device(device) //~ E0133 call to unsafe function
 }
 
-/// What perf is told read back: the state is the one truth.
-#[cfg(misuse = "state_of_perf")]
-fn misuse(event: &Event<Spe>) {
-    event.hw(); //~ E0624 method `hw` is private
+/// A transaction of an event that may be on any CPU, or on none.
+#[cfg(misuse = "begin_for_any_event")]
+fn misuse(handle: AuxHandle<Spe>, event: &Event<Spe>) {
+    let _transaction = handle.begin(event); //~ E0308 mismatched types
 }
 
-/// Files of the PMU in a list that may not end.
-#[cfg(misuse = "groups_without_promise")]
-fn misuse() -> Groups {
-    Groups::new(&[]) //~ E0133 call to unsafe function
+/// A transaction of one PMU for an event of another.
+#[cfg(misuse = "begin_for_another_pmu")]
+fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Other>) {
+    let _transaction = handle.begin(event); //~ E0308 mismatched types
 }
 
-/// As above.
-#[cfg(misuse = "forge_groups")]
-fn misuse() -> Groups {
-    Groups(&[]) //~ E0423 cannot initialize a tuple struct which contains private fields
+/// A second transaction with the handle of the first.
+#[cfg(misuse = "begin_twice")]
+fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) {
+    let _first = handle.begin(event);
+    let _second = handle.begin(event); //~ E0382 use of moved value: `handle`
+}
+
+/// A handle freed while perf may write to it.
+#[cfg(misuse = "free_after_begin")]
+fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) {
+    let _transaction = handle.begin(event);
+    handle.free(); //~ E0382 use of moved value: `handle`
+}
+
+/// As above, by way of the transaction.
+#[cfg(misuse = "free_in_transaction")]
+fn misuse(transaction: AuxTransaction<Spe>) {
+    transaction.handle.free(); //~ E0616 field `handle` of struct
+}
+
+/// A handle used that is freed.
+#[cfg(misuse = "begin_after_free")]
+fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) {
+    handle.free();
+    let _transaction = handle.begin(event); //~ E0382 use of moved value: `handle`
+}
+
+/// A handle that is lost: a handle has no `Drop`.
+#[cfg(misuse = "drop_handle")]
+fn misuse(transaction: AuxTransaction<Spe>) {
+    transaction.end(0); //~ unused_must_use AuxHandle` that must be used
+}
+
+/// A handle that perf may write to, or that is freed.
+#[cfg(misuse = "forge_handle")]
+fn misuse(handle: NonNull<bindings::perf_output_handle>) -> AuxHandle<Spe> {
+    AuxHandle(handle, core::marker::PhantomData)
+    //~^ E0423 cannot initialize a tuple struct which contains private fields
+}
+
+/// Two owners of one handle.
+#[cfg(misuse = "clone_handle")]
+fn misuse(handle: &AuxHandle<Spe>) -> AuxHandle<Spe> {
+    handle.clone() //~ E0308 mismatched types
+}
+
+/// A transaction that may not have begun.
+#[cfg(misuse = "begin_never_fails")]
+fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) -> u64 {
+    handle.begin(event).head() //~ E0599 no method named `head` found
+}
+
+/// A transaction that was never begun.
+#[cfg(misuse = "forge_transaction")]
+fn misuse(handle: AuxHandle<Spe>, aux: NonNull<<Spe as Pmu>::Aux>) -> AuxTransaction<Spe> {
+    AuxTransaction {
+        handle, //~ E0451 field `handle` of struct
+        aux,    //~ E0451 field `aux` of struct
+    }
+}
+
+/// A transaction ended twice.
+#[cfg(misuse = "end_twice")]
+fn misuse(transaction: AuxTransaction<Spe>) {
+    transaction.end(0).free();
+    transaction.end(0).free(); //~ E0382 use of moved value: `transaction`
+}
+
+/// The buffer used after the transaction: perf may free it.
+#[cfg(misuse = "aux_after_end")]
+fn misuse(transaction: AuxTransaction<Spe>) {
+    let aux = transaction.aux();
+    transaction.end(0).free(); //~ E0505 cannot move out of `transaction` because it is borrowed
+    let _size = core::mem::size_of_val(aux);
+}
+
+/// Data given back without checking that there is as much.
+#[cfg(misuse = "skip_never_fails")]
+fn misuse(transaction: &mut AuxTransaction<Spe>) {
+    transaction.skip(64); //~ unused_must_use Result` that must be used
+}
+
+/// A transaction that is never ended.
+#[cfg(misuse = "drop_transaction")]
+fn misuse(begin: fn() -> AuxTransaction<Spe>) {
+    begin(); //~ unused_must_use AuxTransaction` that must be used
+}
+
+/// A transaction ended on another CPU than the one of its event.
+#[cfg(misuse = "transaction_elsewhere")]
+fn misuse(transaction: AuxTransaction<Spe>, cpu: u32) {
+    let _result = run_on(cpu, move |_| transaction.end(0).free());
+    //~^ E0277 cannot be sent between threads safely
+}
+
+/// A flag that perf sets itself.
+#[cfg(misuse = "forge_flag")]
+fn misuse(transaction: &mut AuxTransaction<Spe>) {
+    transaction.flag(AuxFlags(2));
+    //~^ E0423 cannot initialize a tuple struct which contains private fields
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The registers: each has fields of its own, and only what can be written is.
+//! The registers: each has fields of its own, and those that are read-only cannot be written.
 
 use crate::sysreg::{
     Field,
@@ -9,6 +9,7 @@ use crate::sysreg::{
     PMBIDR_EL1,
     PMBLIMITR_EL1,
     PMBPTR_EL1,
+    PMBSR_EL1,
     PMSCR_EL1,
     PMSFCR_EL1,
     PMSIDR_EL1, //
@@ -34,12 +35,6 @@ fn misuse() -> bool {
     PMSIDR_EL1::read().has(PMSFCR_EL1::FDS) //~ E0308 mismatched types
 }
 
-/// One register written with the value of another.
-#[cfg(misuse = "register_for_another")]
-fn misuse(image: &mut crate::event::Image) {
-    image.pmsfcr = image.pmscr; //~ E0308 mismatched types
-}
-
 /// A field that is in no register's table.
 #[cfg(misuse = "forge_field")]
 fn misuse() -> Field<PMSCR_EL1> {
@@ -50,13 +45,7 @@ fn misuse() -> Field<PMSCR_EL1> {
     }
 }
 
-/// As above.
-#[cfg(misuse = "new_field")]
-fn misuse() -> Field<PMSCR_EL1> {
-    Field::new(63, 60) //~ E0624 associated function `new` is private
-}
-
-/// Where the unit writes changed by somebody who does not answer for the memory.
+/// Where the unit writes, changed without a promise about the memory.
 #[cfg(misuse = "pointer_without_promise")]
 fn misuse() {
     PMBPTR_EL1::from_bits(0x1000).write(); //~ E0133 call to unsafe function
@@ -68,20 +57,20 @@ fn misuse() {
     PMBLIMITR_EL1::default().with(PMBLIMITR_EL1::E, 1).write(); //~ E0133 call to unsafe function
 }
 
-/// A register written that only says what there is.
+/// Where the unit writes, reset without that promise.
+#[cfg(misuse = "clear_without_promise")]
+fn misuse() {
+    PMBPTR_EL1::clear(); //~ E0133 call to unsafe function
+}
+
+/// The unit made to write again, without that promise.
+#[cfg(misuse = "status_without_promise")]
+fn misuse() {
+    PMBSR_EL1::clear(); //~ E0133 call to unsafe function
+}
+
+/// A register written that is read-only.
 #[cfg(misuse = "write_pmsidr")]
 fn misuse() {
     PMSIDR_EL1::default().write(); //~ E0599 no method named `write` found
-}
-
-/// As above.
-#[cfg(misuse = "write_pmbidr")]
-fn misuse() {
-    PMBIDR_EL1::default().write(); //~ E0599 no method named `write` found
-}
-
-/// As above.
-#[cfg(misuse = "write_dfr0")]
-fn misuse() {
-    ID_AA64DFR0_EL1::default().write(); //~ E0599 no method named `write` found
 }

@@ -4,20 +4,23 @@
 //! out has to be dealt with.
 
 use crate::{
-    event::{
-        Field,
-        Word,
-        FORMAT, //
+    buffer_limit::{
+        BufferLayout,
+        FreeSpace,
+        Limit, //
     },
-    features::{
+    caps::{
         alignment,
         Features,
         Unusable, //
     },
-    offset::{
-        Geometry,
-        Next,
-        Window, //
+    event::{
+        Attr,
+        EventConfig,
+        Field,
+        Invalid,
+        Word,
+        FORMAT, //
     },
     syndrome::{
         decode,
@@ -29,43 +32,41 @@ use crate::{
     },
 };
 
-fn correct(pmbidr: PMBIDR_EL1, pmbsr: PMBSR_EL1, window: Window) -> Result<u64, Unusable> {
+fn correct(pmbidr: PMBIDR_EL1, pmbsr: PMBSR_EL1, free: FreeSpace) -> Result<u64, Unusable> {
     let align = alignment(pmbidr)?;
-    let Some(geometry) = Geometry::new(0x10000, 0x1000, align, 64) else {
+    let Some(layout) = BufferLayout::new(0x10000, 0x1000, align, 64) else {
         return Ok(0);
     };
-    Ok(match (geometry.next(window), decode(pmbsr)) {
-        (_, Some(syndrome)) if syndrome.reason != Reason::Full => 0,
-        (Next::Write { limit }, _) => limit,
-        (Next::Pad(pad), _) => pad + FORMAT[0].low as u64,
-        (Next::NoRoom, _) => 0,
+    Ok(match (layout.limit(free), decode(pmbsr)) {
+        (_, Some(reason)) if reason != Reason::Full => 0,
+        (Limit::At(limit), _) => limit,
+        (Limit::AfterPadding(pad), _) => pad + FORMAT[0].low as u64,
+        (Limit::NoSpace, _) => 0,
     })
 }
 
-/// A buffer whose sizes nobody has checked.
-#[cfg(misuse = "forge_geometry")]
-fn misuse() -> Geometry {
-    Geometry {
-        size: 1,      //~ E0451 field `size` of struct
-        pages: 3,     //~ E0451 field `pages` of struct
-        unaligned: 5, //~ E0451 field `unaligned` of struct
-        record: 100,  //~ E0451 field `record` of struct
+fn correct_event(attr: &Attr) -> Result<EventConfig, Invalid> {
+    EventConfig::new(attr, Features::NONE, 0)
+}
+
+/// A buffer whose sizes nothing has checked.
+#[cfg(misuse = "forge_layout")]
+fn misuse() -> BufferLayout {
+    BufferLayout {
+        size: 1,     //~ E0451 field `size` of struct
+        page: 3,     //~ E0451 field `page` of struct
+        align: 5,    //~ E0451 field `align` of struct
+        record: 100, //~ E0451 field `record` of struct
     }
 }
 
-/// A buffer whose sizes may not go together.
-#[cfg(misuse = "geometry_always_fits")]
-fn misuse(window: Window) -> Next {
-    Geometry::new(1, 3, 5, 100).next(window) //~ E0599 no method named `next` found
-}
-
-/// Room taken for granted.
-#[cfg(misuse = "always_room")]
-fn misuse(geometry: Geometry, window: Window) -> u64 {
-    match geometry.next(window) {
-        //~^ E0004 `Next::NoRoom` not covered
-        Next::Write { limit } => limit,
-        Next::Pad(pad) => pad,
+/// A buffer that is assumed to have space.
+#[cfg(misuse = "always_space")]
+fn misuse(layout: BufferLayout, free: FreeSpace) -> u64 {
+    match layout.limit(free) {
+        //~^ E0004 `Limit::NoSpace` not covered
+        Limit::At(limit) => limit,
+        Limit::AfterPadding(bytes) => bytes,
     }
 }
 
@@ -82,14 +83,35 @@ fn misuse() -> Field {
     }
 }
 
+/// Register values of an event that nothing has validated.
+#[cfg(misuse = "forge_config")]
+fn misuse(config: EventConfig) -> EventConfig {
+    EventConfig {
+        discard: true,
+        ..config //~ E0451 field `pmsirr` of struct
+    }
+}
+
+/// A register written that the unit may not have.
+#[cfg(misuse = "always_has_pmsnevfr")]
+fn misuse(config: &EventConfig) {
+    config.pmsnevfr.write(); //~ E0599 no method named `write` found
+}
+
 /// A unit used that another exception level owns.
 #[cfg(misuse = "always_usable")]
 fn misuse(pmbidr: PMBIDR_EL1) -> u64 {
     alignment(pmbidr) //~ E0308 mismatched types
 }
 
-/// An interrupt taken for the unit's own without asking.
+/// Another feature added to those of the unit.
+#[cfg(misuse = "add_feature")]
+fn misuse(features: &mut Features) {
+    features.add(Features::DISCARD, true); //~ E0624 method `add` is private
+}
+
+/// An interrupt that is assumed to be the unit's.
 #[cfg(misuse = "always_asked_for_service")]
-fn misuse(pmbsr: PMBSR_EL1) -> Reason {
-    decode(pmbsr).reason //~ E0609 no field `reason` on type `Option<Syndrome>`
+fn misuse(pmbsr: PMBSR_EL1) -> &'static str {
+    decode(pmbsr).text() //~ E0599 no method named `text` found
 }

@@ -13,7 +13,7 @@ from spe import counters
 TRANSITIONS = 1_000_000
 STEPS = 40_000
 #: What the walks have to have met.
-MET = ["sessions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_room",
+MET = ["aux_transactions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_space",
        "pauses", "resumes"]
 
 

@@ -12,7 +12,7 @@ from kernel import debug
 from traces import unload_without_loss
 
 
-SUITES = ["arm_spe_event", "arm_spe_features", "arm_spe_offset", "arm_spe_state", "arm_spe_syndrome"]
+SUITES = ["arm_spe_event", "arm_spe_caps", "arm_spe_buffer_limit", "arm_spe_state", "arm_spe_syndrome"]
 
 
 def parsed(log):

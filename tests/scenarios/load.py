@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The module loads where there is SPE: a PMU appears, on all CPUs, with its interrupt."""
 
-from spe import PMU
+from pathlib import Path
+
+from spe import PMU, check_decodes, record
+from traces import left_behind
+
+CPU = "/sys/devices/system/cpu/cpu1"
+PLATFORM = "/sys/bus/platform"
 
 
 def test_pmu_appears(guest):
@@ -16,3 +22,31 @@ def test_interrupt_is_requested(guest):
 def test_messages_like_the_stock_driver(guest):
     log = guest.sh("dmesg | grep 'probed '")
     assert "probed" in log and "max_record_sz" in log and "features" in log
+
+
+def test_a_cpu_that_is_offline(boot, driver):
+    """The PMU has the CPUs that are offline, too, and they can record once they are online."""
+    guest = boot(append="maxcpus=1")
+    assert guest.sh("cat /sys/devices/system/cpu/offline") == "1"
+    guest.load(driver)
+    assert guest.sh(f"cat {PMU}/cpumask") in ("0-1", "0,1")
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 1"), 10)
+    guest.sh(f"echo 1 >{CPU}/online")
+    check_decodes(record(guest, "arm_spe/period=4096/u", "taskset -c 1 workload 1", "-C 1"), 10)
+
+
+def test_a_failed_probe_frees_the_number(boot, driver):
+    """Probes fail when a hotplug callback does, after they have taken a number. The next one still gets arm_spe_0."""
+    guest = boot()
+    guest.sh(f"echo 0 >{PLATFORM}/drivers_autoprobe")
+    guest.load(driver)
+    device = Path(guest.sh(f"ls -d {PLATFORM}/devices/*spe*")).name
+    state = guest.sh("sed -n 's|: arm_spe_pmu$||p' /sys/devices/system/cpu/hotplug/states")
+    before = left_behind(guest)
+    for _ in range(3):
+        guest.sh(f"dmesg -C; echo {state} >{CPU}/hotplug/fail; echo {device} >{PLATFORM}/drivers_probe")
+        assert "probe with driver arm_spe_pmu failed with error -11" in guest.sh("dmesg")
+        assert left_behind(guest) == before
+    guest.sh(f"echo {device} >{PLATFORM}/drivers_probe")
+    assert guest.sh("ls /sys/bus/event_source/devices | grep arm_spe") == "arm_spe_0"
+    check_decodes(record(guest, "arm_spe/period=4096/u", "taskset -c 1 workload 1", "-C 1"), 10)

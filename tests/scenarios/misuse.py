@@ -5,6 +5,9 @@ Each file of tests/misuse/ is compiled as a module of the driver, by the command
 stands it shows correct use, and compiles. With `--cfg misuse="NAME"` it has one misuse more, and the
 compiler has to object in the lines that are marked `//~ CODE MESSAGE` (`//~^`: the line before), with
 that code (an error's, or the name of a lint) and a message that contains that text, and nowhere else.
+
+The example in the documentation of perf/mod.rs is compiled in the same way: rustdoc does not compile
+examples of private items.
 """
 
 import json
@@ -17,6 +20,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 ROOT = TOP / "arm_spe_pmu.rs"
 FILES = sorted((TOP / "tests/misuse").glob("*.rs"))
+DOCUMENTED = TOP / "perf/mod.rs"
 
 
 def misuses(file):
@@ -38,13 +42,14 @@ MISUSES = {file: misuses(file) for file in FILES}
 
 @pytest.fixture(scope="module")
 def complaints(tmp_path_factory):
-    """A function that compiles the driver with a file of misuses: the errors, as the compiler tells them."""
+    """A function that compiles the driver with a file of misuses, and returns the compiler's errors."""
     subprocess.run(["tests/env/build-module", "-s", "modules"], cwd=TOP, check=True)
     crate = tmp_path_factory.mktemp("crate")
     for module in TOP.glob("*.rs"):
         (crate / module.name).symlink_to(module)
+    (crate / "perf").symlink_to(TOP / "perf")
     root = crate / "root.rs"
-    # Incremental: what the compiler has found out about the driver, it need not find out again.
+    # Incremental: the driver itself is analysed once.
     rustc = ["tests/env/rust", "rustc", "--crate-name=arm_spe_pmu", "--emit=metadata", "--error-format=json",
              f"--out-dir={crate}", f"-Cincremental={crate}", root]
 
@@ -52,8 +57,8 @@ def complaints(tmp_path_factory):
         root.write_text(f'{ROOT.read_text()}\n#[path = "{file}"]\nmod misuse;\n')
         done = subprocess.run([*rustc, *options], cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, check=False)
-        told = [json.loads(line) for line in done.stderr.splitlines()]
-        errors = [error for error in told
+        messages = [json.loads(line) for line in done.stderr.splitlines()]
+        errors = [error for error in messages
                   if error["level"].startswith("error") and not error["message"].startswith("aborting due to")]
         assert bool(errors) == (done.returncode != 0), done.stderr
         return errors
@@ -64,6 +69,16 @@ def complaints(tmp_path_factory):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_correct_use(complaints, file):
     """Without a misuse the file compiles."""
+    errors = complaints(file)
+    assert not errors, "\n".join(error["rendered"] for error in errors)
+
+
+def test_example(complaints, tmp_path):
+    """The example in the documentation compiles."""
+    examples = re.findall(r"^//! ```ignore\n(.*?)^//! ```\n", DOCUMENTED.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(examples) == 1
+    file = tmp_path / "example.rs"
+    file.write_text(re.sub(r"^//! ?", "", examples[0], flags=re.MULTILINE))
     errors = complaints(file)
     assert not errors, "\n".join(error["rendered"] for error in errors)
 

@@ -44,17 +44,17 @@ FAIL = ["failslab", "fail_page_alloc"]
 PLENTY = 1_000_000_000
 
 #: What the walks have to have met.
-MET = ["sessions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_room",
+MET = ["aux_transactions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_space",
        "fault_stage1", "pauses", "resumes"]
 #: Counters that depend on how often perf's timer puts the event on its CPU: only whether there were any is compared.
-ATTEMPTS = {"transitions", "sessions", "truncated", "start_full", "start_no_room"}
+ATTEMPTS = {"transitions", "aux_transactions", "truncated", "start_full", "start_no_space"}
 #: What depends a little on which operation was sampled first.
 AMOUNT = re.compile("bytes|full|\\w+_aux_(bytes|end)")
 
-#: A start that needs memory, of each allocator, and fails without.
-FAULT = ("pmu.rs", "fn run(slot: &Slot<Self>, event: &Event<Self>, how: How) -> Result {", """
-        if KBox::new(how, GFP_ATOMIC).is_err() || kernel::page::Page::alloc_page(GFP_ATOMIC).is_err() {
-            return Err(ENOMEM);
+#: A start that needs memory of each allocator, and fails without it.
+FAULT = ("state.rs", "pub(crate) fn start(&self, event: &Event<T>, cpu: &Cpu) -> bool {", """
+        if KBox::new(0_u64, GFP_ATOMIC).is_err() || kernel::page::Page::alloc_page(GFP_ATOMIC).is_err() {
+            return false;
         }
         let percpu = unsafe { kernel::bindings::pcpu_alloc_noprof(8, 8, false, kernel::bindings::GFP_ATOMIC) };
         unsafe { kernel::bindings::free_percpu(percpu) };

@@ -25,7 +25,19 @@ def test_no_spe(boot, driver):
         pytest.skip("the C driver loads silently and drives nothing")
     guest = boot(spe="")
     said = refused(guest, driver)
-    assert "arm_spe_pmu" in said and "no Statistical Profiling Extension" in said, said
+    assert "arm_spe_pmu: no CPU has the Statistical Profiling Extension (ID_AA64DFR0_EL1.PMSVer is 0)" in said, said
+
+
+def test_a_cpu_that_is_offline(boot, driver):
+    """No CPU has SPE. The module loads as long as one is offline, which could have it."""
+    if driver == "c":
+        pytest.skip("the C driver loads silently and drives nothing")
+    guest = boot(spe="", append="maxcpus=1")
+    assert guest.sh("cat /sys/devices/system/cpu/offline") == "1"
+    guest.sh(INSMOD.format(driver))
+    assert "arm_spe" not in guest.sh("ls /sys/bus/event_source/devices")
+    guest.sh("rmmod arm_spe_pmu; echo 1 >/sys/devices/system/cpu/cpu1/online")
+    assert "no CPU has" in refused(guest, driver)
 
 
 def test_the_other_driver_is_loaded(boot, driver):

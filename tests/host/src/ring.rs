@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A model of perf's side of an AUX buffer that a reader drains: `perf_aux_output_begin()`,
-//! `_skip()` and `_end()` of `kernel/events/ring_buffer.c`, as far as they count bytes.
+//! A model of perf's side of an AUX buffer that a reader drains: the byte counts that
+//! `perf_aux_output_begin()`, `_skip()` and `_end()` of `kernel/events/ring_buffer.c` keep.
 
-use crate::offset::Window;
+use crate::buffer_limit::FreeSpace;
 
-/// The counters of a buffer. Indices run freely.
+/// The positions of a buffer, which are free-running byte counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ring {
     pub(crate) size: u64,
     /// The reader is woken each time that the head passes a multiple of this.
     pub(crate) watermark: u64,
-    /// What was handed to the reader ends here.
+    /// The end of the data.
     pub(crate) head: u64,
     /// The last multiple of the watermark that the reader was woken for.
     pub(crate) woken: u64,
-    /// What the reader says that it has read up to. It is in memory that user space writes to: any
-    /// value.
+    /// The position that the reader has read up to. User space writes it: it may be any value.
     pub(crate) tail: u64,
     /// How often the reader was woken.
     pub(crate) wakeups: u64,
@@ -34,34 +33,34 @@ impl Ring {
         }
     }
 
-    /// Begins a session, if there is space. A byte is always kept free, so that a full buffer
-    /// differs from an empty one; a tail that cannot be leaves no space.
-    pub(crate) fn begin(&mut self) -> Option<Window> {
+    /// Begins a transaction, if there is space. A byte is always kept free, so that a full buffer
+    /// differs from an empty one. An impossible tail leaves no space.
+    pub(crate) fn begin(&mut self) -> Option<FreeSpace> {
         let unread = self.head.wrapping_sub(self.tail);
-        let space = (self.size - 1).saturating_sub(unread);
-        if space == 0 {
+        let size = (self.size - 1).saturating_sub(unread);
+        if size == 0 {
             self.wakeups += 1;
             return None;
         }
-        Some(Window {
+        Some(FreeSpace {
             head: self.head,
-            space,
+            size,
             wakeup: self.woken.wrapping_add(self.watermark),
         })
     }
 
-    /// Gives `bytes` of the window to the reader, within a session.
-    pub(crate) fn skip(&mut self, window: &mut Window, bytes: u64) {
-        assert!(bytes <= window.space, "perf refuses to skip so much");
+    /// Hands `bytes` of the free space to the reader, within a transaction.
+    pub(crate) fn skip(&mut self, free: &mut FreeSpace, bytes: u64) {
+        assert!(bytes <= free.size, "perf refuses to skip so much");
         self.head = self.head.wrapping_add(bytes);
         if self.wake() {
-            window.wakeup = self.woken.wrapping_add(self.watermark);
+            free.wakeup = self.woken.wrapping_add(self.watermark);
         }
-        window.head = self.head;
-        window.space -= bytes;
+        free.head = self.head;
+        free.size -= bytes;
     }
 
-    /// Ends a session in which `bytes` were written since the last skip.
+    /// Ends a transaction in which `bytes` were written since the last skip.
     pub(crate) fn end(&mut self, bytes: u64, truncated: bool) {
         self.head = self.head.wrapping_add(bytes);
         if !self.wake() && truncated {

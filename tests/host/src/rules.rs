@@ -2,15 +2,15 @@
 
 //! Where a unit may write, by the rules alone.
 //!
-//! Found by walking from one page boundary to the next, so that it has nothing in common with the
-//! way in which `offset.rs` computes it:
+//! The result is found by walking from one page boundary to the next, which has nothing in common
+//! with the computation in `buffer_limit.rs`:
 //!
 //! - the unit begins at a multiple of the alignment and stops at a page boundary;
 //! - it stops before unread data, at the end of the buffer, and at the first boundary at which the
 //!   reader is due to be woken, whichever comes first;
-//! - there is room for a record; where there is none, it begins at that boundary instead.
+//! - there is space for a record; if there is not, the unit begins at that boundary instead.
 
-use crate::offset::{Geometry, Window};
+use crate::buffer_limit::{BufferLayout, FreeSpace};
 use proptest::prelude::*;
 
 /// A buffer and the unit that writes to it, in bytes.
@@ -23,22 +23,22 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn geometry(self) -> Geometry {
-        Geometry::new(self.size, self.page, self.align, self.record).expect("a valid shape")
+    pub(crate) fn layout(self) -> BufferLayout {
+        BufferLayout::new(self.size, self.page, self.align, self.record).expect("a valid shape")
     }
 
-    /// The room that a record takes, alignment included.
+    /// The space that a record takes, including alignment.
     pub(crate) fn slot(self) -> u64 {
         self.record.max(self.align)
     }
 }
 
-/// Shapes that are small enough to go through everything: of 2 and 4 pages of 16 bytes.
+/// Shapes small enough for an exhaustive test: 2 and 4 pages of 16 bytes.
 pub(crate) fn small_shapes() -> impl Iterator<Item = Shape> {
     combinations(&[32, 64], &[16], &[1, 2, 4, 8], &[1, 2, 4, 8])
 }
 
-/// Shapes of `pages` pages of the sizes that there are, with all alignments and records.
+/// Shapes of `pages` pages of each real page size, with all alignments and record sizes.
 pub(crate) fn real_shapes(pages: u64) -> impl Iterator<Item = Shape> {
     let powers: Vec<u64> = (0..=11).map(|power| 1 << power).collect();
     [4096, 16384, 65536]
@@ -68,7 +68,7 @@ fn combinations(
     shapes.into_iter()
 }
 
-/// Any shape that there may be, up to 128 pages.
+/// Any real shape, of up to 128 pages.
 pub(crate) fn any_shape() -> impl Strategy<Value = Shape> {
     (1_u32..8, 0_u32..3, 0_u32..=11, 4_u32..=11).prop_map(|(pages, page, align, record)| {
         let page = 4096 << (2 * page);
@@ -84,18 +84,18 @@ pub(crate) fn any_shape() -> impl Strategy<Value = Shape> {
 /// A place to write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// From the head of the window to the first byte.
+    /// The bytes between the head and the first byte.
     pub(crate) pad: u64,
-    /// From there to the limit.
-    pub(crate) room: u64,
+    /// The bytes from there to the limit.
+    pub(crate) space: u64,
 }
 
-/// The place that the rules give in `window`, if they give one.
-pub(crate) fn place(shape: Shape, window: Window) -> Option<Place> {
-    // Positions on a line that begins with the round of the head.
-    let head = window.head % shape.size;
-    let unread = head + window.space;
-    let ahead = window.wakeup.wrapping_sub(window.head) as i64;
+/// Returns the place that the rules give in `free`, if they give one.
+pub(crate) fn place(shape: Shape, free: FreeSpace) -> Option<Place> {
+    // Offsets from the start of the buffer that do not wrap at its end.
+    let head = free.head % shape.size;
+    let unread = head + free.size;
+    let ahead = free.wakeup.wrapping_sub(free.head) as i64;
     let wakeup = u64::try_from(ahead).ok().map(|ahead| head + ahead);
 
     let mut from = head.next_multiple_of(shape.align);
@@ -110,11 +110,11 @@ pub(crate) fn place(shape: Shape, window: Window) -> Option<Place> {
             }
             boundary += shape.page;
         }
-        let room = limit? - from;
-        if room >= shape.slot() {
+        let space = limit? - from;
+        if space >= shape.slot() {
             let pad = from - head;
-            return Some(Place { pad, room });
+            return Some(Place { pad, space });
         }
-        from += room;
+        from += space;
     }
 }

@@ -1,37 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The decisions of `offset.rs` beside those of the kernel's C driver, in every state that a small
-//! buffer can be in.
+//! `buffer_limit.rs` compared with the kernel's C driver, in every state of a small buffer.
 //!
-//! The model below does what `arm_spe_pmu_next_off()` and `arm_spe_pmu_next_snapshot_off()` of
-//! Linux 7.3 do, in words of its own. Where a reader drains the buffer, both drivers write to the
-//! same bytes, pad the same bytes and give up in the same states. There are three differences, all
-//! deliberate:
+//! The model of the C driver does what `arm_spe_pmu_next_off()` and
+//! `arm_spe_pmu_next_snapshot_off()` of Linux 7.3 do. In a buffer that a reader drains, both
+//! drivers write to the same bytes, pad the same bytes and give up in the same states. There are
+//! three intended differences:
 //!
-//! - A wakeup that is exactly at the head: the C driver stops at the next boundary, and gives up if
-//!   the head is at a boundary itself. Such a wakeup is due already and nothing to stop for. perf
-//!   never asks for one: it moves the wakeup on before the head gets there.
-//! - When it gives up, the C driver pads what room there is. What a slow reader frees never adds up
-//!   to a page then.
-//! - In a circle the C driver takes the head as it is. `PMBPTR_EL1` has to be aligned; this driver
-//!   pads.
+//! - For a wakeup exactly at the head, the C driver stops at the next boundary, and gives up if the
+//!   head is at a boundary. Such a wakeup is due already: there is nothing to stop for. perf never
+//!   asks for one, as it moves the wakeup on before the head gets there.
+//! - When it gives up, the C driver pads the free space. What a slow reader frees then never adds
+//!   up to a page.
+//! - In a snapshot buffer the C driver uses the head as it is. `PMBPTR_EL1` must be aligned, so
+//!   this driver pads.
 
-use crate::offset::{Circle, Next};
+use crate::buffer_limit::{Limit, Snapshot};
 use crate::ring::Ring;
 use crate::rules::{small_shapes, Shape};
 use std::ops::Range;
 
-/// Where the unit may write, as offsets.
+/// The offsets that the unit may write to.
 type Span = Range<u64>;
 
-/// A session as this driver begins one.
+/// Begins a transaction as this driver does.
 fn ours(shape: Shape, ring: &mut Ring) -> Option<Span> {
-    let mut window = ring.begin()?;
+    let mut free = ring.begin()?;
     loop {
-        match shape.geometry().next(window) {
-            Next::Write { limit } => return Some(window.head % shape.size..limit),
-            Next::Pad(pad) => ring.skip(&mut window, pad),
-            Next::NoRoom => {
+        match shape.layout().limit(free) {
+            Limit::At(limit) => return Some(free.head % shape.size..limit),
+            Limit::AfterPadding(pad) => ring.skip(&mut free, pad),
+            Limit::NoSpace => {
                 ring.end(0, true);
                 return None;
             }
@@ -39,34 +38,34 @@ fn ours(shape: Shape, ring: &mut Ring) -> Option<Span> {
     }
 }
 
-/// A session as the C driver begins one.
+/// Begins a transaction as the C driver does.
 fn theirs(shape: Shape, ring: &mut Ring) -> Option<Span> {
-    let mut window = ring.begin()?;
-    // It looks at most twice; the second time after a limit that was too near.
+    let mut free = ring.begin()?;
+    // A second attempt follows a limit that is too close.
     for attempt in 0..2 {
-        let head = window.head % shape.size;
-        let unaligned = (head.next_multiple_of(shape.align) - head).min(window.space);
+        let head = free.head % shape.size;
+        let unaligned = (head.next_multiple_of(shape.align) - head).min(free.size);
         if unaligned > 0 {
-            ring.skip(&mut window, unaligned);
+            ring.skip(&mut free, unaligned);
         }
-        let head = window.head % shape.size;
+        let head = free.head % shape.size;
 
         let mut limit = 0;
-        if window.space > 0 {
-            let unread = (window.head + window.space) % shape.size;
-            let wakeup = window.wakeup % shape.size;
+        if free.size > 0 {
+            let unread = (free.head + free.size) % shape.size;
+            let wakeup = free.wakeup % shape.size;
             limit = shape.size;
             if head < unread {
                 limit = unread - unread % shape.page;
             }
-            if window.wakeup.wrapping_sub(window.head) < window.space && head <= wakeup {
+            if free.wakeup.wrapping_sub(free.head) < free.size && head <= wakeup {
                 limit = limit.min(wakeup.next_multiple_of(shape.page));
             }
         }
         if limit <= head {
-            let rest = window.space;
+            let rest = free.size;
             if rest > 0 {
-                ring.skip(&mut window, rest);
+                ring.skip(&mut free, rest);
             }
             ring.end(0, true);
             return None;
@@ -74,12 +73,13 @@ fn theirs(shape: Shape, ring: &mut Ring) -> Option<Span> {
         if limit - head >= shape.record || attempt == 1 {
             return Some(head..limit);
         }
-        ring.skip(&mut window, limit - head);
+        ring.skip(&mut free, limit - head);
     }
     unreachable!()
 }
 
-/// Each state of perf's counters within a few rounds: each head, each tail, each watermark.
+/// All states of perf's positions: each head in four times the size of the buffer, each tail, each
+/// watermark.
 fn states(shape: Shape) -> impl Iterator<Item = Ring> {
     let size = shape.size;
     (0..4 * size).flat_map(move |head| {
@@ -95,7 +95,7 @@ fn states(shape: Shape) -> impl Iterator<Item = Ring> {
 }
 
 #[test]
-fn drained_buffers_are_used_alike() {
+fn drained_buffers_are_used_in_the_same_way() {
     let (mut begun, mut none) = (0_u64, 0_u64);
     for shape in small_shapes() {
         for state in states(shape) {
@@ -103,7 +103,7 @@ fn drained_buffers_are_used_alike() {
             let found = ours(shape, &mut left);
             assert_eq!(found, theirs(shape, &mut right), "{state:?} of {shape:?}");
             if found.is_some() {
-                // What was padded, and when the reader was woken.
+                // The padding, and when the reader was woken.
                 assert_eq!(left, right, "{state:?} of {shape:?}");
                 begun += 1;
             } else {
@@ -113,7 +113,7 @@ fn drained_buffers_are_used_alike() {
             }
         }
     }
-    println!("{begun} sessions and {none} refusals, as of the C driver");
+    println!("{begun} transactions, and {none} states without space, as in the C driver");
 }
 
 /// The first difference.
@@ -139,10 +139,9 @@ fn a_wakeup_at_the_head() {
     }
 }
 
-/// The second difference: with a reader that frees a byte at a time, and a driver that tries each
-/// time.
+/// The second difference: a reader frees a byte at a time, and the driver tries each time.
 #[test]
-fn room_adds_up() {
+fn space_adds_up() {
     for shape in small_shapes() {
         for head in shape.size..2 * shape.size {
             let tries = |driver: fn(Shape, &mut Ring) -> Option<Span>| {
@@ -164,35 +163,35 @@ fn room_adds_up() {
     }
 }
 
-/// The C driver's limit in a circle, from the head as it is, and what it pads before.
-fn their_circle(shape: Shape, at: u64) -> Circle {
+/// Returns where the C driver writes in a snapshot buffer whose head is `at`.
+fn their_snapshot(shape: Shape, at: u64) -> Snapshot {
     let half = shape.size / 2;
     let head = at % shape.size;
     let limit = if head < half { half } else { shape.size };
-    let room = limit - head;
-    if room >= shape.record {
-        return Circle {
+    let space = limit - head;
+    if space >= shape.record {
+        return Snapshot {
             pad: 0,
             head,
             limit,
         };
     }
     let head = limit % shape.size;
-    Circle {
-        pad: room,
+    Snapshot {
+        pad: space,
         head,
         limit: head + half,
     }
 }
 
-/// With the third difference.
+/// Including the third difference.
 #[test]
-fn circles_are_used_alike() {
+fn snapshot_buffers_are_used_in_the_same_way() {
     for shape in small_shapes() {
         for at in 0..=shape.size {
             let aligned = at.next_multiple_of(shape.align);
-            let found = shape.geometry().circle(at);
-            let mut expected = their_circle(shape, aligned);
+            let found = shape.layout().snapshot(at);
+            let mut expected = their_snapshot(shape, aligned);
             expected.pad += aligned - at;
             assert_eq!(found, expected, "{at} of {shape:?}");
         }

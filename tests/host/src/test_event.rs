@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What becomes of `perf_event_attr`, whatever it holds.
+//! Any `perf_event_attr`.
 
-use crate::event::{first_interval, period, Attr, Image, Refusal, FORMAT};
-use crate::features::Features;
+use crate::caps::Features;
+use crate::event::{first_period, period, Attr, EventConfig, Invalid, FORMAT};
 use crate::sysreg::Register;
 use proptest::prelude::*;
 
 const ALL: Features = Features(0x3ff);
 
-fn decode(attr: Attr) -> Result<Image, Refusal> {
-    Image::decode(&attr, ALL, u64::MAX)
+fn config(attr: Attr) -> Result<EventConfig, Invalid> {
+    EventConfig::new(&attr, ALL, u64::MAX)
 }
 
-/// No two fields share a bit, and the names are all different.
+/// No two fields share a bit or a name.
 #[test]
-fn the_format_is_sound() {
+fn fields_are_disjoint() {
     for (n, a) in FORMAT.iter().enumerate() {
         for b in &FORMAT[n + 1..] {
             assert_ne!(a.name, b.name);
@@ -32,7 +32,7 @@ fn the_format_is_sound() {
 
 proptest! {
     #[test]
-    fn a_period_fits_the_register(asked: u64) {
+    fn periods_fit_the_register(asked: u64) {
         let used = period(asked);
         prop_assert!((256..1 << 32).contains(&used) && used % 256 == 0);
         prop_assert_eq!(period(used), used);
@@ -41,28 +41,82 @@ proptest! {
         }
     }
 
-    /// Nothing that user space asks for gets into the bits above the counter.
+    /// No requested period reaches the bits above the counter.
     #[test]
-    fn a_first_interval_fits_the_counter(asked: u64) {
-        let first = first_interval(asked);
+    fn first_periods_fit_the_counter(asked: u64) {
+        let first = first_period(asked);
         prop_assert!(first < 1 << 32);
         prop_assert!(asked >= 1 << 32 || first == asked);
     }
 
-    /// Events that the unit does not know cannot be asked for.
+    /// A filter is refused if and only if it has an event that the unit does not support.
     #[test]
-    fn events_that_are_known(config1: u64, config3: u64, supported: u64) {
+    fn unsupported_events_are_refused(config1: u64, config3: u64, supported: u64) {
         let attr = Attr { config1, config3, ..Attr::default() };
-        let known = (config1 | config3) & !supported == 0;
-        prop_assert_eq!(Image::decode(&attr, ALL, supported).is_ok(), known);
+        let expected = match (config1 | config3) & !supported {
+            0 => None,
+            _ => Some(Invalid::NotSupported),
+        };
+        prop_assert_eq!(EventConfig::new(&attr, ALL, supported).err(), expected);
     }
 
-    /// Whatever is asked for: PMSCR_EL1 and PMSFCR_EL1 get no bit that is reserved.
+    /// No reserved bit of a register is set, whatever the attributes and the period.
     #[test]
-    fn no_reserved_bits(config: u64, config2: u64) {
-        let image = decode(Attr { config, config2, ..Attr::default() }).unwrap();
-        prop_assert_eq!(image.pmscr.bits() & !0xfb, 0);
-        prop_assert_eq!(image.pmsfcr.bits() & !0x001f_0000_001f_001f, 0);
-        prop_assert_eq!(image.pmslatfr.bits() & !0xffff, 0);
+    fn no_reserved_bits(
+        words: [u64; 5],
+        exclude_user: bool,
+        exclude_kernel: bool,
+        context: bool,
+        asked: u64,
+    ) {
+        let [config, config1, config2, config3, config4] = words;
+        let mut found = EventConfig::new(
+            &Attr {
+                config,
+                config1,
+                config2,
+                config3,
+                config4,
+                exclude_user,
+                exclude_kernel,
+                ..Attr::default()
+            },
+            ALL,
+            u64::MAX,
+        )
+        .unwrap();
+        if context {
+            found.enable_context();
+        }
+        prop_assert_eq!(found.pmscr.bits() & !0xfb, 0);
+        prop_assert_eq!(found.pmsfcr.bits() & !0x001f_0000_001f_001f, 0);
+        prop_assert_eq!(found.pmslatfr.bits() & !0xffff, 0);
+        prop_assert_eq!(found.interval(period(asked)).bits() & !0xffff_ff01, 0);
+    }
+
+    /// An event that needs samples, or asks not to sample the host or the idle task, is refused.
+    /// The answer to an event with several faults is that of the C driver where it has one.
+    #[test]
+    fn refused_attributes(
+        config2 in 0_u64..4,
+        exclude_idle: bool,
+        exclude_host: bool,
+        sigtrap: bool,
+        freq: bool,
+    ) {
+        let attr = Attr { config2, exclude_idle, exclude_host, sigtrap, freq, ..Attr::default() };
+        let no_latency_filter = Features(ALL.0 & !Features::LATENCY_FILTER.0);
+        for (features, lacks_filter) in [(ALL, false), (no_latency_filter, config2 != 0)] {
+            let expected = if exclude_idle {
+                Some(Invalid::NotSupported)
+            } else if freq {
+                Some(Invalid::Malformed)
+            } else if lacks_filter || exclude_host || sigtrap {
+                Some(Invalid::NotSupported)
+            } else {
+                None
+            };
+            prop_assert_eq!(EventConfig::new(&attr, features, u64::MAX).err(), expected);
+        }
     }
 }

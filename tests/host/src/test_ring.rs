@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Long runs of a whole machine, byte by byte: perf's ring, a unit that samples, a driver that asks
-//! `offset.rs` where to write, and a reader. At random, so that a failure shrinks to a short run.
+//! Long random runs, byte by byte, of perf's ring buffer, a unit that samples, a driver that asks
+//! `buffer_limit.rs` where to write, and a reader. A failure shrinks to a short run.
 
-use crate::offset::{Circle, Next, Window};
+use crate::buffer_limit::{FreeSpace, Limit, Snapshot};
 use crate::ring::Ring;
 use crate::rules::{any_shape, Shape};
 use proptest::collection::vec;
@@ -12,10 +12,10 @@ use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
 use std::fmt::{self, Display, Formatter};
 
-/// Of each kind.
+/// The runs of each test.
 const RUNS: u32 = 300;
 
-/// Of a run, at most.
+/// The most steps of a run.
 const STEPS: usize = 3_000;
 
 /// A byte of the buffer.
@@ -24,24 +24,25 @@ enum Byte {
     /// Read, or never written.
     Free,
     Padding,
-    /// Of a record; the bytes of all records are numbered.
+    /// Part of a record. The bytes of all records are numbered.
     Data(u64),
 }
 
-/// The unit, while it may write.
+/// A unit whose buffer is enabled.
 #[derive(Debug)]
 struct Unit {
-    /// Offset of the first byte that it was given.
+    /// The offset that it wrote from first.
     start: u64,
-    /// Offset of the next byte that it writes.
+    /// The offset that it writes to next.
     pointer: u64,
-    /// Offset after the last byte that it was given.
+    /// The offset that it writes up to.
     limit: u64,
 }
 
 impl Unit {
-    /// Writes a record to `memory`: the bytes from `number` on. If there is no room for the largest
-    /// record, none is written and the pointer stays where the last one ended; the interrupt comes.
+    /// Writes a record of the bytes from `number` on to `memory`. Returns `false`, for the buffer
+    /// full interrupt, if there is no space for the largest record. Nothing is written then, and
+    /// the pointer stays at the end of the last record.
     fn sample(&mut self, shape: Shape, memory: &mut [Byte], number: u64, length: u64) -> bool {
         let from = self.pointer.next_multiple_of(shape.align);
         if self.limit - from < shape.record {
@@ -56,33 +57,33 @@ impl Unit {
     }
 }
 
-/// What happened, in all runs together.
+/// The totals of all runs.
 #[derive(Default)]
 struct Tally {
-    sessions: u64,
+    transactions: u64,
     records: u64,
     wakeups: u64,
-    /// Sessions that had space and no room.
-    refusals: u64,
+    /// Transactions whose free space was too small.
+    no_space: u64,
 }
 
 impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self {
-            sessions,
+            transactions,
             records,
             wakeups,
-            refusals,
+            no_space,
         } = self;
         write!(
             f,
-            "{RUNS} runs, {sessions} sessions, {records} records, {wakeups} wakeups, \
-             no room {refusals} times"
+            "{RUNS} runs, {transactions} transactions, {records} records, {wakeups} wakeups, \
+             no space {no_space} times"
         )
     }
 }
 
-/// What happens next.
+/// A step of a run.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A record, of any size that the unit writes.
@@ -91,10 +92,10 @@ enum Step {
     Stop,
     /// The event is scheduled in, or enabled again.
     Start,
-    /// The reader reads at most so many bytes.
+    /// The reader reads at most this many bytes.
     Read(u64),
-    /// The reader says that it has read up to here, counted from the head.
-    Claim(i64),
+    /// The reader sets the tail to this distance from the head.
+    SetTail(i64),
 }
 
 /// A machine with a buffer that is drained.
@@ -103,11 +104,11 @@ struct Machine<'a> {
     ring: Ring,
     memory: Vec<Byte>,
     unit: Option<Unit>,
-    /// Bytes of records that were written, and that were read.
+    /// The bytes of records that were written and that were read.
     written: u64,
     read: u64,
-    /// Whether the tail is where the reader has read up to.
-    honest: bool,
+    /// The tail is the position that the reader has read up to.
+    valid_tail: bool,
     tally: &'a RefCell<Tally>,
 }
 
@@ -120,64 +121,64 @@ impl<'a> Machine<'a> {
             unit: None,
             written: 0,
             read: 0,
-            honest: true,
+            valid_tail: true,
             tally,
         }
     }
 
-    /// The driver begins a session. Checks that where the unit may write is as it has to be.
+    /// The driver begins a transaction. Checks where the unit may write.
     fn begin(&mut self) {
         let Shape {
             size, page, align, ..
         } = self.shape;
-        let Some(mut window) = self.ring.begin() else {
+        let Some(mut free) = self.ring.begin() else {
             return;
         };
-        let before = window;
+        let before = free;
         loop {
-            let start = window.head % size;
-            match self.shape.geometry().next(window) {
-                Next::Write { limit } => return self.give(window, limit),
-                Next::Pad(pad) => {
+            let start = free.head % size;
+            match self.shape.layout().limit(free) {
+                Limit::At(limit) => return self.enable(free, limit),
+                Limit::AfterPadding(pad) => {
                     assert!(pad > 0, "progress");
                     self.pad(start, pad);
-                    self.ring.skip(&mut window, pad);
+                    self.ring.skip(&mut free, pad);
                 }
-                Next::NoRoom => {
+                Limit::NoSpace => {
                     self.ring.end(0, true);
-                    self.tally.borrow_mut().refusals += 1;
-                    // Honest: before the last boundary that could be reached, no record has room.
-                    let unread = before.head + before.space;
+                    self.tally.borrow_mut().no_space += 1;
+                    // There is no space for a record before the last possible limit.
+                    let unread = before.head + before.size;
                     let last = unread - unread % page;
                     let from = before.head.next_multiple_of(align);
-                    assert!(last < from + self.shape.slot(), "there was room");
+                    assert!(last < from + self.shape.slot(), "there was space");
                     return;
                 }
             }
         }
     }
 
-    /// The unit is to write in `window` up to `limit`.
-    fn give(&mut self, window: Window, limit: u64) {
+    /// Enables the unit to write from the start of `free` up to `limit`.
+    fn enable(&mut self, free: FreeSpace, limit: u64) {
         let Shape {
             size, page, align, ..
         } = self.shape;
-        let start = window.head % size;
+        let start = free.head % size;
         assert!(start < limit && limit <= size, "inside the buffer");
-        let room = limit - start;
-        assert!(room <= window.space, "before unread data");
-        if self.honest {
-            let given = &self.memory[start as usize..limit as usize];
-            assert!(given.iter().all(|byte| *byte == Byte::Free));
+        let space = limit - start;
+        assert!(space <= free.size, "before unread data");
+        if self.valid_tail {
+            let span = &self.memory[start as usize..limit as usize];
+            assert!(span.iter().all(|byte| *byte == Byte::Free));
         }
         assert_eq!(start % align, 0, "from an aligned byte");
         assert_eq!(limit % page, 0, "up to a boundary");
-        assert!(room >= self.shape.slot(), "a record at least");
+        assert!(space >= self.shape.slot(), "space for a record");
         assert!(
-            window.head + room <= window.wakeup.next_multiple_of(page),
+            free.head + space <= free.wakeup.next_multiple_of(page),
             "no further than the boundary after the wakeup"
         );
-        self.tally.borrow_mut().sessions += 1;
+        self.tally.borrow_mut().transactions += 1;
         self.unit = Some(Unit {
             start,
             pointer: start,
@@ -195,8 +196,8 @@ impl<'a> Machine<'a> {
         for n in 0..bytes {
             let byte = &mut self.memory[((at + n) % self.shape.size) as usize];
             assert!(
-                !self.honest || *byte == Byte::Free,
-                "padding of unread data"
+                !self.valid_tail || *byte == Byte::Free,
+                "padding over unread data"
             );
             *byte = Byte::Padding;
         }
@@ -208,8 +209,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Takes a sample; the interrupt handler makes room, if there is any. Without, the sample is
-    /// dropped.
+    /// Takes a sample, after an interrupt if the buffer is full. The sample is dropped if there is
+    /// no space then.
     fn sample(&mut self, length: u64) {
         for _ in 0..2 {
             let Some(unit) = &mut self.unit else { return };
@@ -220,7 +221,7 @@ impl<'a> Machine<'a> {
             }
             self.interrupt();
         }
-        panic!("no room for a record in a new session");
+        panic!("no space for a record in a new transaction");
     }
 
     /// Reads at most `bytes`, and checks that records come complete and in order.
@@ -231,10 +232,10 @@ impl<'a> Machine<'a> {
             }
             let byte = &mut self.memory[(self.ring.tail % self.shape.size) as usize];
             match *byte {
-                Byte::Free => panic!("handed out, and not written"),
+                Byte::Free => panic!("data that was not written"),
                 Byte::Padding => {}
                 Byte::Data(number) => {
-                    assert_eq!(number, self.read, "nothing is lost but padding");
+                    assert_eq!(number, self.read, "the next byte of the records");
                     self.read += 1;
                 }
             }
@@ -251,29 +252,29 @@ impl<'a> Machine<'a> {
                 if self.unit.is_none() {
                     let empty = self.ring.tail == self.ring.head;
                     self.begin();
-                    assert!(self.unit.is_some() || !empty, "an empty buffer has room");
+                    assert!(self.unit.is_some() || !empty, "space in an empty buffer");
                 }
             }
             Step::Read(bytes) => self.read(bytes),
-            Step::Claim(distance) => {
-                self.honest = false;
+            Step::SetTail(distance) => {
+                self.valid_tail = false;
                 self.ring.tail = self.ring.head.wrapping_add_signed(distance);
             }
         }
     }
 
-    /// Stops, reads what is left, and accounts for every byte.
+    /// Stops, reads the rest, and compares the bytes read with those written.
     fn finish(mut self) {
         self.end();
-        if self.honest {
+        if self.valid_tail {
             self.read(u64::MAX);
-            assert_eq!(self.read, self.written, "nothing is lost but padding");
+            assert_eq!(self.read, self.written, "all bytes of the records");
         }
         self.tally.borrow_mut().wakeups += self.ring.wakeups;
     }
 }
 
-/// Up to 16 pages: of 16 to 64 bytes, so that there are many rounds, or of those that there are.
+/// Buffers of up to 16 pages, of 16 to 64 bytes, so that the head wraps often, or of real sizes.
 fn shapes() -> impl Strategy<Value = Shape> {
     let small = (1_u32..=4, 4_u32..=6).prop_flat_map(|(pages, page)| {
         prop_oneof![(0..page, 0..page), (0_u32..=1, 0_u32..=1)].prop_map(move |(align, record)| {
@@ -321,7 +322,7 @@ fn any_watermark(shape: Shape) -> impl Strategy<Value = u64> {
     ]
 }
 
-/// What the unit and the scheduler do, of which nobody asks the reader.
+/// What the unit and the scheduler do.
 fn without_reader() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => any::<u64>().prop_map(Step::Sample),
@@ -330,7 +331,7 @@ fn without_reader() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Runs of many steps, in which a reader does now and then what `reader` says.
+/// Runs in which one step in four is one of `reader`.
 fn drained<R: Strategy<Value = Step> + 'static>(name: &str, reader: fn(Shape) -> R) {
     let strategy = shapes().prop_flat_map(move |shape| {
         let step = prop_oneof![3 => without_reader(), 1 => reader(shape)];
@@ -357,7 +358,7 @@ fn drained_in_pieces_of_any_size() {
     });
 }
 
-/// Long after there is no room any more.
+/// Seldom, so that the buffer is full most of the time.
 #[test]
 fn drained_late() {
     drained("late", |shape| {
@@ -373,23 +374,23 @@ fn never_drained() {
     drained("never", |_| without_reader());
 }
 
-/// The reader writes anything into `aux_tail`: anywhere near the head, and anywhere at all.
+/// The reader writes any value to `aux_tail`, half of the time near the head.
 #[test]
-fn a_reader_that_lies() {
-    drained("a reader that lies", |shape| {
+fn drained_with_any_tail() {
+    drained("any tail", |shape| {
         let near = 2 * shape.size as i64;
         prop_oneof![
-            // Nearly the truth: there is room.
-            (-near / 16..=0).prop_map(Step::Claim),
-            (-near..near).prop_map(Step::Claim),
-            any::<i64>().prop_map(Step::Claim),
+            // Almost all has been read: there is space.
+            (-near / 16..=0).prop_map(Step::SetTail),
+            (-near..near).prop_map(Step::SetTail),
+            any::<i64>().prop_map(Step::SetTail),
         ]
     });
 }
 
-/// A reader that reads all as soon as it is woken, and never else. With four pages or more and a
-/// watermark of up to half the buffer, as perf has it by default, no sample is dropped. (Of two
-/// pages, the byte that is kept free takes one away.)
+/// The reader reads all data when it is woken, and only then. No sample is dropped in a buffer of
+/// four pages or more with a watermark of up to half the buffer, perf's default. (In a buffer of
+/// two pages, the byte that is kept free makes one of them unusable.)
 #[test]
 fn drained_when_woken() {
     let strategy = shapes()
@@ -414,16 +415,15 @@ fn drained_when_woken() {
             machine.finish();
         },
     );
-    assert_eq!(tally.refusals, 0);
+    assert_eq!(tally.no_space, 0);
 }
 
-/// The machine with a buffer that is overwritten. A snapshot of the buffer, from the oldest byte at
-/// the head to the newest one before it, has the last records without a gap; at the worst of times,
-/// when the unit is about to write up to the limit, half of the buffer is left of it.
+/// A snapshot buffer. A snapshot, from the oldest byte at the head to the newest one before it, has
+/// the last records without a gap, and at any time at least half a buffer of them.
 #[test]
-fn overwritten_in_circles() {
+fn snapshots() {
     let strategy = shapes().prop_flat_map(|shape| (Just(shape), vec(without_reader(), 0..STEPS)));
-    repeat("in circles", strategy, |(shape, steps), tally| {
+    repeat("snapshots", strategy, |(shape, steps), tally| {
         let mut memory = vec![Byte::Free; shape.size as usize];
         let mut unit: Option<Unit> = None;
         let (mut head, mut written) = (0, 0);
@@ -445,11 +445,11 @@ fn overwritten_in_circles() {
             }
             if unit.is_none() && (full || matches!(step, Step::Start)) {
                 let from = head % shape.size;
-                let Circle { pad, head, limit } = shape.geometry().circle(head);
+                let Snapshot { pad, head, limit } = shape.layout().snapshot(head);
                 memory[from as usize..(from + pad) as usize].fill(Byte::Padding);
-                assert!(limit - head <= shape.size / 2, "half is left");
-                assert!(limit - head >= shape.slot(), "a record at least");
-                tally.borrow_mut().sessions += 1;
+                assert!(limit - head <= shape.size / 2, "half of the buffer is kept");
+                assert!(limit - head >= shape.slot(), "space for a record");
+                tally.borrow_mut().transactions += 1;
                 unit = Some(Unit {
                     start: head,
                     pointer: head,
@@ -460,7 +460,7 @@ fn overwritten_in_circles() {
     });
 }
 
-/// The numbers of the bytes go up one by one to the last one that was written.
+/// Checks that the bytes are numbered without a gap up to the last one that was written.
 fn check_snapshot(memory: &[Byte], head: usize, written: u64) {
     let (newer, older) = memory.split_at(head);
     let mut numbers = older.iter().chain(newer).filter_map(|byte| match byte {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Syndromes, whatever the register holds.
+//! Any value of `PMBSR_EL1`.
 
 use crate::syndrome::{decode, Reason};
 use crate::sysreg::{Register, PMBSR_EL1};
@@ -10,19 +10,19 @@ const S: u64 = 1 << 17;
 const EA: u64 = 1 << 18;
 
 fn reason(bits: u64) -> Option<Reason> {
-    decode(PMBSR_EL1::from_bits(bits)).map(|syndrome| syndrome.reason)
+    decode(PMBSR_EL1::from_bits(bits))
 }
 
 proptest! {
-    /// Nothing is asked for without S, and something is with it, whatever else is set.
+    /// There is a request for service if and only if S is set.
     #[test]
-    fn s_decides(bits: u64) {
+    fn requests_have_s(bits: u64) {
         prop_assert_eq!(reason(bits).is_some(), bits & S != 0);
     }
 
-    /// Full is only what says so and nothing worse.
+    /// A full buffer has the event class and the status of one, and no external abort.
     #[test]
-    fn full_is_nothing_else(bits: u64) {
+    fn full_buffers(bits: u64) {
         if reason(bits | S) == Some(Reason::Full) {
             prop_assert_eq!(bits & (0x3f << 26 | EA | 0x3f), 1);
         }

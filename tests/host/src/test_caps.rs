@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ID registers, whatever they hold.
+//! Any ID register values.
 
-use crate::features::{sampling, Unusable};
+use crate::caps::{sampling, Unusable};
 use crate::sysreg::{Register, PMSIDR_EL1};
 use proptest::prelude::*;
 
 proptest! {
-    /// Whatever the register holds: a refusal, or values that the rest can work with.
+    /// The unit is refused, or all values are in range.
     #[test]
-    fn absurd_registers(bits: u64, version in 0_u64..15) {
+    fn values_are_in_range(bits: u64, version in 0_u64..15) {
         match sampling(PMSIDR_EL1::from_bits(bits), version) {
             Ok(found) => {
                 prop_assert!(found.max_record.is_power_of_two());

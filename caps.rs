@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the ID registers say this CPU's profiling unit can do.
+//! The capabilities of a profiling unit, decoded from the ID registers.
 //!
-//! Pure: registers in, plain values or a refusal out. Whatever the registers hold, the values that
-//! come out are ones that the rest of the driver can work with.
+//! Pure. Whatever the registers hold, the rest of the driver can work with the values returned.
 
 use crate::sysreg::{
     Register,
@@ -12,17 +11,15 @@ use crate::sysreg::{
     PMSIDR_EL1, //
 };
 
-/// The largest record and the largest alignment that the driver works with, in bytes. Larger values
-/// are reserved.
+/// The largest record and the largest alignment in bytes. Larger values are reserved.
 const LARGEST: u64 = 2048;
 
-/// A set of optional features. The bits are those of the line that the driver logs at probe, which
-/// scripts may know from the C driver.
+/// A set of optional features. The bits are those that the C driver logs at probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features(pub(crate) u64);
 
 impl Features {
-    /// Needed by what every unit has.
+    /// The empty set.
     pub(crate) const NONE: Self = Self(0);
     /// `PMSIDR_EL1.FE`: filtering by events.
     pub(crate) const EVENT_FILTER: Self = Self(1 << 0);
@@ -45,8 +42,8 @@ impl Features {
     /// `PMSIDR_EL1.FDS`: filtering by data source.
     pub(crate) const DATA_SOURCE_FILTER: Self = Self(1 << 9);
 
-    /// Whether all of `other` is in this set.
-    pub(crate) fn contain(self, other: Self) -> bool {
+    /// Returns whether all of `other` is in this set.
+    pub(crate) fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
@@ -58,28 +55,22 @@ impl Features {
     }
 }
 
-/// Why a unit cannot be used.
+/// The reason why a unit cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// `PMBIDR_EL1.P`: firmware or a hypervisor keeps the buffer for itself.
+    /// `PMBIDR_EL1.P`: firmware or a hypervisor owns the buffer.
     Owned,
-    /// A field holds a code that no driver can work with.
-    Code {
-        /// Register and field.
-        field: &'static str,
-        /// What it holds.
-        code: u64,
-    },
+    /// A field, named with its register, holds an unusable code.
+    Code { field: &'static str, code: u64 },
 }
 
 impl Unusable {
-    /// `field` holds the code `code`.
     pub(crate) fn code(field: &'static str, code: u64) -> Self {
         Self::Code { field, code }
     }
 }
 
-/// The version of the extension: `n` stands for SPEv1p`n`.
+/// Returns the version of the extension: `n` stands for SPEv1p`n`.
 pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
     match dfr0.get(ID_AA64DFR0_EL1::PMSVer) {
         0 => Err(Unusable::code("ID_AA64DFR0_EL1.PMSVer", 0)),
@@ -87,10 +78,10 @@ pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
     }
 }
 
-/// The alignment of the write pointer in bytes, a power of two up to 2048.
+/// Returns the alignment of the write pointer in bytes, a power of two up to 2048.
 ///
-/// To be asked before `PMSIDR_EL1` is touched: where the buffer is owned by a higher exception
-/// level, reading that may trap.
+/// To be called before `PMSIDR_EL1` is read: where a higher exception level owns the buffer, that
+/// may trap.
 pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
     if pmbidr.has(PMBIDR_EL1::P) {
         return Err(Unusable::Owned);
@@ -102,20 +93,17 @@ pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
     }
 }
 
-/// What a register field says, or what the driver takes instead if the field holds a reserved
-/// value.
+/// The meaning of a register field, or the default where the field holds a reserved code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// The meaning to go by.
     pub(crate) value: u64,
-    /// The reserved code that was read, if it was one.
+    /// The reserved code, if it was one.
     pub(crate) reserved: Option<u64>,
 }
 
-/// What `PMSIDR_EL1` says.
+/// The capabilities that `PMSIDR_EL1` describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sampling {
-    /// The optional features.
+pub(crate) struct SamplingCaps {
     pub(crate) features: Features,
     /// The recommended minimal interval in operations; no limit of the hardware.
     pub(crate) min_interval: Reading,
@@ -125,8 +113,21 @@ pub(crate) struct Sampling {
     pub(crate) max_record: u64,
 }
 
+/// The capabilities of the units of a device, which are all alike.
+pub(crate) struct Caps {
+    /// The version of the extension: `n` stands for SPEv1p`n`.
+    pub(crate) version: u64,
+    /// The alignment of the write pointer in bytes.
+    pub(crate) align: u64,
+    /// The raw value, for `caps/`.
+    pub(crate) pmsidr: PMSIDR_EL1,
+    pub(crate) sampling: SamplingCaps,
+    /// The bits of `PMSEVFR_EL1` that can be set.
+    pub(crate) event_filter: u64,
+}
+
 /// Decodes `PMSIDR_EL1` of a unit of SPEv1p`version`.
-pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<Sampling, Unusable> {
+pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<SamplingCaps, Unusable> {
     let mut features = Features::NONE;
     for (feature, field) in [
         (Features::EVENT_FILTER, PMSIDR_EL1::FE),
@@ -149,7 +150,7 @@ pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<Sampling, Unu
         _ => return Err(Unusable::code("PMSIDR_EL1.MaxSize", code)),
     };
 
-    Ok(Sampling {
+    Ok(SamplingCaps {
         features,
         min_interval: min_interval(pmsidr.get(PMSIDR_EL1::INTERVAL)),
         count_size: count_size(pmsidr.get(PMSIDR_EL1::COUNTSIZE)),
@@ -157,8 +158,7 @@ pub(crate) fn sampling(pmsidr: PMSIDR_EL1, version: u64) -> Result<Sampling, Unu
     })
 }
 
-/// `PMSIDR_EL1.Interval`: a list of codes with gaps. A reserved one is taken for the longest
-/// interval.
+/// Decodes `PMSIDR_EL1.Interval`. A reserved code is taken for the longest interval.
 fn min_interval(code: u64) -> Reading {
     let (value, reserved) = match code {
         0 => (256, None),
@@ -174,7 +174,7 @@ fn min_interval(code: u64) -> Reading {
     Reading { value, reserved }
 }
 
-/// `PMSIDR_EL1.CountSize`. A reserved code is taken for the narrower counter.
+/// Decodes `PMSIDR_EL1.CountSize`. A reserved code is taken for the narrower counter.
 fn count_size(code: u64) -> Reading {
     let (value, reserved) = match code {
         2 => (12, None),
@@ -184,12 +184,12 @@ fn count_size(code: u64) -> Reading {
     Reading { value, reserved }
 }
 
-#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_features))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(arm_spe_caps))]
 mod tests {
     use super::*;
 
-    /// Of a `PMSIDR_EL1` that says nothing but `bits`, and that a record has up to 64 bytes.
-    fn read(bits: u64) -> Result<Sampling, Unusable> {
+    /// Decodes a `PMSIDR_EL1` with `bits`, and records of up to 64 bytes.
+    fn read(bits: u64) -> Result<SamplingCaps, Unusable> {
         sampling(PMSIDR_EL1::from_bits(6 << 12 | bits), 0)
     }
 
@@ -218,8 +218,8 @@ mod tests {
             (11, Ok(2048)),
             (12, Err(Unusable::code("PMBIDR.Align", 12))),
             (15, Err(Unusable::code("PMBIDR.Align", 15))),
-            (1 << 5 | 6, Ok(64)), // a flag that does not matter here
-            // The owner is asked first: the other fields mean nothing then.
+            (1 << 5 | 6, Ok(64)), // PMBIDR_EL1.F, which is ignored
+            // The owner is checked first: the other fields are meaningless then.
             (1 << 4 | 6, Err(Unusable::Owned)),
             (1 << 4 | 12, Err(Unusable::Owned)),
         ] {
@@ -228,14 +228,14 @@ mod tests {
         }
     }
 
-    /// Neoverse N1: `PMSIDR_EL1` as its technical reference manual gives it.
+    /// The value is that of the technical reference manual.
     #[test]
     fn neoverse_n1() {
         let certain = |value| Reading {
             value,
             reserved: None,
         };
-        let expected = Sampling {
+        let expected = SamplingCaps {
             features: Features(0x17),
             min_interval: certain(1024),
             count_size: certain(12),
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(found, Ok(expected));
     }
 
-    /// Which bit of the register is which feature, and its bit in the log.
+    /// Bits of the register, and of the log.
     #[test]
     fn features() {
         for (bit, feature, logged) in [
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn discarding_came_with_the_version() {
+    fn discard_depends_on_the_version() {
         for (version, expected) in [
             (0, Features::NONE),
             (1, Features::NONE),
@@ -292,10 +292,10 @@ mod tests {
             (both, both, true),
             (both, Features::NONE, true),
             (both, Features::ARCH_INST, false),
-            (Features::ERND, both, false), // all of them are asked for
+            (Features::ERND, both, false),
             (Features::NONE, Features::ERND, false),
         ] {
-            let found = set.contain(other);
+            let found = set.contains(other);
             assert_eq!((set, other, found), (set, other, expected));
         }
     }

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The counters in debugfs: `/sys/kernel/debug/arm_spe_N/cpuM`, one counter per line.
+//!
+//! `kernel::debugfs` is not used: its files have no owner, so that a file that is open when the
+//! module is unloaded would be released by code that is gone (`docs/upstream.md`).
+
+use crate::{
+    aux_buffer::SpePmu,
+    counters::Counters,
+    device::Units, //
+};
+use core::ptr;
+use kernel::{
+    bindings::{
+        debugfs_create_dir,
+        debugfs_create_file_full,
+        debugfs_remove,
+        dentry,
+        file,
+        file_operations,
+        inode,
+        module,
+        seq_file,
+        seq_lseek,
+        seq_printf,
+        seq_read,
+        single_open,
+        single_release, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    types::Opaque, //
+};
+
+/// The files of a device, which are removed when this is dropped.
+pub(crate) struct Files<T: SpePmu> {
+    /// An error pointer if debugfs is disabled, which its functions accept.
+    directory: *mut dentry,
+    /// Owns the counters that the files show.
+    _units: Arc<Units<T>>,
+}
+
+// SAFETY: debugfs may be used from any thread.
+unsafe impl<T: SpePmu> Send for Files<T> {}
+
+// SAFETY: A shared reference gives access to nothing.
+unsafe impl<T: SpePmu> Sync for Files<T> {}
+
+impl<T: SpePmu> Files<T> {
+    /// Creates the files of the PMU `name`, one for each CPU of `units`.
+    pub(crate) fn new(units: Arc<Units<T>>, name: &CStr) -> Self {
+        // SAFETY: A valid string, below the root of debugfs.
+        let directory = unsafe { debugfs_create_dir(name.as_char_ptr(), ptr::null_mut()) };
+        for (cpu, counters) in units.counters() {
+            // Without memory for the name this file is missing, which nothing depends on.
+            if let Ok(name) = CString::try_from_fmt(fmt!("cpu{}", cpu)) {
+                let counters = ptr::from_ref(counters).cast_mut().cast();
+                // SAFETY: What is passed outlives the file; the name is copied.
+                unsafe {
+                    debugfs_create_file_full(
+                        name.as_char_ptr(),
+                        0o400,
+                        directory,
+                        counters,
+                        ptr::null(),
+                        &raw const OPERATIONS.0,
+                    )
+                };
+            }
+        }
+        Self {
+            directory,
+            _units: units,
+        }
+    }
+}
+
+impl<T: SpePmu> Drop for Files<T> {
+    fn drop(&mut self) {
+        // SAFETY: Created in `new`. This waits for readers.
+        unsafe { debugfs_remove(self.directory) };
+    }
+}
+
+#[allow(improper_ctypes)]
+extern "C" {
+    /// `THIS_MODULE`.
+    static __this_module: Opaque<module>;
+}
+
+/// The operations of a file, which hold a reference to the module while it is open.
+static OPERATIONS: Operations = Operations(file_operations {
+    owner: (&raw const __this_module).cast_mut().cast(),
+    open: Some(open),
+    read: Some(seq_read),
+    llseek: Some(seq_lseek),
+    release: Some(single_release),
+    ..pin_init::zeroed()
+});
+
+struct Operations(file_operations);
+
+// SAFETY: The operations are not written to.
+unsafe impl Sync for Operations {}
+
+/// # Safety
+///
+/// Must be called by debugfs, for a file that was created with [`Counters`].
+unsafe extern "C" fn open(inode: *mut inode, file: *mut file) -> c_int {
+    // SAFETY: debugfs passes both, with what the file was created with.
+    unsafe { single_open(file, Some(show), (*inode).i_private) }
+}
+
+/// # Safety
+///
+/// Must be called for a file that [`open`] has opened.
+unsafe extern "C" fn show(seq: *mut seq_file, _: *mut c_void) -> c_int {
+    // SAFETY: What `open` has passed: the counters, which outlive the file.
+    let counters = unsafe { &*(*seq).private.cast::<Counters>() };
+    for (name, count) in counters.all() {
+        // SAFETY: The format takes a string and 64 bits.
+        unsafe { seq_printf(seq, c"%s %llu\n".as_char_ptr(), name.as_char_ptr(), count) };
+    }
+    0
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Out-of-line wrappers for macros and inline functions, which bindgen cannot bind.
+ */
+
+#ifndef ARM_SPE_HELPERS_H
+#define ARM_SPE_HELPERS_H
+
+#include <linux/types.h>
+
+struct page;
+
+void *spe_helper_vmap(void *const *addrs, struct page **pages, unsigned int count);
+bool spe_helper_preemptible(void);
+int spe_helper_cpu_to_node(int cpu);
+void *spe_helper_this_cpu_ptr(void *base);
+void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu);
+bool spe_helper_kernel_unmapped_at_el0(void);
+bool spe_helper_in_init_pid_ns(void);
+
+#endif /* ARM_SPE_HELPERS_H */

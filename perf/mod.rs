@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A safe interface to perf for PMUs that write to an AUX buffer.
+//!
+//! A driver implements [`Pmu`] and keeps a [`Registration`]. [`Pmu::event_init`] validates what an
+//! event asks for, and its result stays with the event ([`Event::data`]). [`Event::activate`] marks
+//! an event as running: perf sees `PERF_HES_STOPPED` as soon as the [`ActiveEvent`] is dropped. An
+//! [`AuxTransaction`] owns a part of the event's AUX buffer until it is ended.
+//!
+//! # Examples
+//!
+//! A PMU that runs one event, on one CPU, and reports that nothing was written:
+//!
+//! ```ignore
+//! use crate::{
+//!     bindings::PERF_PMU_CAP_EXCLUSIVE,
+//!     percpu::{
+//!         NotInNmi,
+//!         PerCpu, //
+//!     },
+//!     perf::*,
+//!     version::LocalInterruptDisabled, //
+//! };
+//! use core::{
+//!     cell::Cell,
+//!     ptr::NonNull, //
+//! };
+//! use kernel::{
+//!     ffi::c_void,
+//!     prelude::*, //
+//! };
+//!
+//! /// What each CPU does.
+//! enum State {
+//!     Off(AuxHandle<Example>),
+//!     Running(ActiveEvent<Example>, AuxTransaction<Example>),
+//! }
+//!
+//! struct Example(PerCpu<Cell<Option<State>>, ()>);
+//!
+//! #[repr(align(64))]
+//! struct Aux;
+//!
+//! // SAFETY: Only `start` activates events, its own. `stop`, which `del` calls, drops what it got.
+//! unsafe impl Pmu for Example {
+//!     type EventData = ();
+//!     type Aux = Aux;
+//!     const CAPABILITIES: u32 = PERF_PMU_CAP_EXCLUSIVE;
+//!
+//!     fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<()>> {
+//!         if event.attr().exclude_idle() {
+//!             return Err(EINVAL);
+//!         }
+//!         Ok(KBox::new((), GFP_KERNEL)?)
+//!     }
+//!
+//!     fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result {
+//!         if start {
+//!             self.start(event, context);
+//!             if event.is_stopped() {
+//!                 return Err(EINVAL);
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+//!         self.stop(event, context);
+//!     }
+//!
+//!     fn start(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+//!         let (state, ()) = self.0.get(context);
+//!         state.set(match state.take() {
+//!             Some(State::Off(handle)) => {
+//!                 let event = event.activate();
+//!                 match handle.begin(&event) {
+//!                     Ok(transaction) => Some(State::Running(event, transaction)),
+//!                     // The event is dropped, and so stopped.
+//!                     Err((handle, _)) => Some(State::Off(handle)),
+//!                 }
+//!             }
+//!             state => state,
+//!         });
+//!     }
+//!
+//!     fn stop(&self, _event: &Event<Self>, context: NotInNmi<'_>) {
+//!         let (state, ()) = self.0.get(context);
+//!         state.set(match state.take() {
+//!             Some(State::Running(_event, transaction)) => Some(State::Off(transaction.end(0))),
+//!             state => state,
+//!         });
+//!     }
+//!
+//!     fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
+//!
+//!     fn setup_aux(
+//!         &self,
+//!         _cpu: Option<u32>,
+//!         _pages: &[NonNull<c_void>],
+//!         _overwrite: bool,
+//!     ) -> Result<KBox<Aux>> {
+//!         Ok(KBox::new(Aux, GFP_KERNEL)?)
+//!     }
+//!
+//!     fn free_aux(aux: KBox<Aux>) {
+//!         drop(aux);
+//!     }
+//! }
+//! ```
+//!
+//! C header: `include/linux/perf_event.h`
+
+mod aux;
+mod event;
+mod pmu;
+
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) use self::aux::stub;
+pub(crate) use self::{
+    aux::{
+        AuxFlags,
+        AuxHandle,
+        AuxTransaction,
+        NoBuffer, //
+    },
+    event::{
+        ActiveEvent,
+        Event,
+        NewEvent, //
+    },
+    pmu::{
+        device_ptr,
+        Groups,
+        Pmu,
+        Registration, //
+    }, //
+};
+
+use crate::bindings;
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+/// Returns `Ok` if the current task may profile the kernel (`perf_event_paranoid`, `CAP_PERFMON`).
+pub(crate) fn allow_kernel() -> Result {
+    // SAFETY: Has no requirements.
+    to_result(unsafe { bindings::perf_allow_kernel() })
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The register sequences of one profiling unit.
+//!
+//! The order is that of the Arm ARM (DDI 0487), chapter D17 "The Statistical Profiling Extension",
+//! in particular D17.9 on synchronisation, and of its known issues (R24557): `PMBPTR_EL1` and
+//! `PMBSR_EL1` are written while the buffer is disabled, and an ISB comes before it is enabled.
+
+#[cfg(ARM_SPE_DEBUG)]
+use crate::aux_buffer::Span;
+use crate::{
+    aux_buffer::{
+        SpePmu,
+        Transaction, //
+    },
+    event::EventConfig,
+    percpu::NotInNmi,
+    perf::{
+        ActiveEvent,
+        AuxHandle,
+        Event, //
+    },
+    sysreg::{
+        isb,
+        psb_csync_dsb,
+        Register,
+        FM_DISCARD,
+        PMBLIMITR_EL1,
+        PMBPTR_EL1,
+        PMBSR_EL1,
+        PMSCR_EL1,
+        PMSICR_EL1, //
+    }, //
+};
+use kernel::{
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::NotThreadSafe, //
+};
+
+/// Decides whether the unit samples (`PMSCR_EL1`).
+///
+/// An NMI may pause, resume or throttle the event in the middle of any other code of this driver.
+/// It writes `PMSCR_EL1` and one word of the event's state, nothing else.
+pub(crate) struct Gate {
+    /// The address of the event that may be sampled for; 0 if there is none.
+    event: Atomic<usize>,
+    /// The unit is in use: a [`Disabled`] or an [`Enabled`] exists.
+    in_use: Atomic<bool>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self {
+            event: Atomic::new(0),
+            in_use: Atomic::new(false),
+        }
+    }
+
+    /// Lets the unit sample for `event` while that is neither paused nor stopped.
+    pub(crate) fn open<T: SpePmu>(&self, event: &ActiveEvent<T>) {
+        self.event.store(event.address(), Relaxed);
+        Self::write(event);
+    }
+
+    /// Stops sampling for good.
+    pub(crate) fn close(&self) {
+        self.event.store(0, Relaxed);
+        // An NMI from here on leaves the register alone.
+        PMSCR_EL1::clear();
+    }
+
+    /// Writes `PMSCR_EL1` after `event` was paused, resumed, throttled or unthrottled. Returns
+    /// whether the gate is open for `event`.
+    pub(crate) fn update<T: SpePmu>(&self, event: &Event<T>) -> bool {
+        if !self.is_open_for(event.address()) {
+            return false;
+        }
+        Self::write(event);
+        // No operation after this is sampled with the old value (D17.9).
+        isb();
+        true
+    }
+
+    /// Returns whether the gate is open for the event at `address`, or closed for 0.
+    pub(crate) fn is_open_for(&self, address: usize) -> bool {
+        self.event.load(Relaxed) == address
+    }
+
+    fn write<T: SpePmu>(event: &Event<T>) {
+        loop {
+            let wanted = Self::wanted(event);
+            wanted.write();
+            // An NMI that has changed the state wrote the register as well: write it again.
+            if Self::wanted(event) == wanted {
+                break;
+            }
+        }
+    }
+
+    /// Returns what `PMSCR_EL1` is to be while the gate is open for `event`.
+    pub(crate) fn wanted<T: SpePmu>(event: &Event<T>) -> PMSCR_EL1 {
+        match event.is_paused() || event.is_stopped() {
+            true => PMSCR_EL1::default(),
+            false => event.data().config.pmscr,
+        }
+    }
+}
+
+/// Where records go.
+#[must_use]
+pub(crate) enum Output<T: SpePmu> {
+    /// To the AUX buffer.
+    Buffer(Transaction<T>),
+    /// Nowhere (`PMBLIMITR_EL1.FM`).
+    Discard(AuxHandle<T>),
+}
+
+/// Proof that the buffer of this CPU is disabled.
+///
+/// # Invariants
+///
+/// `PMBLIMITR_EL1.E` is 0. There is one value of this type or of [`Enabled`] per gate.
+#[must_use]
+pub(crate) struct Disabled(NotThreadSafe);
+
+impl Disabled {
+    /// Turns off the unit of this CPU, whatever it was left doing. Returns `None` if it is in use
+    /// already.
+    pub(crate) fn acquire(gate: &Gate, _: NotInNmi<'_>) -> Option<Self> {
+        if gate.in_use.xchg(true, Relaxed) {
+            return None;
+        }
+        // INVARIANT: `gate` is that of this CPU, and no other token exists.
+        let disabled = Self(NotThreadSafe);
+        stop_sampling(gate);
+        psb_csync_dsb();
+        // SAFETY: Disables the buffer.
+        unsafe { PMBLIMITR_EL1::clear() };
+        isb();
+        disabled.end_service();
+        // SAFETY: The buffer is disabled.
+        unsafe { PMBPTR_EL1::clear() };
+        Some(disabled)
+    }
+
+    /// Leaves the unit to the next [`Self::acquire`].
+    pub(crate) fn release(self, gate: &Gate) {
+        self.end_service();
+        gate.in_use.store(false, Relaxed);
+    }
+
+    /// Ends a request for service, and returns it.
+    pub(crate) fn end_service(&self) -> PMBSR_EL1 {
+        let pmbsr = PMBSR_EL1::read();
+        if pmbsr.bits() != 0 {
+            // SAFETY: The buffer is disabled, as `self` proves.
+            unsafe { PMBSR_EL1::clear() };
+            // The interrupt is deasserted before the caller enables interrupts.
+            isb();
+        }
+        pmbsr
+    }
+}
+
+/// An output that the unit writes to while it samples. Its transaction is out of reach, and so
+/// cannot be ended, until the buffer is disabled.
+///
+/// # Invariants
+///
+/// `PMBPTR_EL1` (if there is a buffer) and `PMBLIMITR_EL1` of this CPU describe the output.
+#[must_use]
+pub(crate) struct Enabled<T: SpePmu>(Output<T>);
+
+impl<T: SpePmu> Enabled<T> {
+    /// Enables the buffer.
+    pub(crate) fn new(_: Disabled, output: Output<T>) -> Self {
+        let limit = match &output {
+            Output::Buffer(transaction) => {
+                let span = transaction.span();
+                // SAFETY: The buffer is disabled, as the token proves.
+                unsafe { PMBPTR_EL1::from_bits(span.start).write() };
+                PMBLIMITR_EL1::from_bits(span.limit)
+            }
+            Output::Discard(_) => PMBLIMITR_EL1::default().with(PMBLIMITR_EL1::FM, FM_DISCARD),
+        };
+        // The pointer must be in place before the buffer is enabled (R24557), and so must a write
+        // to PMBSR_EL1.
+        isb();
+        // SAFETY: The span belongs to the transaction, which cannot be ended before `disable`.
+        unsafe { limit.with(PMBLIMITR_EL1::E, 1).write() };
+        // INVARIANT: Just written.
+        Self(output)
+    }
+
+    /// Returns where the unit may write; `None` if records are discarded.
+    #[cfg(ARM_SPE_DEBUG)]
+    pub(crate) fn span(&self) -> Option<Span> {
+        match &self.0 {
+            Output::Buffer(transaction) => Some(transaction.span()),
+            Output::Discard(_) => None,
+        }
+    }
+
+    /// Stops sampling.
+    pub(crate) fn stop(self, gate: &Gate) -> Stopped<T> {
+        stop_sampling(gate);
+        let (pmbsr, pointer) = synchronise();
+        // INVARIANT: Just stopped.
+        Stopped {
+            output: self.0,
+            pmbsr,
+            pointer,
+        }
+    }
+
+    /// Returns the stopped output if the unit asks for service (`PMBSR_EL1.S`).
+    pub(crate) fn service(self) -> Result<Stopped<T>, Self> {
+        let (pmbsr, pointer) = synchronise();
+        if !pmbsr.has(PMBSR_EL1::S) {
+            return Err(self);
+        }
+        // INVARIANT: The unit does not sample while PMBSR_EL1.S is set.
+        Ok(Stopped {
+            output: self.0,
+            pmbsr,
+            pointer,
+        })
+    }
+}
+
+/// An output whose buffer is enabled, of a unit that has stopped.
+///
+/// # Invariants
+///
+/// The unit does not sample, and all records are written.
+#[must_use]
+pub(crate) struct Stopped<T: SpePmu> {
+    output: Output<T>,
+    pmbsr: PMBSR_EL1,
+    /// `PMBPTR_EL1`.
+    pointer: u64,
+}
+
+impl<T: SpePmu> Stopped<T> {
+    /// Returns what the unit reports.
+    pub(crate) fn pmbsr(&self) -> PMBSR_EL1 {
+        self.pmbsr
+    }
+
+    /// Returns the number of bytes that were written; `None` if the write pointer is out of range.
+    pub(crate) fn written(&self) -> Option<u64> {
+        match &self.output {
+            Output::Buffer(transaction) => transaction.span().written(self.pointer),
+            Output::Discard(_) => Some(0),
+        }
+    }
+
+    /// Disables the buffer and ends the request for service.
+    pub(crate) fn disable(self) -> (Disabled, Output<T>) {
+        // SAFETY: Disables the buffer.
+        unsafe { PMBLIMITR_EL1::clear() };
+        isb();
+        if self.pmbsr.bits() != 0 {
+            // SAFETY: The buffer is disabled.
+            unsafe { PMBSR_EL1::clear() };
+        }
+        // INVARIANT: Just disabled.
+        (Disabled(NotThreadSafe), self.output)
+    }
+}
+
+/// Waits until the records of all operations so far are written, and returns what the unit reports
+/// and its write pointer.
+fn synchronise() -> (PMBSR_EL1, u64) {
+    psb_csync_dsb();
+    // Updates of registers by the unit are visible after this.
+    isb();
+    (PMBSR_EL1::read(), PMBPTR_EL1::read().bits())
+}
+
+/// Starts sampling for `event`, with a `period` that [`crate::event::period`] returned.
+pub(crate) fn start<T: SpePmu>(
+    gate: &Gate,
+    disabled: Disabled,
+    event: &ActiveEvent<T>,
+    output: Output<T>,
+    period: u64,
+) -> Enabled<T> {
+    let config = &event.data().config;
+    // Each register that the event uses is written at each start: a CPU that was idle may have lost
+    // them with its power.
+    write_filters(config);
+    config.interval(period).write();
+    let output = Enabled::new(disabled, output);
+    PMSICR_EL1::from_bits(event.period_left()).write();
+    // All of the above must be in place before an operation is sampled (D17.9).
+    isb();
+    gate.open(event);
+    output
+}
+
+/// Stops sampling, and waits until no operation is sampled any more.
+pub(crate) fn stop_sampling(gate: &Gate) {
+    gate.close();
+    isb();
+}
+
+fn write_filters(config: &EventConfig) {
+    config.pmsfcr.write();
+    if config.has_value_filters {
+        // A register whose filter PMSFCR_EL1 does not enable is ignored.
+        config.pmsevfr.write();
+        if let Some(pmsnevfr) = config.pmsnevfr {
+            pmsnevfr.write();
+        }
+        if let Some(pmsdsfr) = config.pmsdsfr {
+            pmsdsfr.write();
+        }
+        config.pmslatfr.write();
+    }
+}
+
+/// Returns the operations that are left until the next sample, with the state of the random number
+/// above them (`ECOUNT`).
+pub(crate) fn counter() -> u64 {
+    PMSICR_EL1::read().bits()
+}
