@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rust_source import driver
+
 TOP = Path(__file__).resolve().parents[2]
 #: Made elsewhere, or built; .git is a file in a worktree.
 NOT_OURS = {".git", "build", "out", "target", "__pycache__"}
@@ -55,8 +57,8 @@ def test_rustfmt():
 
 def test_comment_width():
     """As wide as code, which rustfmt does not look at in a comment; but for tables and drawings."""
-    wide = [f"{file.name}:{number}" for file in [*TOP.glob("*.rs"), *TOP.glob("tests/host/src/*.rs")]
-            for number, line in enumerate(file.read_text().splitlines(), 1)
+    wide = [f"{file.relative_to(TOP)}:{number}" for pattern in ("*.rs", "perf/**/*.rs", "tests/host/src/*.rs")
+            for file in TOP.glob(pattern) for number, line in enumerate(file.read_text().splitlines(), 1)
             if len(line) > 100 and re.match(r"\s*//[/!]? [^\s|]", line)]
     assert not wide
 
@@ -81,12 +83,52 @@ def test_knobs():
     table = re.findall(r"^//! \| (\[`.*) \| (.*) \|$", event, re.MULTILINE)
     places = set(re.findall(r"\[`([\w:]+)`\]", "".join(place for place, _ in table)))
     for register, body in registers:
-        fields = re.findall(r"^        (\w+): \d+, \d+;$", body, re.MULTILINE)
+        fields = re.findall(r"^        (\w+): \d+, \d+;", body, re.MULTILINE)
         assert register in places or fields and {f"{register}::{field}" for field in fields} <= places, register
     knobs = re.findall(r'^    \w+ = c"(\w+)",', event, re.MULTILINE)
     assert len(knobs) > 15
     absent = [knob for knob in knobs if not any(f"`{knob}`" in named for _, named in table)]
     assert not absent
+
+
+def test_sysreg():
+    """Registers, fields and values are those of the kernel's description."""
+    check("scripts/check-sysreg", os.environ["ARM_SPE_KERNEL"])
+
+
+#: Mistakes for check-sysreg to find: what is changed, in every place, and into what.
+MISTAKES = {
+    "encoding": (r'(?<=_)\d(?=", (?:read|write))', lambda found: str(int(found[0]) ^ 1)),
+    "register": (r'\w+(?=\("S3_)', lambda found: f"{found[0]}x"),
+    "position": (r"(?<=: )(\d+), (\d+)(?=;)", lambda found: f"{int(found[1]) + 1}, {int(found[2]) + 1}"),
+    # Of a part of one of its fields, the kernel has neither the width nor always the name.
+    "width": (r"(?<=: )\d+(?=, \d+;(?! // part of))", lambda found: str(int(found[0]) + 1)),
+    "field": (r"\w+(?=: \d+, \d+;(?! // part of))", lambda found: f"{found[0]}x"),
+    "marker": (r"// part of .*", lambda found: "//"),
+    "value": (r"(const (?:BSC|EC|FM)_\w+: u64 = 0[bx]\w*)(\d);", lambda found: f"{found[1]}{int(found[2]) ^ 1};"),
+    "code": (r"(?<= )\d+(?= => \(\d+, None\))", lambda found: str(int(found[0]) + 16)),
+    "number": (r"\b(PM\w+_EL1::(?:new|from_bits)\()", lambda found: f"{found[1]}1 << 17 | "),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_mistakes_in_sysreg(kind, tmp_path):
+    """A mistake is found in each place where it can be made."""
+    pattern, change = MISTAKES[kind]
+    places = set()
+    for source in driver(TOP).values():
+        text, name = source.path.read_text(), source.path.relative_to(TOP)
+        for found in reversed(list(re.finditer(pattern, text))):
+            # What is in neither text belongs to a test.
+            if source.code[found.start()].strip() or source.comments[found.start()].strip():
+                places.add(f"{name}:{source.line(found.start())}")
+                text = text[:found.start()] + change(found) + text[found.end():]
+        Path(tmp_path, name).parent.mkdir(exist_ok=True)
+        Path(tmp_path, name).write_text(text)
+    done = subprocess.run(["scripts/check-sysreg", os.environ["ARM_SPE_KERNEL"], tmp_path], cwd=TOP, text=True,
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False)
+    assert places and done.returncode == 1
+    assert places <= set(re.findall(r"^[\w/]+\.rs:\d+", done.stderr, re.MULTILINE))
 
 
 @pytest.mark.parametrize("kind", ["patches/*.patch", "*.c", "plugin/*.c"])
@@ -98,6 +140,11 @@ def test_checkpatch(kind):
     how = ["--no-tree", "--no-signoff"] + (["-f"] if kind.endswith(".c") else [])
     for file in found:
         check("perl", checker, *how, file)
+
+
+def test_count():
+    """The figures of the source can be counted."""
+    check("scripts/count")
 
 
 def test_licences():
