@@ -32,3 +32,12 @@ def test_no_room(boot, room, told):
     assert facts["cycles_enabled"] and not facts["cycles_running"]
     assert (facts["aux_records"], facts["aux_flags"]) == ((1, TRUNCATED) if told else (0, 0))
     assert not facts["unread_spoilt"]
+
+
+def test_enabled_twice_in_a_tick(boot):
+    """A pinned event that found no room runs when it is enabled after a read of the buffer, however soon that is."""
+    guest = boot(kernel=rt(), smp=1)
+    guest.load(DRIVER)
+    facts = {name: int(value) for name, value in FACT.findall(guest.sh("again 20"))}
+    assert facts["same_tick"] == 20, facts
+    assert facts["errors"] == 0, facts
