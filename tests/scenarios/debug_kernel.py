@@ -9,6 +9,8 @@ from traces import unload_without_loss
 
 #: Of the walk through what a user can do, see invariants.py.
 STEPS = 5000
+#: How many buffers of progs/taken_nmi.c are mapped for the unit, with a guard page each.
+MAPPED = "awk '$2 == 1024 * 1024 + 4096 && $3 ~ /^spe_helper_vmap/' /proc/vmallocinfo | wc -l"
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
 
@@ -59,3 +61,29 @@ def test_a_buffer_that_is_taken(boot, driver):
     assert " at __rb_free_aux+" in guest.sh("dmesg")
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
     unload_without_loss(guest)
+
+
+@pytest.mark.timeout(900)
+def test_a_buffer_that_is_taken_in_an_nmi(boot, driver):
+    """An NMI throttles the group of an event whose buffer was taken: the driver does not end the transaction there.
+
+    It would drop the last reference to the buffer, and perf would free the pages in the NMI.
+    """
+    if driver == "c":
+        pytest.skip(UNMAPS)
+    guest = boot(kernel=debug(), append="irqchip.gicv3_pseudo_nmi=1 kmemleak=off no_debug_objects")
+    guest.load(driver)
+    guest.known = TAKEN
+    guest.sh("echo 100 >/proc/sys/kernel/perf_event_max_sample_rate")
+    guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
+    guest.sh("taken_nmi", timeout=300)
+    log = guest.sh("dmesg")
+    freed = log[log.index(" at __rb_free_aux+"):]
+    assert " armv8pmu_handle_irq+" not in freed[:freed.index("end trace")], freed
+    assert counters(guest)["mismatches"] == 0
+    # It waits for the next buffer.
+    assert guest.sh(MAPPED) == "1"
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+    assert guest.sh(MAPPED) == "0"
+    guest.sh("grep -q 'debug_locks: *1$' /proc/lockdep_stats || { echo lockdep is off; false; }")
+    guest.unload()
