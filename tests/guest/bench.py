@@ -40,14 +40,17 @@ FLOOR = {
 CPUS = (1, 2, 4, 8)
 #: What the functions of both drivers are for, by their names: the first that matches.
 PURPOSES = {
-    "loading, probing, hotplug": r"probe|remove|examine|refuse_(without|unmapped)|^arm_spe_pmu::name|post_unbind|Instance<|percpu::Call<"
-                                 r"|Arc<|(init|cleanup)_module|pmu_(init|exit)$|cpu_(startup|teardown)|reset_local|drain_local",
-    "messages": r"complain|warn_reserved|fmt::",
-    "counters": r"counters::|count_start|count_failure",
+    "loading, probing, hotplug": r"probe|remove|refuse_(without|unmapped)|read_caps|^arm_spe_pmu::log|PmuNumber|OwnerTag|post_unbind"
+                                 r"|Adapter as|hotplug::|percpu::Call<|percpu::contains|Cpu>::new|Off>::online|Arc<|drop_in_place|helper_(kernel_unmapped|per_cpu_ptr)"
+                                 r"|(init|cleanup)_module|pmu_(init|exit)$|cpu_(startup|teardown)|reset_local|drain_local",
+    "messages": r"state::log|warn_reserved|fmt::",
+    "counters": r"counters::|debugfs::",
     "sysfs": r"sysfs::|_show|is_visible",
-    "events are opened, buffers are mapped": r"event_init|destroy|(setup|free)_aux|Buffer|event_to_pms",
+    "events are opened, buffers are mapped": r"event_init|destroy|(setup|free)_aux|Buffer(>| as )|Deferred|pin_module|event_to_pms"
+                                             r"|helper_(vmap|virt_to_page|cpu_to_node|preemptible|in_init_pid_ns)",
     "callbacks and interrupt, as they mostly are":
-        r"Registration<.*>>::(add|del|start|stop|read)$|Spe>::(run|pause)$|Handler<.*::handle$"
+        r"Registration<.*>>::(add|del|start|stop|read)$|Pmu>::(add|del|start|stop|update_sampling)$|Handler<.*::handle$"
+        r"|Slot<|Gate>|unit::stop_sampling|state::(begin|finish|report)|BufferLayout>|NoSpace>|perf::aux::|not_in_nmi|this_cpu_ptr"
         r"|pmu_(add|del|start|stop|read|irq_handler)$|aux_output|pad_buf|next_off|fault_act",
     "what is rare in those": r"",
 }

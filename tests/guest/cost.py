@@ -19,15 +19,15 @@ CALLBACKS = {
     "free_aux": ("arm_spe_pmu_free_aux", "8free_aux"),
 }
 IRQ = ("arm_spe_pmu_irq_handler", r"_R\S*3irq\S*7Handler\S*6handle\S*")
-#: The start of the mangled names of the functions of perf.rs that perf calls, as methods of Registration<Spe>.
-MANGLED = r"_R\S*4perf\S*12Registration\S*E"
+#: The start of the mangled names of the functions of perf/pmu.rs that perf calls, methods of Registration<Spe>.
+MANGLED = r"_R\S*4perf3pmu\S*12Registration\S*E"
 
 #: What perf's core does when a task leaves a CPU, and when one comes.
 SWITCH = {"leaves": "__perf_event_task_sched_out", "comes": "__perf_event_task_sched_in"}
 
 #: One call: instructions of the module, and of all of the kernel; what the module does to registers; bytes of stack.
 Call = namedtuple("Call", "module kernel reads writes isb dsb psb stack")
-#: Instructions from the interrupt's exception to the write that ends the request for service, and to its effect.
+#: Instructions from the interrupt's exception to the write that lets the unit sample again, and to its effect.
 Gap = namedtuple("Gap", "written synchronised")
 
 #: Instructions that a CPU has executed: of the kernel, and all.

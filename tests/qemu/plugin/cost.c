@@ -22,10 +22,11 @@
  *
  *   gap CPU WRITTEN SYNCHRONISED
  *
- * tells of each write to PMBSR_EL1 in a function that an interrupt led to:
- * the instructions from the exception on up to the write, and up to the next
- * context synchronisation event (an ISB of the module, or the return from
- * the exception). The entry named vectors is that of the kernel's table.
+ * is written for each interrupt whose handler lets the unit sample again:
+ * the instructions from the exception up to the last write that does so
+ * (PMBSR_EL1, or PMBLIMITR_EL1 but for 0), and up to the return from the
+ * exception, a context synchronisation event. The entry named vectors is that
+ * of the kernel's table.
  *
  * At EL0, HINT #92 (a NOP, too) is a mark, a line
  *
@@ -66,9 +67,11 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 #define INSN_MRS      0xd5300000
 #define INSN_MSR      0xd5100000
 #define INSN_SYS_MASK 0xfff00000
-/* MSR PMBSR_EL1, without Rt */
+/* MSR PMBSR_EL1 and MSR PMBLIMITR_EL1, without Rt; Rt of XZR */
 #define INSN_PMBSR      0xd5189a60
-#define INSN_PMBSR_MASK 0xffffffe0
+#define INSN_PMBLIMITR  0xd5189a00
+#define INSN_RT_MASK    0xffffffe0
+#define RT_XZR          0x1f
 
 /* What was executed on a CPU */
 typedef struct Executed {
@@ -80,7 +83,7 @@ typedef struct Executed {
     uint64_t isb;
     uint64_t dsb;
     uint64_t psb;
-    /* Not counts: in a function; PMBSR_EL1 was written and takes effect soon */
+    /* Not counts: in a function; the unit may sample again soon */
     uint64_t active;
     uint64_t pending;
 } Executed;
@@ -92,7 +95,7 @@ typedef struct Call {
     uint64_t lr;
     uint64_t sp;
     uint64_t lowest;
-    /* Of the last exception, and of the write to PMBSR_EL1 */
+    /* Of the last exception, and of the write that lets the unit sample */
     uint64_t exception;
     uint64_t written;
 } Call;
@@ -239,19 +242,19 @@ static void exception_taken(unsigned int cpu, void *udata)
     now->pending = 0;
 }
 
-/* PMBSR_EL1 is about to be written, in a function. */
-static void service_ended(unsigned int cpu, void *udata)
+/* A register that lets the unit sample is about to be written, in a function. */
+static void unit_released(unsigned int cpu, void *udata)
 {
     Executed *now = qemu_plugin_scoreboard_find(executed, cpu);
     Call *call = &calls[cpu];
 
-    if (strcmp(call->name, "irq") == 0 && !now->pending) {
+    if (strcmp(call->name, "irq") == 0) {
         call->written = now->all + 1;
         now->pending = 1;
     }
 }
 
-/* An ISB or ERET is about to be executed, after such a write. */
+/* An ERET is about to be executed, after such a write. */
 static void synchronised(unsigned int cpu, void *udata)
 {
     Executed *now = qemu_plugin_scoreboard_find(executed, cpu);
@@ -306,9 +309,11 @@ static void translate_module_insn(struct qemu_plugin_insn *insn, uint32_t word)
     } else if ((word & INSN_SYS_MASK) == INSN_MSR) {
         COUNT(insn, writes);
     }
-    if ((word & INSN_PMBSR_MASK) == INSN_PMBSR) {
+    if ((word & INSN_RT_MASK) == INSN_PMBSR ||
+        ((word & INSN_RT_MASK) == INSN_PMBLIMITR &&
+         (word & ~INSN_RT_MASK) != RT_XZR)) {
         qemu_plugin_register_vcpu_insn_exec_cond_cb(
-            insn, service_ended, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
+            insn, unit_released, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
             active, 0, NULL);
     }
 }
@@ -349,7 +354,7 @@ static void translate_insn(struct qemu_plugin_insn *insn, bool after_stack)
         qemu_plugin_register_vcpu_insn_exec_cb(
             insn, read_entries, QEMU_PLUGIN_CB_NO_REGS, NULL);
     }
-    if (word == INSN_ERET || (word == INSN_ISB && in_module(pc))) {
+    if (word == INSN_ERET) {
         qemu_plugin_register_vcpu_insn_exec_cond_cb(
             insn, synchronised, QEMU_PLUGIN_CB_NO_REGS, QEMU_PLUGIN_COND_NE,
             pending, 0, NULL);
