@@ -116,7 +116,8 @@ impl Buffer {
     /// Zeroes `bytes` from `offset` on; what is outside of the buffer is left alone.
     fn zero(&self, offset: u64, bytes: u64) {
         let bytes = bytes.min(self.layout.size().saturating_sub(offset));
-        // SAFETY: The range is within the buffer. It belongs to the transaction of the caller.
+        // SAFETY: The range is clamped to the buffer, which is mapped. Only transactions call this,
+        // for free space that perf handed to them and that the unit has not been given.
         unsafe {
             self.base
                 .as_ptr()
@@ -142,7 +143,8 @@ pub(crate) fn box_on_node<V>(value: V, cpu: Option<u32>) -> Result<KBox<V>> {
     });
     let layout = core::alloc::Layout::new::<V>();
     let place = Kmalloc::alloc(layout, GFP_KERNEL, node.unwrap_or(NumaNode::NO_NODE))?.cast::<V>();
-    // SAFETY: The memory was allocated for a `V` by the allocator of `KBox`.
+    // SAFETY: `Kmalloc`, the allocator of `KBox`, returned memory with the layout of a `V`; it is
+    // initialised before the box is made.
     unsafe {
         place.write(value);
         Ok(KBox::from_raw(place.as_ptr()))
@@ -181,14 +183,14 @@ pub(crate) struct Transaction<T: SpePmu> {
     span: Span,
 }
 
-/// Why no transaction was begun.
+/// The reason why no transaction was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BeginError {
     /// perf did not hand out a buffer.
     NoBuffer(NoBuffer),
     /// The free space is too small for the unit.
     NoSpace {
-        /// Whether perf was told that data is missing (`PERF_AUX_FLAG_TRUNCATED`).
+        /// Data was reported missing (`PERF_AUX_FLAG_TRUNCATED`).
         truncated: bool,
     },
 }

@@ -22,19 +22,19 @@ pub(crate) struct BufferLayout {
     record: u64,
 }
 
-/// What perf hands out. `head` and `wakeup` are free-running byte counts: modulo the size of the
-/// buffer they are offsets.
+/// The space that perf hands out. `head` and `wakeup` are free-running byte counts: modulo the size
+/// of the buffer they are offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FreeSpace {
-    /// Where to write.
+    /// The position to write at.
     pub(crate) head: u64,
-    /// How many bytes may be written before unread data.
+    /// The number of bytes that may be written before unread data.
     pub(crate) size: u64,
     /// The position after which the reader wants to be woken.
     pub(crate) wakeup: u64,
 }
 
-/// What to do with [`FreeSpace`].
+/// The decision on [`FreeSpace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// Write up to this offset, a page boundary.
@@ -46,7 +46,7 @@ pub(crate) enum Limit {
     NoSpace,
 }
 
-/// Where to write in a snapshot buffer, which is overwritten.
+/// The part of a snapshot buffer, which is overwritten, to write next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     /// Bytes to pad at the head.

@@ -2,22 +2,7 @@
 
 //! The profiling unit of one CPU, as a state machine in types.
 //!
-//! ```text
-//!            online            arm               sample
-//!   Offline ---------> Off ------------> Armed ------------> Sampling
-//!      ^     offline    | ^ ^              |                    | |
-//!      +----------------+ | +--------------+ no transaction     | | stop; interrupt: fault, or
-//!                         |                                     | | no transaction
-//!                         +-------------------------------------+ |
-//!                                            ^                    | interrupt: buffer full, and a
-//!                                            +--------------------+ new transaction
-//! ```
-//!
-//! | state | `PMBLIMITR_EL1.E` | `PMSCR_EL1.E0SPE`, `E1SPE` | AUX transaction | `hw.state` |
-//! | --- | --- | --- | --- | --- |
-//! | [`Off`] | 0 | 0 | none | `PERF_HES_STOPPED` |
-//! | [`Armed`] | 0 | 0 | one, unless discarding | 0 |
-//! | [`Sampling`] | 1 | of the event, or 0 while paused or throttled | one, unless discarding | 0; `PERF_HES_STOPPED` while throttled |
+//! `docs/design.md` has the drawing, and the registers in each state.
 //!
 //! Each transition consumes the state that it leaves, and a state can only be had from a
 //! transition. Between two callbacks of perf the state is kept in a [`Slot`] per CPU.
@@ -92,7 +77,7 @@ impl Cpu {
     }
 }
 
-/// What the unit of a CPU is doing.
+/// The state of the unit of a CPU.
 enum State<T: SpePmu> {
     /// The CPU is offline or has no unit; or a transition is in progress.
     Offline,
@@ -394,12 +379,10 @@ impl<T: SpePmu> Slot<T> {
     }
 
     /// Replaces the state by what `transition` makes of it, which also returns a result.
-    fn update<R>(&self, cpu: &Cpu, transition: impl FnOnce(State<T>) -> (State<T>, R)) -> R {
+    fn update<R>(&self, _cpu: &Cpu, transition: impl FnOnce(State<T>) -> (State<T>, R)) -> R {
         let (state, result) = transition(self.0.replace(State::Offline));
         #[cfg(ARM_SPE_DEBUG)]
-        check::check(&state, cpu);
-        #[cfg(not(ARM_SPE_DEBUG))]
-        let _ = cpu;
+        check::check(&state, _cpu);
         // What this replaces is the placeholder from above.
         core::mem::forget(self.0.replace(state));
         result

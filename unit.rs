@@ -109,7 +109,7 @@ impl Gate {
     }
 }
 
-/// Where records go.
+/// The destination of records.
 #[must_use]
 pub(crate) enum Output<T: SpePmu> {
     /// To the AUX buffer.
@@ -137,7 +137,8 @@ impl Disabled {
         let disabled = Self(NotThreadSafe);
         stop_sampling(gate);
         psb_csync_dsb();
-        // SAFETY: Disables the buffer.
+        // SAFETY: A disabled buffer is not written to, and the records of earlier operations were
+        // waited for.
         unsafe { PMBLIMITR_EL1::clear() };
         isb();
         disabled.end_service();
@@ -189,7 +190,8 @@ impl<T: SpePmu> Enabled<T> {
         // The pointer must be in place before the buffer is enabled (R24557), and so must a write
         // to PMBSR_EL1.
         isb();
-        // SAFETY: The span belongs to the transaction, which cannot be ended before `disable`.
+        // SAFETY: The span is mapped and belongs to the transaction, which cannot be ended before
+        // `disable`: the returned value has it. If that is dropped, perf keeps the buffer.
         unsafe { limit.with(PMBLIMITR_EL1::E, 1).write() };
         // INVARIANT: Just written.
         Self(output)
@@ -260,7 +262,7 @@ impl<T: SpePmu> Stopped<T> {
 
     /// Disables the buffer and ends the request for service.
     pub(crate) fn disable(self) -> (Disabled, Output<T>) {
-        // SAFETY: Disables the buffer.
+        // SAFETY: A disabled buffer is not written to; by the invariants no record is in flight.
         unsafe { PMBLIMITR_EL1::clear() };
         isb();
         if self.pmbsr.bits() != 0 {

@@ -51,7 +51,7 @@ impl core::ops::BitOrAssign for AuxFlags {
     }
 }
 
-/// Why perf did not hand out a buffer.
+/// The reason why perf did not hand out a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoBuffer {
     /// None is mapped, or it is being unmapped, or it is that of another PMU.
