@@ -67,7 +67,7 @@ use crate::{
     irq::Handler,
     percpu::NotInNmi,
     perf::Registration,
-    pmu::Spe,
+    pmu::SpePmu,
     sysreg::{
         Register,
         ID_AA64DFR0_EL1,
@@ -106,11 +106,11 @@ const NAME: &CStr = c"arm_spe_pmu";
 #[pin_data]
 struct SpeDevice {
     #[pin]
-    pmu: Registration<Spe>,
+    pmu: Registration<SpePmu>,
     #[pin]
-    ready: hotplug::Instance<Spe>,
-    handler: Handler<Spe>,
-    files: debugfs::Files<Spe>,
+    ready: hotplug::Instance,
+    handler: Handler,
+    files: debugfs::Files,
     number: PmuNumber,
 }
 
@@ -139,7 +139,7 @@ impl platform::Driver for SpeDevice {
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
                 pmu <- Registration::new(
-                    Spe { units, caps },
+                    SpePmu { units, caps },
                     number_of_pmu,
                     name,
                     dev,
@@ -181,7 +181,7 @@ fn refuse_unmapped_kernel(dev: &Device) -> Result {
 /// Reads the capabilities of the unit of one CPU; the others are assumed to be alike.
 ///
 /// Returns `ENXIO`, with a message, if it cannot be used, and if none of the CPUs is online.
-fn read_caps(dev: &Device, units: &Units<Spe>) -> Result<Caps> {
+fn read_caps(dev: &Device, units: &Units) -> Result<Caps> {
     let (cpu, caps) = percpu::run_on_any(units.cpus(), |_| (CpuId::current().as_u32(), read_ids()))
         .map_err(|_| ENXIO)?;
     match caps {
@@ -235,7 +235,7 @@ fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
 }
 
 /// Logs the message of the C driver.
-fn log(dev: &Device, units: &Units<Spe>, caps: &Caps) {
+fn log(dev: &Device, units: &Units, caps: &Caps) {
     // SAFETY: The format takes: the version, the number of bits and the pointer of a mask, two
     // sizes, and 64 bits. The C function is used because only C prints CPU lists.
     unsafe {
@@ -333,7 +333,7 @@ unsafe impl driver::RegistrationOps for Adapter {
 struct SpeModule {
     #[pin]
     driver: driver::Registration<Adapter>,
-    hotplug: hotplug::Callbacks<Spe>,
+    hotplug: hotplug::Callbacks,
 }
 
 impl kernel::InPlaceModule for SpeModule {

@@ -19,7 +19,7 @@ use crate::{
         AuxHandle,
         AuxTransaction,
         NoBuffer,
-        Pmu, //
+        PmuTypes, //
     },
     perf_quirks::{
         Deferrable,
@@ -50,10 +50,13 @@ pub(crate) struct EventData {
     pub(crate) no_space: NoSpace,
 }
 
-/// A PMU whose events the unit can sample for.
-pub(crate) trait SpePmu: Pmu<Aux = Deferrable<Buffer>, EventData = EventData> {}
+/// The types of an SPE PMU.
+pub(crate) struct Spe;
 
-impl<T: Pmu<Aux = Deferrable<Buffer>, EventData = EventData>> SpePmu for T {}
+impl PmuTypes for Spe {
+    type EventData = EventData;
+    type Aux = Deferrable<Buffer>;
+}
 
 /// An AUX buffer, mapped to contiguous addresses.
 ///
@@ -178,8 +181,8 @@ impl Span {
 ///
 /// `span` is within the buffer of the transaction.
 #[must_use]
-pub(crate) struct Transaction<T: SpePmu> {
-    aux: AuxTransaction<T>,
+pub(crate) struct Transaction {
+    aux: AuxTransaction<Spe>,
     span: Span,
 }
 
@@ -195,12 +198,12 @@ pub(crate) enum BeginError {
     },
 }
 
-impl<T: SpePmu> Transaction<T> {
+impl Transaction {
     /// Begins a transaction of `event`.
     pub(crate) fn begin(
-        handle: AuxHandle<T>,
-        event: &ActiveEvent<T>,
-    ) -> Result<Self, (AuxHandle<T>, BeginError)> {
+        handle: AuxHandle<Spe>,
+        event: &ActiveEvent<Spe>,
+    ) -> Result<Self, (AuxHandle<Spe>, BeginError)> {
         let no_space = &event.data().no_space;
         let mut aux = match handle.begin(event) {
             Ok(aux) => aux,
@@ -240,7 +243,7 @@ impl<T: SpePmu> Transaction<T> {
         Err((aux.end(0), BeginError::NoSpace { truncated }))
     }
 
-    fn begin_snapshot(mut aux: AuxTransaction<T>) -> Self {
+    fn begin_snapshot(mut aux: AuxTransaction<Spe>) -> Self {
         let buffer = aux.aux();
         let Snapshot { pad, head, limit } = buffer.layout.snapshot(aux.head());
         if pad > 0 {
@@ -251,7 +254,7 @@ impl<T: SpePmu> Transaction<T> {
     }
 
     /// `start` and `limit` must be offsets that the buffer's layout has returned.
-    fn new(aux: AuxTransaction<T>, start: u64, limit: u64) -> Self {
+    fn new(aux: AuxTransaction<Spe>, start: u64, limit: u64) -> Self {
         let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
         // INVARIANT: By the requirement.
         Self {
@@ -266,7 +269,7 @@ impl<T: SpePmu> Transaction<T> {
     }
 
     /// Ends the transaction after the unit has written `bytes`, with `flags` for the data.
-    pub(crate) fn end(mut self, bytes: u64, flags: AuxFlags) -> AuxHandle<T> {
+    pub(crate) fn end(mut self, bytes: u64, flags: AuxFlags) -> AuxHandle<Spe> {
         if flags != AuxFlags::NONE {
             self.aux.flag(flags);
         }

@@ -6,7 +6,6 @@
 //! module is unloaded would be released by code that is gone (`docs/upstream.md`).
 
 use crate::{
-    aux_buffer::SpePmu,
     counters::Counters,
     device::Units, //
 };
@@ -39,22 +38,22 @@ use kernel::{
 };
 
 /// The files of a device, which are removed when this is dropped.
-pub(crate) struct Files<T: SpePmu> {
+pub(crate) struct Files {
     /// An error pointer if debugfs is disabled, which its functions accept.
     directory: *mut dentry,
     /// Owns the counters that the files show.
-    _units: Arc<Units<T>>,
+    _units: Arc<Units>,
 }
 
 // SAFETY: debugfs may be used from any thread.
-unsafe impl<T: SpePmu> Send for Files<T> {}
+unsafe impl Send for Files {}
 
 // SAFETY: A shared reference gives access to nothing.
-unsafe impl<T: SpePmu> Sync for Files<T> {}
+unsafe impl Sync for Files {}
 
-impl<T: SpePmu> Files<T> {
+impl Files {
     /// Creates the files of the PMU `name`, one for each CPU of `units`.
-    pub(crate) fn new(units: Arc<Units<T>>, name: &CStr) -> Self {
+    pub(crate) fn new(units: Arc<Units>, name: &CStr) -> Self {
         // SAFETY: A valid string, below the root of debugfs.
         let directory = unsafe { debugfs_create_dir(name.as_char_ptr(), ptr::null_mut()) };
         for (cpu, counters) in units.counters() {
@@ -81,7 +80,7 @@ impl<T: SpePmu> Files<T> {
     }
 }
 
-impl<T: SpePmu> Drop for Files<T> {
+impl Drop for Files {
     fn drop(&mut self) {
         // SAFETY: Created in `new`. This waits for readers.
         unsafe { debugfs_remove(self.directory) };

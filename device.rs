@@ -3,7 +3,6 @@
 //! The profiling units of one device: their CPUs, their interrupt, and the data of each CPU.
 
 use crate::{
-    aux_buffer::SpePmu,
     counters::Counters,
     percpu::{
         contains,
@@ -43,23 +42,23 @@ use kernel::{
 };
 
 /// The data of each CPU.
-pub(crate) type UnitData<T> = PerCpu<Slot<T>, Cpu>;
+pub(crate) type UnitData = PerCpu<Slot, Cpu>;
 
 /// The units of one device.
-pub(crate) struct Units<T: SpePmu> {
+pub(crate) struct Units {
     /// The CPUs that have a unit.
     cpus: CpumaskVar,
     irq: c_uint,
-    data: UnitData<T>,
+    data: UnitData,
 }
 
 // SAFETY: The mask is not changed any more; the other fields are `Send`.
-unsafe impl<T: SpePmu> Send for Units<T> {}
+unsafe impl Send for Units {}
 
 // SAFETY: The mask is not changed any more; the other fields are `Sync`.
-unsafe impl<T: SpePmu> Sync for Units<T> {}
+unsafe impl Sync for Units {}
 
-impl<T: SpePmu> Units<T> {
+impl Units {
     /// Finds the interrupt of `pdev` and the CPUs that share it.
     ///
     /// Returns `ENXIO` if there is none, `EINVAL` if it is not a PPI.
@@ -103,12 +102,12 @@ impl<T: SpePmu> Units<T> {
         self.irq
     }
 
-    pub(crate) fn data(&self) -> &UnitData<T> {
+    pub(crate) fn data(&self) -> &UnitData {
         &self.data
     }
 
     /// Returns the state of the unit of this CPU.
-    pub(crate) fn this_cpu<'a>(&'a self, context: NotInNmi<'a>) -> (&'a Slot<T>, &'a Cpu) {
+    pub(crate) fn this_cpu<'a>(&'a self, context: NotInNmi<'a>) -> (&'a Slot, &'a Cpu) {
         self.data.get(context)
     }
 
@@ -129,7 +128,7 @@ impl<T: SpePmu> Units<T> {
     pub(crate) fn run_on<R: Send>(
         &self,
         cpu: u32,
-        function: impl FnOnce(&Slot<T>, &Cpu, NotInNmi<'_>) -> R + Send,
+        function: impl FnOnce(&Slot, &Cpu, NotInNmi<'_>) -> R + Send,
     ) -> Result<R> {
         run_on(cpu, |context| {
             let (slot, cpu) = self.this_cpu(context);

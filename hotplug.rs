@@ -6,11 +6,10 @@
 //! C header: `include/linux/cpuhotplug.h`
 
 use crate::{
-    aux_buffer::SpePmu,
+    aux_buffer::Spe,
     device::Units,
     perf::AuxHandle, //
 };
-use core::marker::PhantomData;
 use kernel::{
     bindings,
     error::to_result,
@@ -37,17 +36,17 @@ static STATE: Atomic<i32> = Atomic::new(0);
 /// # Invariants
 ///
 /// [`STATE`] is the number of a state that was set up and not removed.
-pub(crate) struct Callbacks<T: SpePmu>(PhantomData<fn(T)>);
+pub(crate) struct Callbacks(());
 
-impl<T: SpePmu> Callbacks<T> {
+impl Callbacks {
     /// Registers the callbacks. They are called for each [`Instance`].
     pub(crate) fn register(name: &'static CStr) -> Result<Self> {
         // SAFETY: The C function takes callbacks of both kinds as the same type. Those of a state
         // with instances are called with the CPU and the instance.
         let (startup, teardown) = unsafe {
             (
-                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::<T>::startup),
-                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::<T>::teardown),
+                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::startup),
+                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::teardown),
             )
         };
         // SAFETY: The callbacks live as long as the module, and the state is removed before.
@@ -65,11 +64,11 @@ impl<T: SpePmu> Callbacks<T> {
         to_result(state.min(0))?;
         STATE.store(state, Relaxed);
         // INVARIANT: Just set up.
-        Ok(Self(PhantomData))
+        Ok(Self(()))
     }
 }
 
-impl<T: SpePmu> Drop for Callbacks<T> {
+impl Drop for Callbacks {
     fn drop(&mut self) {
         // SAFETY: By the invariants. The instances were removed with their devices.
         unsafe { bindings::__cpuhp_remove_state(state(), false) };
@@ -92,22 +91,22 @@ type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> 
 /// `node` is in the list of instances of the driver's hotplug state.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
-pub(crate) struct Instance<T: SpePmu> {
+pub(crate) struct Instance {
     /// The first field, by which callbacks find the others.
     #[pin]
     node: Opaque<bindings::hlist_node>,
-    units: Arc<Units<T>>,
+    units: Arc<Units>,
 }
 
 // SAFETY: The node is used by the C functions only, which take a lock.
-unsafe impl<T: SpePmu> Send for Instance<T> {}
+unsafe impl Send for Instance {}
 
 // SAFETY: As above.
-unsafe impl<T: SpePmu> Sync for Instance<T> {}
+unsafe impl Sync for Instance {}
 
-impl<T: SpePmu> Instance<T> {
+impl Instance {
     /// Makes `units` ready, now and each time that one of their CPUs comes online.
-    pub(crate) fn new(units: Arc<Units<T>>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(units: Arc<Units>) -> impl PinInit<Self, Error> {
         let init = move |slot: *mut Self| -> Result {
             // SAFETY: `slot` may be written to. All fields are initialised before the instance is
             // added, which calls the callbacks.
@@ -175,14 +174,14 @@ impl<T: SpePmu> Instance<T> {
     }
 }
 
-fn free<T: SpePmu>(handle: Option<AuxHandle<T>>) {
+fn free(handle: Option<AuxHandle<Spe>>) {
     if let Some(handle) = handle {
         handle.free();
     }
 }
 
 #[pinned_drop]
-impl<T: SpePmu> PinnedDrop for Instance<T> {
+impl PinnedDrop for Instance {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the invariants. This calls `teardown` on all CPUs that are online.
         unsafe { bindings::__cpuhp_state_remove_instance(state(), self.node.get(), true) };

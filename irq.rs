@@ -3,7 +3,6 @@
 //! The interrupt of the profiling units: a PPI, with the same number on each CPU.
 
 use crate::{
-    aux_buffer::SpePmu,
     device::{
         UnitData,
         Units, //
@@ -36,11 +35,11 @@ use kernel::{
 /// # Invariants
 ///
 /// The interrupt was requested with the units' per-CPU data as the cookie.
-pub(crate) struct Handler<T: SpePmu>(Arc<Units<T>>);
+pub(crate) struct Handler(Arc<Units>);
 
-impl<T: SpePmu> Handler<T> {
+impl Handler {
     /// Requests the interrupt. It is enabled later, CPU by CPU ([`Units::enable_interrupt`]).
-    pub(crate) fn request(units: Arc<Units<T>>, name: &'static CStr) -> Result<Self> {
+    pub(crate) fn request(units: Arc<Units>, name: &'static CStr) -> Result<Self> {
         // SAFETY: What is passed lives until the interrupt is freed.
         to_result(unsafe {
             request_percpu_irq_affinity(
@@ -63,7 +62,7 @@ impl<T: SpePmu> Handler<T> {
         // cookie is that of the units, which live until the interrupt is freed.
         let (slot, cpu) = unsafe {
             let context = NotInNmi::assume(LocalInterruptDisabled::assume_disabled());
-            UnitData::<T>::from_handler(cookie, context)
+            UnitData::from_handler(cookie, context)
         };
         match slot.interrupt(cpu) {
             true => IRQ_HANDLED,
@@ -72,7 +71,7 @@ impl<T: SpePmu> Handler<T> {
     }
 }
 
-impl<T: SpePmu> Drop for Handler<T> {
+impl Drop for Handler {
     fn drop(&mut self) {
         // SAFETY: By the invariants.
         unsafe { free_percpu_irq(self.0.irq(), self.0.data().as_raw()) };

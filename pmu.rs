@@ -6,7 +6,8 @@ use crate::{
     aux_buffer::{
         box_on_node,
         Buffer,
-        EventData, //
+        EventData,
+        Spe, //
     },
     bindings,
     caps::Caps,
@@ -44,8 +45,8 @@ use kernel::{
 };
 
 /// The PMU of the units of one device.
-pub(crate) struct Spe {
-    pub(crate) units: Arc<Units<Spe>>,
+pub(crate) struct SpePmu {
+    pub(crate) units: Arc<Units>,
     /// What each of the units can do.
     pub(crate) caps: Caps,
 }
@@ -60,16 +61,15 @@ pub(crate) fn free_deferred_buffers() {
 
 // SAFETY: `Slot::start` alone activates events, the one that it is given. What it gets is in the
 // state of the slot, and `Slot::stop`, which `del` calls, drops it.
-unsafe impl Pmu for Spe {
-    type EventData = EventData;
-    type Aux = Deferrable<Buffer>;
+unsafe impl Pmu for SpePmu {
+    type Types = Spe;
 
     // One event at a time; it writes an instruction trace, and other events can pause it.
     const CAPABILITIES: u32 = bindings::PERF_PMU_CAP_EXCLUSIVE
         | bindings::PERF_PMU_CAP_ITRACE
         | bindings::PERF_PMU_CAP_AUX_PAUSE;
 
-    fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<EventData>> {
+    fn event_init(&self, event: &NewEvent<'_, Spe>) -> Result<KBox<EventData>> {
         if event.cpu().is_some_and(|cpu| !self.units.supports_cpu(cpu)) {
             return Err(ENOENT);
         }
@@ -120,7 +120,7 @@ unsafe impl Pmu for Spe {
         Ok(KBox::new(EventData { config, no_space }, GFP_KERNEL)?)
     }
 
-    fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result {
+    fn add(&self, event: &Event<Spe>, start: bool, context: NotInNmi<'_>) -> Result {
         let (slot, cpu) = self.units.this_cpu(context);
         if start && slot.start(event, cpu) {
             return Ok(());
@@ -134,23 +134,23 @@ unsafe impl Pmu for Spe {
         }
     }
 
-    fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+    fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);
     }
 
-    fn start(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+    fn start(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         // If it does not run, `hw.state` has `PERF_HES_STOPPED`.
         let _runs = slot.start(event, cpu);
     }
 
-    fn stop(&self, event: &Event<Self>, context: NotInNmi<'_>) {
+    fn stop(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);
     }
 
-    fn update_sampling(&self, event: &Event<Self>, irq: &LocalInterruptDisabled) {
+    fn update_sampling(&self, event: &Event<Spe>, irq: &LocalInterruptDisabled) {
         let cpu = self.units.this_cpu_in_nmi(irq);
         let _active = cpu.gate.update(event);
         #[cfg(ARM_SPE_DEBUG)]
@@ -168,7 +168,7 @@ unsafe impl Pmu for Spe {
         cpu: Option<u32>,
         pages: &[NonNull<c_void>],
         overwrite: bool,
-    ) -> Result<KBox<Self::Aux>> {
+    ) -> Result<KBox<Deferrable<Buffer>>> {
         free_deferred_buffers();
         let buffer = Buffer::map(
             pages,
@@ -179,7 +179,7 @@ unsafe impl Pmu for Spe {
         box_on_node(Deferrable::new(buffer), cpu)
     }
 
-    fn free_aux(buffer: KBox<Self::Aux>) {
+    fn free_aux(buffer: KBox<Deferrable<Buffer>>) {
         DEFERRED.free(buffer);
     }
 }

@@ -13,7 +13,7 @@
 use crate::{
     aux_buffer::{
         BeginError,
-        SpePmu,
+        Spe,
         Transaction, //
     },
     counters::{
@@ -78,11 +78,11 @@ impl Cpu {
 }
 
 /// The state of the unit of a CPU.
-enum State<T: SpePmu> {
+enum State {
     /// The CPU is offline or has no unit; or a transition is in progress.
     Offline,
-    Off(Off<T>),
-    Sampling(Sampling<T>),
+    Off(Off),
+    Sampling(Sampling),
 }
 
 /// The unit samples nothing and writes nothing.
@@ -92,9 +92,9 @@ enum State<T: SpePmu> {
 /// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. The handle is
 /// that of the CPU, so that it has no AUX transaction.
 #[must_use]
-pub(crate) struct Off<T: SpePmu> {
+pub(crate) struct Off {
     unit: Disabled,
-    handle: AuxHandle<T>,
+    handle: AuxHandle<Spe>,
 }
 
 /// The event has an output; the unit is still off.
@@ -103,10 +103,10 @@ pub(crate) struct Off<T: SpePmu> {
 ///
 /// The registers are as in [`Off`].
 #[must_use]
-pub(crate) struct Armed<T: SpePmu> {
+pub(crate) struct Armed {
     unit: Disabled,
-    event: ActiveEvent<T>,
-    output: Output<T>,
+    event: ActiveEvent<Spe>,
+    output: Output,
 }
 
 /// The unit samples for an event, unless that is paused or throttled.
@@ -115,15 +115,15 @@ pub(crate) struct Armed<T: SpePmu> {
 ///
 /// The gate of this CPU is open for the event.
 #[must_use]
-pub(crate) struct Sampling<T: SpePmu> {
-    event: ActiveEvent<T>,
-    output: Enabled<T>,
+pub(crate) struct Sampling {
+    event: ActiveEvent<Spe>,
+    output: Enabled,
 }
 
-impl<T: SpePmu> Off<T> {
+impl Off {
     /// Gets an output for `event`. If there is none the unit stays off, and no register that
     /// controls sampling was written.
-    pub(crate) fn arm(self, event: &Event<T>, cpu: &Cpu) -> Result<Armed<T>, Self> {
+    pub(crate) fn arm(self, event: &Event<Spe>, cpu: &Cpu) -> Result<Armed, Self> {
         let no_space = &event.data().no_space;
         if no_space.is_recent() {
             cpu.counters.count(Counter::StartFull);
@@ -166,9 +166,9 @@ impl<T: SpePmu> Off<T> {
     }
 }
 
-impl<T: SpePmu> Armed<T> {
+impl Armed {
     /// Programs what is to be sampled, and starts sampling.
-    pub(crate) fn sample(self, cpu: &Cpu) -> Sampling<T> {
+    pub(crate) fn sample(self, cpu: &Cpu) -> Sampling {
         let Self {
             unit,
             event,
@@ -185,8 +185,8 @@ impl<T: SpePmu> Armed<T> {
     }
 }
 
-impl<T: SpePmu> Sampling<T> {
-    fn is_for(&self, event: &Event<T>) -> bool {
+impl Sampling {
+    fn is_for(&self, event: &Event<Spe>) -> bool {
         self.event.address() == event.address()
     }
 
@@ -200,7 +200,7 @@ impl<T: SpePmu> Sampling<T> {
     ///
     /// A request for service that the unit has made in the meantime ends here: after a context
     /// switch it must not be taken for the next event's.
-    pub(crate) fn stop(self, cpu: &Cpu) -> Off<T> {
+    pub(crate) fn stop(self, cpu: &Cpu) -> Off {
         let Self { event, output } = self;
         let stopped = output.stop(&cpu.gate);
         event.set_period_left(unit::counter());
@@ -212,7 +212,7 @@ impl<T: SpePmu> Sampling<T> {
     ///
     /// When the buffer is full the transaction is ended, a new one begun, and sampling continues.
     /// After anything else, and if there is no new transaction, the unit is off.
-    fn interrupt(self, cpu: &Cpu) -> (State<T>, bool) {
+    fn interrupt(self, cpu: &Cpu) -> (State, bool) {
         let Self { event, output } = self;
         let stopped = match output.service() {
             Ok(stopped) => stopped,
@@ -241,11 +241,11 @@ impl<T: SpePmu> Sampling<T> {
 }
 
 /// Gets an output for `event`.
-fn begin<T: SpePmu>(
-    handle: AuxHandle<T>,
-    event: &ActiveEvent<T>,
+fn begin(
+    handle: AuxHandle<Spe>,
+    event: &ActiveEvent<Spe>,
     cpu: &Cpu,
-) -> Result<Output<T>, (AuxHandle<T>, BeginError)> {
+) -> Result<Output, (AuxHandle<Spe>, BeginError)> {
     if event.data().config.discard {
         return Ok(Output::Discard(handle));
     }
@@ -271,7 +271,7 @@ fn begin<T: SpePmu>(
 
 /// Disables the buffer and ends the transaction. Returns whether the event may go on. The gate may
 /// still be open.
-fn finish<T: SpePmu>(stopped: Stopped<T>, cpu: &Cpu) -> (Off<T>, bool) {
+fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
     let pmbsr = stopped.pmbsr();
     let mut flags = match pmbsr.bits() {
         0 => AuxFlags::NONE,
@@ -371,15 +371,15 @@ fn may_log() -> bool {
 /// The state of the unit of one CPU, between two callbacks.
 ///
 /// The functions are to be called on that CPU, with interrupts disabled and not in an NMI.
-pub(crate) struct Slot<T: SpePmu>(Cell<State<T>>);
+pub(crate) struct Slot(Cell<State>);
 
-impl<T: SpePmu> Slot<T> {
+impl Slot {
     pub(crate) fn new() -> Self {
         Self(Cell::new(State::Offline))
     }
 
     /// Replaces the state by what `transition` makes of it, which also returns a result.
-    fn update<R>(&self, _cpu: &Cpu, transition: impl FnOnce(State<T>) -> (State<T>, R)) -> R {
+    fn update<R>(&self, _cpu: &Cpu, transition: impl FnOnce(State) -> (State, R)) -> R {
         let (state, result) = transition(self.0.replace(State::Offline));
         #[cfg(ARM_SPE_DEBUG)]
         check::check(&state, _cpu);
@@ -391,7 +391,7 @@ impl<T: SpePmu> Slot<T> {
     /// Prepares the unit of a CPU that is coming online, which takes `handle`.
     pub(crate) fn online(
         &self,
-        handle: &mut Option<AuxHandle<T>>,
+        handle: &mut Option<AuxHandle<Spe>>,
         cpu: &Cpu,
         context: NotInNmi<'_>,
     ) {
@@ -407,7 +407,7 @@ impl<T: SpePmu> Slot<T> {
 
     /// Turns off the unit of a CPU that is going offline. Returns its handle.
     #[must_use]
-    pub(crate) fn offline(&self, cpu: &Cpu) -> Option<AuxHandle<T>> {
+    pub(crate) fn offline(&self, cpu: &Cpu) -> Option<AuxHandle<Spe>> {
         self.update(cpu, |state| {
             let Off { unit, handle } = match state {
                 State::Offline => return (State::Offline, None),
@@ -420,7 +420,7 @@ impl<T: SpePmu> Slot<T> {
     }
 
     /// Starts `event`, or lets it run again if it is throttled. Returns whether it runs.
-    pub(crate) fn start(&self, event: &Event<T>, cpu: &Cpu) -> bool {
+    pub(crate) fn start(&self, event: &Event<Spe>, cpu: &Cpu) -> bool {
         self.update(cpu, |state| match state {
             State::Off(off) => match off.arm(event, cpu) {
                 Ok(armed) => (State::Sampling(armed.sample(cpu)), true),
@@ -442,7 +442,7 @@ impl<T: SpePmu> Slot<T> {
     }
 
     /// Stops `event` if the unit samples for it.
-    pub(crate) fn stop(&self, event: &Event<T>, cpu: &Cpu) {
+    pub(crate) fn stop(&self, event: &Event<Spe>, cpu: &Cpu) {
         self.update(cpu, |state| match state {
             State::Sampling(sampling) if sampling.is_for(event) => {
                 (State::Off(sampling.stop(cpu)), ())

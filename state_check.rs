@@ -9,7 +9,6 @@ use super::{
     State, //
 };
 use crate::{
-    aux_buffer::SpePmu,
     counters::Counter,
     sysreg::{
         Register,
@@ -23,7 +22,7 @@ use crate::{
 use kernel::prelude::*;
 
 /// Checks the unit of this CPU.
-pub(super) fn check<T: SpePmu>(state: &State<T>, cpu: &Cpu) {
+pub(super) fn check(state: &State, cpu: &Cpu) {
     let result = match state {
         State::Sampling(sampling) => sampling.check(cpu),
         State::Off(_) => check_off(cpu),
@@ -66,7 +65,7 @@ fn check_off(cpu: &Cpu) -> Result<(), &'static str> {
     )
 }
 
-impl<T: SpePmu> super::Sampling<T> {
+impl super::Sampling {
     fn check(&self, cpu: &Cpu) -> Result<(), &'static str> {
         let Self { event, output } = self;
         ensure(

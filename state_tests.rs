@@ -23,9 +23,7 @@ use crate::{
     },
     perf::{
         stub::Stub,
-        Event,
-        NewEvent,
-        Pmu, //
+        Event, //
     },
     perf_quirks::{
         Deferrable,
@@ -46,7 +44,6 @@ use crate::{
         PMSIRR_EL1,
         PMSLATFR_EL1, //
     },
-    version::LocalInterruptDisabled, //
 };
 use core::{
     mem::MaybeUninit,
@@ -63,31 +60,6 @@ use kernel::{
     },
     page::PAGE_SIZE, //
 };
-
-/// A PMU that is never registered.
-struct Fake;
-
-// SAFETY: The cases activate the events of their bench, and stop them before it is dropped.
-unsafe impl Pmu for Fake {
-    type EventData = EventData;
-    type Aux = Deferrable<Buffer>;
-    const CAPABILITIES: u32 = 0;
-
-    fn event_init(&self, _: &NewEvent<'_, Self>) -> Result<KBox<EventData>> {
-        Err(ENODEV)
-    }
-    fn add(&self, _: &Event<Self>, _: bool, _: NotInNmi<'_>) -> Result {
-        Err(ENODEV)
-    }
-    fn del(&self, _: &Event<Self>, _: NotInNmi<'_>) {}
-    fn start(&self, _: &Event<Self>, _: NotInNmi<'_>) {}
-    fn stop(&self, _: &Event<Self>, _: NotInNmi<'_>) {}
-    fn update_sampling(&self, _: &Event<Self>, _: &LocalInterruptDisabled) {}
-    fn setup_aux(&self, _: Option<u32>, _: &[NonNull<c_void>], _: bool) -> Result<KBox<Self::Aux>> {
-        Err(ENODEV)
-    }
-    fn free_aux(_: KBox<Self::Aux>) {}
-}
 
 type Handle = crate::bindings::perf_output_handle;
 type RawEvent = crate::bindings::perf_event;
@@ -151,7 +123,7 @@ unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) ->
     // SAFETY: The stub is that of a ring, the event that of a bench, which has set `cpu`.
     let (ring, held, cpu) = unsafe {
         let ring = Ring::from_stub(stub);
-        (ring, Event::<Fake>::from_raw(event), &*ring.cpu.get())
+        (ring, Event::<Spe>::from_raw(event), &*ring.cpu.get())
     };
     match ring.nmi.replace(Nmi::None) {
         Nmi::None => (),
@@ -229,10 +201,10 @@ const SIZE: u64 = (PAGES * PAGE_SIZE) as u64;
 
 /// The state of the unit of CPU 0, two events, and a ring that they share.
 struct Bench {
-    slot: KBox<Slot<Fake>>,
+    slot: KBox<Slot>,
     cpu: KBox<Cpu>,
     /// The handle of the slot while that is offline.
-    handle: Cell<Option<AuxHandle<Fake>>>,
+    handle: Cell<Option<AuxHandle<Spe>>>,
     events: [KBox<MaybeUninit<RawEvent>>; 2],
     data: [KBox<EventData>; 2],
     ring: KBox<Ring>,
@@ -355,7 +327,7 @@ impl Bench {
         self.events[n].as_ptr().cast_mut()
     }
 
-    fn event(&self, n: usize) -> &Event<Fake> {
+    fn event(&self, n: usize) -> &Event<Spe> {
         // SAFETY: Zero is a value of each field that the driver uses, but for those that `new` has
         // set. The event lives as long as the bench.
         unsafe { Event::from_raw(self.raw(n)) }
@@ -399,7 +371,7 @@ impl Bench {
     }
 
     /// Calls `look` with the state.
-    fn with_state<R>(&self, look: impl FnOnce(&State<Fake>) -> R) -> R {
+    fn with_state<R>(&self, look: impl FnOnce(&State) -> R) -> R {
         let state = self.slot.0.replace(State::Offline);
         let result = look(&state);
         self.slot.0.set(state);

@@ -12,7 +12,7 @@ use crate::{
         Groups,
         Registration, //
     },
-    pmu::Spe,
+    pmu::SpePmu,
     sysreg::{
         Register,
         PMSIDR_EL1, //
@@ -91,9 +91,9 @@ impl<A> File<A> {
 /// # Safety
 ///
 /// `dev` must be the device of a PMU of this driver.
-unsafe fn spe<'a>(dev: *mut device) -> &'a Spe {
+unsafe fn spe<'a>(dev: *mut device) -> &'a SpePmu {
     // SAFETY: By the safety requirement. The files are removed before the PMU.
-    unsafe { Registration::<Spe>::from_device(dev) }
+    unsafe { Registration::<SpePmu>::from_device(dev) }
 }
 
 struct Cap {

@@ -10,7 +10,7 @@
 use crate::aux_buffer::Span;
 use crate::{
     aux_buffer::{
-        SpePmu,
+        Spe,
         Transaction, //
     },
     event::EventConfig,
@@ -60,7 +60,7 @@ impl Gate {
     }
 
     /// Lets the unit sample for `event` while that is neither paused nor stopped.
-    pub(crate) fn open<T: SpePmu>(&self, event: &ActiveEvent<T>) {
+    pub(crate) fn open(&self, event: &ActiveEvent<Spe>) {
         self.event.store(event.address(), Relaxed);
         Self::write(event);
     }
@@ -74,7 +74,7 @@ impl Gate {
 
     /// Writes `PMSCR_EL1` after `event` was paused, resumed, throttled or unthrottled. Returns
     /// whether the gate is open for `event`.
-    pub(crate) fn update<T: SpePmu>(&self, event: &Event<T>) -> bool {
+    pub(crate) fn update(&self, event: &Event<Spe>) -> bool {
         if !self.is_open_for(event.address()) {
             return false;
         }
@@ -89,7 +89,7 @@ impl Gate {
         self.event.load(Relaxed) == address
     }
 
-    fn write<T: SpePmu>(event: &Event<T>) {
+    fn write(event: &Event<Spe>) {
         loop {
             let wanted = Self::wanted(event);
             wanted.write();
@@ -101,7 +101,7 @@ impl Gate {
     }
 
     /// Returns what `PMSCR_EL1` is to be while the gate is open for `event`.
-    pub(crate) fn wanted<T: SpePmu>(event: &Event<T>) -> PMSCR_EL1 {
+    pub(crate) fn wanted(event: &Event<Spe>) -> PMSCR_EL1 {
         match event.is_paused() || event.is_stopped() {
             true => PMSCR_EL1::default(),
             false => event.data().config.pmscr,
@@ -111,11 +111,11 @@ impl Gate {
 
 /// The destination of records.
 #[must_use]
-pub(crate) enum Output<T: SpePmu> {
+pub(crate) enum Output {
     /// To the AUX buffer.
-    Buffer(Transaction<T>),
+    Buffer(Transaction),
     /// Nowhere (`PMBLIMITR_EL1.FM`).
-    Discard(AuxHandle<T>),
+    Discard(AuxHandle<Spe>),
 }
 
 /// Proof that the buffer of this CPU is disabled.
@@ -173,11 +173,11 @@ impl Disabled {
 ///
 /// `PMBPTR_EL1` (if there is a buffer) and `PMBLIMITR_EL1` of this CPU describe the output.
 #[must_use]
-pub(crate) struct Enabled<T: SpePmu>(Output<T>);
+pub(crate) struct Enabled(Output);
 
-impl<T: SpePmu> Enabled<T> {
+impl Enabled {
     /// Enables the buffer.
-    pub(crate) fn new(_: Disabled, output: Output<T>) -> Self {
+    pub(crate) fn new(_: Disabled, output: Output) -> Self {
         let limit = match &output {
             Output::Buffer(transaction) => {
                 let span = transaction.span();
@@ -207,7 +207,7 @@ impl<T: SpePmu> Enabled<T> {
     }
 
     /// Stops sampling.
-    pub(crate) fn stop(self, gate: &Gate) -> Stopped<T> {
+    pub(crate) fn stop(self, gate: &Gate) -> Stopped {
         stop_sampling(gate);
         let (pmbsr, pointer) = synchronise();
         // INVARIANT: Just stopped.
@@ -219,7 +219,7 @@ impl<T: SpePmu> Enabled<T> {
     }
 
     /// Returns the stopped output if the unit asks for service (`PMBSR_EL1.S`).
-    pub(crate) fn service(self) -> Result<Stopped<T>, Self> {
+    pub(crate) fn service(self) -> Result<Stopped, Self> {
         let (pmbsr, pointer) = synchronise();
         if !pmbsr.has(PMBSR_EL1::S) {
             return Err(self);
@@ -239,14 +239,14 @@ impl<T: SpePmu> Enabled<T> {
 ///
 /// The unit does not sample, and all records are written.
 #[must_use]
-pub(crate) struct Stopped<T: SpePmu> {
-    output: Output<T>,
+pub(crate) struct Stopped {
+    output: Output,
     pmbsr: PMBSR_EL1,
     /// `PMBPTR_EL1`.
     pointer: u64,
 }
 
-impl<T: SpePmu> Stopped<T> {
+impl Stopped {
     /// Returns what the unit reports.
     pub(crate) fn pmbsr(&self) -> PMBSR_EL1 {
         self.pmbsr
@@ -261,7 +261,7 @@ impl<T: SpePmu> Stopped<T> {
     }
 
     /// Disables the buffer and ends the request for service.
-    pub(crate) fn disable(self) -> (Disabled, Output<T>) {
+    pub(crate) fn disable(self) -> (Disabled, Output) {
         // SAFETY: A disabled buffer is not written to; by the invariants no record is in flight.
         unsafe { PMBLIMITR_EL1::clear() };
         isb();
@@ -284,13 +284,13 @@ fn synchronise() -> (PMBSR_EL1, u64) {
 }
 
 /// Starts sampling for `event`, with a `period` that [`crate::event::period`] returned.
-pub(crate) fn start<T: SpePmu>(
+pub(crate) fn start(
     gate: &Gate,
     disabled: Disabled,
-    event: &ActiveEvent<T>,
-    output: Output<T>,
+    event: &ActiveEvent<Spe>,
+    output: Output,
     period: u64,
-) -> Enabled<T> {
+) -> Enabled {
     let config = &event.data().config;
     // Each register that the event uses is written at each start: a CPU that was idle may have lost
     // them with its power.

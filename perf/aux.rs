@@ -4,7 +4,7 @@
 
 use super::{
     ActiveEvent,
-    Pmu, //
+    PmuTypes, //
 };
 use crate::bindings::{
     self,
@@ -64,12 +64,12 @@ pub(crate) enum NoBuffer {
 ///
 /// It has no `Drop`, as it is used where memory must not be freed: see [`Self::free`].
 #[must_use]
-pub(crate) struct AuxHandle<T: Pmu>(NonNull<perf_output_handle>, PhantomData<T>);
+pub(crate) struct AuxHandle<T: PmuTypes>(NonNull<perf_output_handle>, PhantomData<T>);
 
 // SAFETY: The memory belongs to the value.
-unsafe impl<T: Pmu> Send for AuxHandle<T> {}
+unsafe impl<T: PmuTypes> Send for AuxHandle<T> {}
 
-impl<T: Pmu> AuxHandle<T> {
+impl<T: PmuTypes> AuxHandle<T> {
     /// Allocates a handle. May sleep.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: Integers and pointers, for which zero is a value.
@@ -122,15 +122,15 @@ impl<T: Pmu> AuxHandle<T> {
 ///
 /// # Invariants
 ///
-/// The handle is that of an open transaction. `aux` is what [`Pmu::setup_aux`] of `T` made for its
+/// The handle is that of an open transaction. `aux` is what [`super::Pmu::setup_aux`] made for its
 /// buffer, to which the transaction holds a reference.
 #[must_use]
-pub(crate) struct AuxTransaction<T: Pmu> {
+pub(crate) struct AuxTransaction<T: PmuTypes> {
     handle: AuxHandle<T>,
     aux: NonNull<T::Aux>,
 }
 
-impl<T: Pmu> AuxTransaction<T> {
+impl<T: PmuTypes> AuxTransaction<T> {
     fn handle(&self) -> &perf_output_handle {
         // SAFETY: The memory belongs to the value.
         unsafe { self.handle.0.as_ref() }

@@ -3,8 +3,8 @@
 //! `struct perf_event`.
 
 use super::{
-    pmu::Registration,
-    Pmu, //
+    pmu::TaggedPmu,
+    PmuTypes, //
 };
 use crate::{
     bindings,
@@ -19,16 +19,17 @@ use kernel::types::Opaque;
 /// `hw_perf_event.state` of an event that does not run, and whose count is up to date.
 const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) as i32;
 
-/// An event of the PMU `T`.
+/// An event of a PMU whose types are `T`.
 ///
 /// # Invariants
 ///
-/// The pointer to the inner value is a valid `struct perf_event` of a PMU that a [`Registration`]
-/// of `T` registered, and its `pmu_private` comes from a `KBox<T::EventData>`.
+/// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
+/// [`super::Registration`] with these types registered. Its `pmu_private` comes from a
+/// `KBox<T::EventData>`.
 #[repr(transparent)]
-pub(crate) struct Event<T: Pmu>(Opaque<bindings::perf_event>, PhantomData<T>);
+pub(crate) struct Event<T: PmuTypes>(Opaque<bindings::perf_event>, PhantomData<T>);
 
-impl<T: Pmu> Event<T> {
+impl<T: PmuTypes> Event<T> {
     /// # Safety
     ///
     /// `ptr` must keep the invariants of [`Event`] during `'a`.
@@ -42,13 +43,6 @@ impl<T: Pmu> Event<T> {
         self.0.get()
     }
 
-    /// Returns the PMU of this event.
-    pub(crate) fn pmu(&self) -> &T {
-        // SAFETY: By the invariants `pmu` points into a `Registration<T>`, which outlives its
-        // events: unregistering waits for them.
-        unsafe { Registration::driver((*self.as_raw()).pmu) }
-    }
-
     /// Returns the tag of the AUX buffers that this event may write to.
     pub(super) fn owner_tag(&self) -> OwnerTag {
         // SAFETY: The event is valid.
@@ -57,11 +51,11 @@ impl<T: Pmu> Event<T> {
         if cfg!(CONFIG_KUNIT = "y") && pmu.is_null() {
             return OwnerTag::new(0);
         }
-        // SAFETY: As in `pmu()`.
-        unsafe { Registration::<T>::tag(pmu) }
+        // SAFETY: By the invariants `pmu` is registered. Unregistering waits for all events.
+        unsafe { TaggedPmu::tag(pmu) }
     }
 
-    /// Returns what [`Pmu::event_init`] made for this event.
+    /// Returns what [`super::Pmu::event_init`] made for this event.
     pub(crate) fn data(&self) -> &T::EventData {
         // SAFETY: By the invariants; the box lives as long as the event.
         unsafe { &*(*self.as_raw()).pmu_private.cast::<T::EventData>() }
@@ -99,7 +93,7 @@ impl<T: Pmu> Event<T> {
         self.aux_paused().read() != 0
     }
 
-    /// Does what perf does before it calls [`Pmu::update_sampling`] to pause or resume.
+    /// Does what perf does before it calls [`super::Pmu::update_sampling`] to pause or resume.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn set_paused(&self, paused: bool) {
         self.aux_paused().write(paused.into());
@@ -186,16 +180,16 @@ impl<V: Copy> Word<'_, V> {
 ///
 /// The event was added to this CPU and not deleted yet.
 #[must_use]
-pub(crate) struct ActiveEvent<T: Pmu>(NonNull<Event<T>>);
+pub(crate) struct ActiveEvent<T: PmuTypes>(NonNull<Event<T>>);
 
-impl<T: Pmu> ActiveEvent<T> {
+impl<T: PmuTypes> ActiveEvent<T> {
     /// Lets a throttled event run again.
     pub(crate) fn unthrottle(&self) {
         self.state().write(0);
     }
 }
 
-impl<T: Pmu> core::ops::Deref for ActiveEvent<T> {
+impl<T: PmuTypes> core::ops::Deref for ActiveEvent<T> {
     type Target = Event<T>;
 
     fn deref(&self) -> &Event<T> {
@@ -204,7 +198,7 @@ impl<T: Pmu> core::ops::Deref for ActiveEvent<T> {
     }
 }
 
-impl<T: Pmu> Drop for ActiveEvent<T> {
+impl<T: PmuTypes> Drop for ActiveEvent<T> {
     fn drop(&mut self) {
         self.state().write(STOPPED);
     }
@@ -216,9 +210,9 @@ impl<T: Pmu> Drop for ActiveEvent<T> {
 ///
 /// As for [`Event`], but for `pmu_private`, which is null. perf has not published the event yet, so
 /// that nothing else writes to it.
-pub(crate) struct NewEvent<'a, T: Pmu>(&'a Opaque<bindings::perf_event>, PhantomData<T>);
+pub(crate) struct NewEvent<'a, T: PmuTypes>(&'a Opaque<bindings::perf_event>, PhantomData<T>);
 
-impl<'a, T: Pmu> NewEvent<'a, T> {
+impl<'a, T: PmuTypes> NewEvent<'a, T> {
     /// # Safety
     ///
     /// `ptr` must keep the invariants of [`NewEvent`] during `'a`.

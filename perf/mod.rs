@@ -41,10 +41,14 @@
 //! #[repr(align(64))]
 //! struct Aux;
 //!
-//! // SAFETY: Only `start` activates events, its own. `stop`, which `del` calls, drops what it got.
-//! unsafe impl Pmu for Example {
+//! impl PmuTypes for Example {
 //!     type EventData = ();
 //!     type Aux = Aux;
+//! }
+//!
+//! // SAFETY: Only `start` activates events, its own. `stop`, which `del` calls, drops what it got.
+//! unsafe impl Pmu for Example {
+//!     type Types = Self;
 //!     const CAPABILITIES: u32 = PERF_PMU_CAP_EXCLUSIVE;
 //!
 //!     fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<()>> {
@@ -132,6 +136,7 @@ pub(crate) use self::{
         device_ptr,
         Groups,
         Pmu,
+        PmuTypes,
         Registration, //
     }, //
 };

@@ -42,6 +42,15 @@ use kernel::{
     types::Opaque, //
 };
 
+/// The types of what a PMU keeps with its events and with their AUX buffers.
+pub(crate) trait PmuTypes: 'static {
+    /// What belongs to an event: the validated request.
+    type EventData: Send + Sync + 'static;
+
+    /// What belongs to an AUX buffer, aligned to [`OwnerTag::ALIGN`].
+    type Aux: Send + Sync + 'static;
+}
+
 /// A performance monitoring unit.
 ///
 /// perf calls [`Self::add`], [`Self::del`], [`Self::start`] and [`Self::stop`] with interrupts
@@ -53,34 +62,31 @@ use kernel::{
 /// [`Event::activate`] may be called only for the event that is passed to [`Self::add`] or
 /// [`Self::start`], and what it returns must be dropped before [`Self::del`] of that event returns.
 pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
-    /// What the driver keeps with each event: the validated request.
-    type EventData: Send + Sync + 'static;
-
-    /// What the driver keeps with an AUX buffer, aligned to [`OwnerTag::ALIGN`].
-    type Aux: Send + Sync + 'static;
+    /// The types of its events and buffers.
+    type Types: PmuTypes;
 
     /// What the PMU can do: `PERF_PMU_CAP_*`.
     const CAPABILITIES: u32;
 
     /// Validates a new event. May sleep.
-    fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<Self::EventData>>;
+    fn event_init(&self, event: &NewEvent<'_, Self::Types>) -> Result<KBox<EventData<Self>>>;
 
     /// Adds `event` to this CPU and, with `start`, starts it. If that fails the event must not run:
     /// perf then removes its whole group.
-    fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result;
+    fn add(&self, event: &Event<Self::Types>, start: bool, context: NotInNmi<'_>) -> Result;
 
     /// Stops `event` and removes it from this CPU.
-    fn del(&self, event: &Event<Self>, context: NotInNmi<'_>);
+    fn del(&self, event: &Event<Self::Types>, context: NotInNmi<'_>);
 
     /// Starts `event` with [`Event::period_left`], or lets it run again if it is throttled.
-    fn start(&self, event: &Event<Self>, context: NotInNmi<'_>);
+    fn start(&self, event: &Event<Self::Types>, context: NotInNmi<'_>);
 
     /// Stops `event` and hands its data to perf (`PERF_EF_UPDATE`).
-    fn stop(&self, event: &Event<Self>, context: NotInNmi<'_>);
+    fn stop(&self, event: &Event<Self::Types>, context: NotInNmi<'_>);
 
     /// Stops or continues sampling for `event`, which may be inactive, after
     /// [`Event::is_paused`] or [`Event::is_stopped`] has changed. May be called in an NMI.
-    fn update_sampling(&self, event: &Event<Self>, irq: &LocalInterruptDisabled);
+    fn update_sampling(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
 
     /// Makes the AUX buffer of `event`, which is bound to the CPU number `cpu` if it is bound to
     /// one, out of `pages`: the addresses of single pages. `overwrite`: the buffer has no reader
@@ -92,28 +98,53 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
         cpu: Option<u32>,
         pages: &[NonNull<c_void>],
         overwrite: bool,
-    ) -> Result<KBox<Self::Aux>>;
+    ) -> Result<KBox<Aux<Self>>>;
 
     /// Frees what [`Self::setup_aux`] made. perf calls this when it drops the last
     /// reference, which may be in an NMI.
-    fn free_aux(aux: KBox<Self::Aux>);
+    fn free_aux(aux: KBox<Aux<Self>>);
+}
+
+/// What the PMU `T` keeps with an event.
+pub(crate) type EventData<T> = <<T as Pmu>::Types as PmuTypes>::EventData;
+
+/// What the PMU `T` keeps with an AUX buffer.
+pub(crate) type Aux<T> = <<T as Pmu>::Types as PmuTypes>::Aux;
+
+/// The part of a [`Registration`] that does not depend on the driver.
+#[repr(C)]
+#[pin_data]
+pub(crate) struct TaggedPmu {
+    /// The first field, by which callbacks find the others.
+    #[pin]
+    pmu: Opaque<bindings::pmu>,
+    tag: OwnerTag,
+}
+
+impl TaggedPmu {
+    /// # Safety
+    ///
+    /// `pmu` must be that of a [`Registration`].
+    pub(super) unsafe fn tag(pmu: *const bindings::pmu) -> OwnerTag {
+        // SAFETY: The PMU is the first field, and a `TaggedPmu` that of a registration.
+        unsafe { (*pmu.cast::<Self>()).tag }
+    }
 }
 
 /// A registered PMU. Dropping it removes the remaining events and unregisters it.
 ///
 /// # Invariants
 ///
-/// `pmu` is registered, and its callbacks are those of this type.
+/// The PMU is registered, and its callbacks are those of this type.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<T: Pmu> {
     /// The first field, by which callbacks find the others.
     #[pin]
-    pmu: Opaque<bindings::pmu>,
+    tagged: TaggedPmu,
     driver: T,
     /// perf does not copy the name.
     name: CString,
-    tag: OwnerTag,
 }
 
 // SAFETY: perf may use the PMU from any thread, and `T` is `Send`.
@@ -153,8 +184,8 @@ impl<T: Pmu> Registration<T> {
                 let tag = OwnerTag::new(number);
                 (&raw mut (*slot).driver).write(driver);
                 (&raw mut (*slot).name).write(name);
-                (&raw mut (*slot).tag).write(tag);
-                let pmu = Opaque::cast_into(&raw const (*slot).pmu);
+                (&raw mut (*slot).tagged.tag).write(tag);
+                let pmu = Opaque::cast_into(&raw const (*slot).tagged.pmu);
                 pmu.write(Self::PMU);
                 (*pmu).module = this_module().as_ptr();
                 (*pmu).parent = device_ptr(parent);
@@ -185,17 +216,9 @@ impl<T: Pmu> Registration<T> {
     /// # Safety
     ///
     /// `pmu` must be registered by a registration of this type during `'a`.
-    pub(super) unsafe fn driver<'a>(pmu: *const bindings::pmu) -> &'a T {
-        // SAFETY: The PMU is the first field of the registration.
+    unsafe fn driver<'a>(pmu: *const bindings::pmu) -> &'a T {
+        // SAFETY: The PMU is the first field of the first field.
         unsafe { &(*pmu.cast::<Self>()).driver }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`Self::driver`].
-    pub(super) unsafe fn tag(pmu: *const bindings::pmu) -> OwnerTag {
-        // SAFETY: As in `driver()`.
-        unsafe { (*pmu.cast::<Self>()).tag }
     }
 
     /// Returns the driver of the PMU whose device is `dev`.
@@ -206,6 +229,17 @@ impl<T: Pmu> Registration<T> {
     pub(crate) unsafe fn from_device<'a>(dev: *mut kernel::bindings::device) -> &'a T {
         // SAFETY: The driver data of the device is the PMU.
         unsafe { Self::driver((*dev).driver_data.cast()) }
+    }
+
+    /// Returns the driver and the event of a callback.
+    ///
+    /// # Safety
+    ///
+    /// `event` must be an event of this PMU that [`Self::event_init`] has accepted, and stay valid
+    /// during `'a`.
+    unsafe fn arguments<'a>(event: *mut bindings::perf_event) -> (&'a T, &'a Event<T::Types>) {
+        // SAFETY: By the safety requirements. A PMU outlives its events.
+        unsafe { (Self::driver((*event).pmu), Event::from_raw(event)) }
     }
 
     /// # Safety
@@ -239,7 +273,7 @@ impl<T: Pmu> Registration<T> {
         // SAFETY: perf calls this once, at the end of an event for which `event_init` has set the
         // pointer.
         let data = unsafe {
-            let data = (*event).pmu_private.cast::<T::EventData>();
+            let data = (*event).pmu_private.cast::<EventData<T>>();
             (*event).pmu_private = null_mut();
             KBox::from_raw(data)
         };
@@ -252,9 +286,9 @@ impl<T: Pmu> Registration<T> {
     unsafe extern "C" fn add(event: *mut bindings::perf_event, flags: c_int) -> c_int {
         // SAFETY: perf passes a valid event of this PMU, as to all callbacks below, with interrupts
         // disabled and not in an NMI.
-        let (event, context) = unsafe { (Event::<T>::from_raw(event), not_in_nmi()) };
+        let ((pmu, event), context) = unsafe { (Self::arguments(event), not_in_nmi()) };
         let start = has(flags, bindings::PERF_EF_START);
-        match event.pmu().add(event, start, context) {
+        match pmu.add(event, start, context) {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }
@@ -265,8 +299,8 @@ impl<T: Pmu> Registration<T> {
     /// As for [`Self::event_init`].
     unsafe extern "C" fn del(event: *mut bindings::perf_event, _flags: c_int) {
         // SAFETY: As in `add`.
-        let (event, context) = unsafe { (Event::<T>::from_raw(event), not_in_nmi()) };
-        event.pmu().del(event, context);
+        let ((pmu, event), context) = unsafe { (Self::arguments(event), not_in_nmi()) };
+        pmu.del(event, context);
     }
 
     /// # Safety
@@ -274,15 +308,15 @@ impl<T: Pmu> Registration<T> {
     /// As for [`Self::event_init`].
     unsafe extern "C" fn start(event: *mut bindings::perf_event, flags: c_int) {
         // SAFETY: As in `add`.
-        let event = unsafe { Event::<T>::from_raw(event) };
+        let (pmu, event) = unsafe { Self::arguments(event) };
         if has(flags, bindings::PERF_EF_RESUME) {
             // SAFETY: Interrupts are disabled.
             let irq = unsafe { LocalInterruptDisabled::assume_disabled() };
-            return event.pmu().update_sampling(event, irq);
+            return pmu.update_sampling(event, irq);
         }
         // SAFETY: perf resumes events in NMIs, but does not start them there.
         let context = unsafe { not_in_nmi() };
-        event.pmu().start(event, context);
+        pmu.start(event, context);
     }
 
     /// # Safety
@@ -290,19 +324,19 @@ impl<T: Pmu> Registration<T> {
     /// As for [`Self::event_init`].
     unsafe extern "C" fn stop(event: *mut bindings::perf_event, flags: c_int) {
         // SAFETY: As in `add`.
-        let event = unsafe { Event::<T>::from_raw(event) };
+        let (pmu, event) = unsafe { Self::arguments(event) };
         if has(flags, bindings::PERF_EF_UPDATE) {
             // SAFETY: In an NMI perf pauses and throttles (`perf_event_throttle()`), both without
             // this flag.
             let context = unsafe { not_in_nmi() };
-            return event.pmu().stop(event, context);
+            return pmu.stop(event, context);
         }
         if !has(flags, bindings::PERF_EF_PAUSE) {
             event.throttle();
         }
         // SAFETY: Interrupts are disabled.
         let irq = unsafe { LocalInterruptDisabled::assume_disabled() };
-        event.pmu().update_sampling(event, irq);
+        pmu.update_sampling(event, irq);
     }
 
     extern "C" fn read(_event: *mut bindings::perf_event) {}
@@ -319,14 +353,14 @@ impl<T: Pmu> Registration<T> {
         let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
         // SAFETY: perf passes an array of that many pages, none of which is null, and a valid
         // event whose `cpu` does not change.
-        let (event, cpu, pages) = unsafe {
+        let ((pmu, event), cpu, pages) = unsafe {
             (
-                Event::<T>::from_raw(event),
+                Self::arguments(event),
                 u32::try_from((*event).cpu).ok(),
                 core::slice::from_raw_parts(pages.cast(), nr_pages),
             )
         };
-        let Ok(aux) = event.pmu().setup_aux(cpu, pages, overwrite) else {
+        let Ok(aux) = pmu.setup_aux(cpu, pages, overwrite) else {
             return null_mut();
         };
         pin_module();
@@ -352,7 +386,7 @@ impl<T: Pmu> Registration<T> {
 impl<T: Pmu> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the invariants the PMU is registered.
-        unsafe { bindings::perf_pmu_unregister(self.pmu.get()) };
+        unsafe { bindings::perf_pmu_unregister(self.tagged.pmu.get()) };
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
         BeginError,
         Buffer,
         Span,
+        Spe,
         Transaction, //
     },
     perf::{
@@ -15,8 +16,7 @@ use crate::{
         AuxFlags,
         AuxHandle,
         AuxTransaction, //
-    },
-    pmu::Spe, //
+    }, //
 };
 
 fn correct(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) -> AuxHandle<Spe> {
@@ -32,39 +32,39 @@ fn correct(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) -> AuxHandle<Spe> {
 
 /// The buffer written to after the transaction.
 #[cfg(misuse = "span_after_end")]
-fn misuse(transaction: Transaction<Spe>) -> Span {
+fn misuse(transaction: Transaction) -> Span {
     transaction.end(0, AuxFlags::NONE).free();
     transaction.span() //~ E0382 borrow of moved value: `transaction`
 }
 
 /// A transaction ended twice.
 #[cfg(misuse = "end_twice")]
-fn misuse(transaction: Transaction<Spe>) {
+fn misuse(transaction: Transaction) {
     transaction.end(0, AuxFlags::NONE).free();
     transaction.end(0, AuxFlags::NONE).free(); //~ E0382 use of moved value: `transaction`
 }
 
 /// As above, by ending what it wraps.
 #[cfg(misuse = "end_inside")]
-fn misuse(transaction: Transaction<Spe>) {
+fn misuse(transaction: Transaction) {
     transaction.aux.end(0).free(); //~ E0616 field `aux` of struct
 }
 
 /// A transaction ended without flags for its data.
 #[cfg(misuse = "end_without_flags")]
-fn misuse(transaction: Transaction<Spe>) {
+fn misuse(transaction: Transaction) {
     transaction.end(0).free(); //~ E0061 this method takes 2 arguments but 1 argument was supplied
 }
 
 /// A transaction that is never ended.
 #[cfg(misuse = "drop_transaction")]
-fn misuse(begin: fn() -> Transaction<Spe>) {
+fn misuse(begin: fn() -> Transaction) {
     begin(); //~ unused_must_use Transaction` that must be used
 }
 
 /// A handle that a transaction gives back, lost: its CPU could begin no other.
 #[cfg(misuse = "drop_handle")]
-fn misuse(transaction: Transaction<Spe>) {
+fn misuse(transaction: Transaction) {
     transaction.end(0, AuxFlags::NONE); //~ unused_must_use AuxHandle` that must be used
 }
 
@@ -79,7 +79,7 @@ fn misuse(error: BeginError) -> bool {
 
 /// A transaction whose range nothing has checked.
 #[cfg(misuse = "forge_transaction")]
-fn misuse(aux: AuxTransaction<Spe>, span: Span) -> Transaction<Spe> {
+fn misuse(aux: AuxTransaction<Spe>, span: Span) -> Transaction {
     Transaction {
         aux,  //~ E0451 field `aux` of struct
         span, //~ E0451 field `span` of struct
@@ -88,13 +88,13 @@ fn misuse(aux: AuxTransaction<Spe>, span: Span) -> Transaction<Spe> {
 
 /// As above.
 #[cfg(misuse = "choose_span")]
-fn misuse(aux: AuxTransaction<Spe>) -> Transaction<Spe> {
+fn misuse(aux: AuxTransaction<Spe>) -> Transaction {
     Transaction::new(aux, 0, 1 << 30) //~ E0624 associated function `new` is private
 }
 
 /// The range of a transaction made larger.
 #[cfg(misuse = "move_limit")]
-fn misuse(transaction: &mut Transaction<Spe>) {
+fn misuse(transaction: &mut Transaction) {
     transaction.span.limit = u64::MAX; //~ E0616 field `span` of struct
 }
 

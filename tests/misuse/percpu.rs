@@ -3,13 +3,13 @@
 //! Per-CPU data and the proof that it may be used: valid on one CPU, during one callback.
 
 use crate::{
+    aux_buffer::Spe,
     percpu::{
         run_on,
         NotInNmi,
         PerCpu, //
     },
     perf::ActiveEvent,
-    pmu::Spe,
     version::LocalInterruptDisabled, //
 };
 use core::cell::Cell;

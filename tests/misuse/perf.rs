@@ -4,6 +4,7 @@
 //! transaction at most, and what was validated when the event was opened does not change.
 
 use crate::{
+    aux_buffer::Spe,
     bindings,
     percpu::{
         run_on,
@@ -18,10 +19,10 @@ use crate::{
         NewEvent,
         NoBuffer,
         Pmu,
+        PmuTypes,
         Registration, //
     },
-    perf_quirks::OwnerTag,
-    pmu::Spe,
+    pmu::SpePmu,
     version::LocalInterruptDisabled, //
 };
 use core::{
@@ -34,51 +35,58 @@ use kernel::{
     str::CString, //
 };
 
-/// The items of a PMU that runs no event.
+/// The types of another PMU.
+struct Other;
+
+impl PmuTypes for Other {
+    type EventData = ();
+    type Aux = u64;
+}
+
+/// Implements [`Pmu`] for a type, without running any event.
 macro_rules! pmu_items {
-    ($data:ty, $aux:ty) => {
-        type EventData = $data;
-        type Aux = $aux;
+    () => {
+        type Types = Other;
         const CAPABILITIES: u32 = 0;
 
-        fn event_init(&self, _event: &NewEvent<'_, Self>) -> Result<KBox<Self::EventData>> {
+        fn event_init(&self, _event: &NewEvent<'_, Other>) -> Result<KBox<()>> {
             Err(EINVAL)
         }
 
-        fn add(&self, _event: &Event<Self>, _start: bool, _context: NotInNmi<'_>) -> Result {
+        fn add(&self, _event: &Event<Other>, _start: bool, _context: NotInNmi<'_>) -> Result {
             Err(EINVAL)
         }
 
-        fn del(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+        fn del(&self, _event: &Event<Other>, _context: NotInNmi<'_>) {}
 
-        fn start(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+        fn start(&self, _event: &Event<Other>, _context: NotInNmi<'_>) {}
 
-        fn stop(&self, _event: &Event<Self>, _context: NotInNmi<'_>) {}
+        fn stop(&self, _event: &Event<Other>, _context: NotInNmi<'_>) {}
 
-        fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
+        fn update_sampling(&self, _event: &Event<Other>, _irq: &LocalInterruptDisabled) {}
 
         fn setup_aux(
             &self,
             _cpu: Option<u32>,
             _pages: &[NonNull<c_void>],
             _overwrite: bool,
-        ) -> Result<KBox<Self::Aux>> {
+        ) -> Result<KBox<u64>> {
             Err(EINVAL)
         }
 
-        fn free_aux(_aux: KBox<Self::Aux>) {}
+        fn free_aux(_aux: KBox<u64>) {}
     };
 }
 
 /// Another PMU.
-struct Other;
+struct OtherPmu;
 
 // SAFETY: Activates no event.
-unsafe impl Pmu for Other {
-    pmu_items!((), u64);
+unsafe impl Pmu for OtherPmu {
+    pmu_items!();
 }
 
-fn correct<T: Pmu>(
+fn correct<T: PmuTypes>(
     handle: AuxHandle<T>,
     event: &Event<T>,
 ) -> Result<AuxHandle<T>, (AuxHandle<T>, NoBuffer)> {
@@ -99,22 +107,22 @@ fn correct_without_transaction() -> Result {
 #[cfg(misuse = "pmu_without_promise")]
 impl Pmu for u8 {
     //~^ E0200 the trait `Pmu` requires an `unsafe impl` declaration
-    pmu_items!((), u64);
+    pmu_items!();
 }
 
 /// What is kept with an event, of one CPU alone: perf reads it on any.
-// SAFETY: Activates no event.
 #[cfg(misuse = "event_data_of_one_cpu")]
-unsafe impl Pmu for u8 {
-    pmu_items!(Cell<u32>, u64); //~ E0277 cannot be shared between threads safely
+impl PmuTypes for u8 {
+    type EventData = Cell<u32>; //~ E0277 cannot be shared between threads safely
+    type Aux = u64;
 }
 
 /// What is kept with a buffer, of one CPU alone: perf frees it on any.
-// SAFETY: Activates no event.
 #[cfg(misuse = "aux_of_one_cpu")]
-unsafe impl Pmu for u8 {
-    pmu_items!((), ActiveEvent<Spe>); //~ E0277 cannot be sent between threads safely
-                                      //~^ E0277 cannot be shared between threads safely
+impl PmuTypes for u8 {
+    type EventData = ();
+    type Aux = ActiveEvent<Spe>; //~ E0277 cannot be sent between threads safely
+                                 //~^ E0277 cannot be shared between threads safely
 }
 
 /// A PMU of one CPU alone.
@@ -122,18 +130,18 @@ unsafe impl Pmu for u8 {
 #[cfg(misuse = "pmu_of_one_cpu")]
 unsafe impl Pmu for Cell<u32> {
     //~^ E0277 cannot be shared between threads safely
-    pmu_items!((), u64);
+    pmu_items!();
 }
 
 /// A callback with an event of another PMU.
 #[cfg(misuse = "callback_of_another_pmu")]
-fn misuse(spe: &Spe, event: &Event<Other>, context: NotInNmi<'_>) -> Result {
+fn misuse(spe: &SpePmu, event: &Event<Other>, context: NotInNmi<'_>) -> Result {
     spe.add(event, true, context) //~ E0308 mismatched types
 }
 
 /// An event started where an NMI may do no more than pause it.
 #[cfg(misuse = "start_in_nmi")]
-fn misuse(spe: &Spe, event: &Event<Spe>, irq: &LocalInterruptDisabled) {
+fn misuse(spe: &SpePmu, event: &Event<Spe>, irq: &LocalInterruptDisabled) {
     spe.start(event, irq); //~ E0308 mismatched types
 }
 
@@ -230,30 +238,29 @@ fn misuse(event: &Event<Spe>) {
 #[cfg(misuse = "call_callback")]
 fn misuse(event: *mut bindings::perf_event) -> i32 {
     // SAFETY: None: the function is out of reach.
-    unsafe { Registration::<Spe>::add(event, 0) } //~ E0624 associated function `add` is private
+    unsafe { Registration::<SpePmu>::add(event, 0) } //~ E0624 associated function `add` is private
 }
 
 /// A PMU that was never registered.
 #[cfg(misuse = "forge_registration")]
-fn misuse(driver: Spe, name: CString, tag: OwnerTag) -> Registration<Spe> {
+fn misuse(driver: SpePmu, name: CString, any: fn() -> !) -> Registration<SpePmu> {
     Registration {
-        pmu: kernel::types::Opaque::uninit(), //~ E0451 field `pmu` of struct
-        driver,                               //~ E0451 field `driver` of struct
-        name,                                 //~ E0451 field `name` of struct
-        tag,                                  //~ E0451 field `tag` of struct
+        driver,        //~ E0451 field `driver` of struct
+        name,          //~ E0451 field `name` of struct
+        tagged: any(), //~ E0451 field `tagged` of struct
     }
 }
 
 /// A PMU away from where perf finds it.
 #[cfg(misuse = "move_registration")]
-fn misuse(one: Pin<&mut Registration<Spe>>, other: Pin<&mut Registration<Spe>>) {
+fn misuse(one: Pin<&mut Registration<SpePmu>>, other: Pin<&mut Registration<SpePmu>>) {
     core::mem::swap(one.get_mut(), other.get_mut()); //~ E0277 cannot be unpinned
 }
 
 /// Any device as the one of this PMU.
 #[cfg(misuse = "adopt_device")]
-fn misuse<'a>(device: *mut kernel::bindings::device) -> &'a Spe {
-    Registration::<Spe>::from_device(device) //~ E0133 call to unsafe function
+fn misuse<'a>(device: *mut kernel::bindings::device) -> &'a SpePmu {
+    Registration::<SpePmu>::from_device(device) //~ E0133 call to unsafe function
 }
 
 /// A transaction of an event that may be on any CPU, or on none.
@@ -322,7 +329,7 @@ fn misuse(handle: AuxHandle<Spe>, event: &ActiveEvent<Spe>) -> u64 {
 
 /// A transaction that was never begun.
 #[cfg(misuse = "forge_transaction")]
-fn misuse(handle: AuxHandle<Spe>, aux: NonNull<<Spe as Pmu>::Aux>) -> AuxTransaction<Spe> {
+fn misuse(handle: AuxHandle<Spe>, aux: NonNull<<Spe as PmuTypes>::Aux>) -> AuxTransaction<Spe> {
     AuxTransaction {
         handle, //~ E0451 field `handle` of struct
         aux,    //~ E0451 field `aux` of struct

@@ -4,6 +4,7 @@
 //! are in one list.
 
 use crate::{
+    aux_buffer::Spe,
     perf::ActiveEvent,
     perf_quirks::{
         Deferrable,
@@ -11,7 +12,6 @@ use crate::{
         NoSpace,
         OwnerTag, //
     },
-    pmu::Spe, //
 };
 use core::ptr::NonNull;
 use kernel::prelude::*;

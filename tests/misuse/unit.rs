@@ -4,7 +4,10 @@
 //! unit may write to it, its transaction cannot be ended.
 
 use crate::{
-    aux_buffer::Transaction,
+    aux_buffer::{
+        Spe,
+        Transaction, //
+    },
     event,
     percpu::{
         run_on,
@@ -16,7 +19,6 @@ use crate::{
         AuxHandle,
         Event, //
     },
-    pmu::Spe,
     sysreg::PMBSR_EL1,
     unit::{
         self,
@@ -39,7 +41,7 @@ fn correct(
     gate: &Gate,
     disabled: Disabled,
     event: &ActiveEvent<Spe>,
-    output: Output<Spe>,
+    output: Output,
 ) -> (Disabled, AuxHandle<Spe>) {
     let period = event::period(event.sample_period());
     let enabled = unit::start(gate, disabled, event, output, period);
@@ -53,28 +55,24 @@ fn correct(
     (disabled, handle)
 }
 
-fn correct_service(enabled: Enabled<Spe>) -> Result<(Disabled, Output<Spe>), Enabled<Spe>> {
+fn correct_service(enabled: Enabled) -> Result<(Disabled, Output), Enabled> {
     enabled.service().map(Stopped::disable)
 }
 
-fn correct_acquire(
-    gate: &Gate,
-    output: Output<Spe>,
-    context: NotInNmi<'_>,
-) -> Option<Enabled<Spe>> {
+fn correct_acquire(gate: &Gate, output: Output, context: NotInNmi<'_>) -> Option<Enabled> {
     let disabled = Disabled::acquire(gate, context)?;
     Some(Enabled::new(disabled, output))
 }
 
 /// A buffer enabled that may be enabled already: its pointer would be written while it is.
 #[cfg(misuse = "enable_without_disabled")]
-fn misuse(output: Output<Spe>) -> Enabled<Spe> {
+fn misuse(output: Output) -> Enabled {
     Enabled::new(output) //~ E0061 this function takes 2 arguments but 1 argument was supplied
 }
 
 /// As above, with the token of a buffer that is enabled since.
 #[cfg(misuse = "enable_twice")]
-fn misuse(disabled: Disabled, outputs: (Output<Spe>, Output<Spe>)) {
+fn misuse(disabled: Disabled, outputs: (Output, Output)) {
     let _first = Enabled::new(disabled, outputs.0);
     let _second = Enabled::new(disabled, outputs.1); //~ E0382 use of moved value: `disabled`
 }
@@ -107,7 +105,7 @@ fn misuse(gate: &Gate, cpu: u32) {
 
 /// A transaction ended while the unit writes to it.
 #[cfg(misuse = "end_after_enabling")]
-fn misuse(disabled: Disabled, transaction: Transaction<Spe>) -> Enabled<Spe> {
+fn misuse(disabled: Disabled, transaction: Transaction) -> Enabled {
     let enabled = Enabled::new(disabled, Output::Buffer(transaction));
     transaction.end(0, AuxFlags::NONE).free(); //~ E0382 use of moved value: `transaction`
     enabled
@@ -115,44 +113,44 @@ fn misuse(disabled: Disabled, transaction: Transaction<Spe>) -> Enabled<Spe> {
 
 /// As above, by taking the output.
 #[cfg(misuse = "take_output")]
-fn misuse(enabled: Enabled<Spe>) -> Output<Spe> {
+fn misuse(enabled: Enabled) -> Output {
     enabled.0 //~ E0616 field `0` of struct
 }
 
 /// A transaction that has ended, for the unit to write to.
 #[cfg(misuse = "enable_after_end")]
-fn misuse(disabled: Disabled, transaction: Transaction<Spe>) -> Enabled<Spe> {
+fn misuse(disabled: Disabled, transaction: Transaction) -> Enabled {
     transaction.end(0, AuxFlags::NONE).free();
     Enabled::new(disabled, Output::Buffer(transaction)) //~ E0382 use of moved value: `transaction`
 }
 
 /// An output said to be enabled that is not.
 #[cfg(misuse = "forge_enabled")]
-fn misuse(output: Output<Spe>) -> Enabled<Spe> {
+fn misuse(output: Output) -> Enabled {
     Enabled(output) //~ E0423 cannot initialize a tuple struct which contains private fields
 }
 
 /// A unit that is never disabled.
 #[cfg(misuse = "drop_enabled")]
-fn misuse(disabled: Disabled, output: Output<Spe>) {
+fn misuse(disabled: Disabled, output: Output) {
     Enabled::new(disabled, output); //~ unused_must_use Enabled` that must be used
 }
 
 /// A buffer disabled while records may still be written.
 #[cfg(misuse = "disable_without_stop")]
-fn misuse(enabled: Enabled<Spe>) -> (Disabled, Output<Spe>) {
+fn misuse(enabled: Enabled) -> (Disabled, Output) {
     enabled.disable() //~ E0599 no method named `disable` found
 }
 
 /// As above, when the unit has not asked for service.
 #[cfg(misuse = "disable_without_request")]
-fn misuse(enabled: Enabled<Spe>) -> (Disabled, Output<Spe>) {
+fn misuse(enabled: Enabled) -> (Disabled, Output) {
     enabled.service().disable() //~ E0599 no method named `disable` found
 }
 
 /// As above, with a report of another unit.
 #[cfg(misuse = "forge_stopped")]
-fn misuse(output: Output<Spe>, pmbsr: PMBSR_EL1) -> Stopped<Spe> {
+fn misuse(output: Output, pmbsr: PMBSR_EL1) -> Stopped {
     Stopped {
         output,     //~ E0451 field `output` of struct
         pmbsr,      //~ E0451 field `pmbsr` of struct
@@ -162,35 +160,35 @@ fn misuse(output: Output<Spe>, pmbsr: PMBSR_EL1) -> Stopped<Spe> {
 
 /// The unit of another CPU disabled.
 #[cfg(misuse = "stopped_elsewhere")]
-fn misuse(stopped: Stopped<Spe>, cpu: u32) {
+fn misuse(stopped: Stopped, cpu: u32) {
     let _result = run_on(cpu, move |_| stopped.written());
     //~^ E0277 cannot be sent between threads safely
 }
 
 /// An output disabled twice.
 #[cfg(misuse = "disable_twice")]
-fn misuse(stopped: Stopped<Spe>) {
+fn misuse(stopped: Stopped) {
     let _first = stopped.disable();
     let _second = stopped.disable(); //~ E0382 use of moved value: `stopped`
 }
 
 /// A transaction that is never ended, and a token that is lost.
 #[cfg(misuse = "drop_output")]
-fn misuse(stopped: Stopped<Spe>) {
+fn misuse(stopped: Stopped) {
     stopped.disable(); //~ unused_must_use Disabled` in tuple element 0 that must be used
                        //~^ unused_must_use Output` in tuple element 1 that must be used
 }
 
 /// A transaction dealt with that there may not be.
 #[cfg(misuse = "always_a_transaction")]
-fn misuse(output: Output<Spe>) -> AuxHandle<Spe> {
+fn misuse(output: Output) -> AuxHandle<Spe> {
     let Output::Buffer(transaction) = output; //~ E0005 refutable pattern in local binding
     transaction.end(0, AuxFlags::NONE)
 }
 
 /// Sampling for an event that does not run on this CPU.
 #[cfg(misuse = "start_inactive")]
-fn misuse(gate: &Gate, disabled: Disabled, event: &Event<Spe>, output: Output<Spe>) {
+fn misuse(gate: &Gate, disabled: Disabled, event: &Event<Spe>, output: Output) {
     let _enabled = unit::start(gate, disabled, event, output, 256); //~ E0308 mismatched types
 }
 
