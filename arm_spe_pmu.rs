@@ -2,7 +2,7 @@
 
 //! Driver for the Arm Statistical Profiling Extension (SPE), for `perf record -e arm_spe//`.
 //!
-//! This file has the module: probe, remove and the list of the other files, leaves first:
+//! This file has the module, probe and remove. The other files, leaves first:
 //!
 //! | file | contents |
 //! | --- | --- |
@@ -26,8 +26,7 @@
 //! | `pmu.rs` | the callbacks of perf |
 //! | `debugfs.rs`, `sysfs.rs` | the files |
 //!
-//! `docs/design.md` has the state machine, what the driver guarantees, and the differences to the C
-//! driver.
+//! `docs/design.md` has the state machine, the guarantees, and the differences to the C driver.
 
 // A state or a transaction must not be dropped by accident.
 #![deny(unused_must_use)]
@@ -150,10 +149,9 @@ impl platform::Driver for SpeDevice {
     }
 }
 
-/// Returns `ENODEV`, with a message, if no CPU can have a unit: all are online, and none has one.
+/// Returns `ENODEV`, with a message, if all CPUs are online and none has a unit.
 fn refuse_without_unit() -> Result {
     let has_unit = |_: NotInNmi<'_>| caps::version(ID_AA64DFR0_EL1::read()).is_ok();
-    // A CPU that is offline may have a unit.
     if percpu::possible_cpus().any(|cpu| percpu::run_on(cpu, has_unit).unwrap_or(true)) {
         return Ok(());
     }
@@ -178,9 +176,8 @@ fn refuse_unmapped_kernel(dev: &Device) -> Result {
     Err(EPERM)
 }
 
-/// Reads the capabilities of the unit of one CPU; the others are assumed to be alike.
-///
-/// Returns `ENXIO`, with a message, if it cannot be used, and if none of the CPUs is online.
+/// Reads the capabilities of the unit of one CPU; the others are assumed to be alike. Returns
+/// `ENXIO` if it cannot be used, with a message, or if none of the CPUs is online.
 fn read_caps(dev: &Device, units: &Units) -> Result<Caps> {
     let (cpu, caps) = percpu::run_on_any(units.cpus(), |_| (CpuId::current().as_u32(), read_ids()))
         .map_err(|_| ENXIO)?;
@@ -221,7 +218,6 @@ fn read_ids() -> Result<Caps, Unusable> {
     })
 }
 
-/// Warns if `field` of `PMSIDR_EL1` holds a reserved code, which is taken for the code `assumed`.
 fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     if let Some(code) = reading.reserved {
         dev_warn!(
@@ -277,11 +273,9 @@ static PLATFORM_TABLE: PlatformTable = PlatformTable([
         },
         driver_data: 0,
     },
-    // The last entry is empty.
     pin_init::zeroed(),
 ]);
 
-/// The type of `platform_driver.id_table`.
 #[repr(transparent)]
 struct PlatformTable([c::platform_device_id; 2]);
 
@@ -291,7 +285,6 @@ unsafe impl Sync for PlatformTable {}
 /// Wraps the kernel crate's platform adapter and adds the `id_table` that it lacks.
 struct Adapter;
 
-/// The platform adapter of the kernel crate.
 type Platform = platform::Adapter<SpeDevice>;
 
 // SAFETY: All items are those of the kernel crate's adapter.
@@ -308,8 +301,7 @@ unsafe impl driver::RegistrationOps for Adapter {
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // SAFETY: The driver is not registered yet; the table is static, and ends with an empty
-        // entry.
+        // SAFETY: The driver is not registered yet; the table is static; its last entry is empty.
         unsafe {
             (*driver.get()).id_table = PLATFORM_TABLE.0.as_ptr();
             // As in the C driver: a device is unbound only when the module is unloaded, which

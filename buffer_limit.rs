@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where in the AUX buffer the unit may write next.
+//! The part of the AUX buffer that the unit may write next: pure arithmetic.
 //!
-//! Pure arithmetic. perf hands out free space by free-running byte counts ([`FreeSpace`]). The unit
-//! writes records from an aligned pointer up to a limit on a page boundary, and stops when the
-//! largest record would not fit. Space that it cannot use is padding: zeroed, and given back to
+//! The unit writes records from an aligned pointer up to a limit on a page boundary, and stops when
+//! the largest record would not fit. Space that it cannot use is padding: zeroed, and given back to
 //! perf as if it had been written.
 
-/// The sizes of a buffer, in bytes.
+/// The sizes of a buffer and its pages, the alignment of the write pointer, and the space that the
+/// largest record takes, in bytes.
 ///
 /// # Invariants
 ///
@@ -16,56 +16,44 @@
 pub(crate) struct BufferLayout {
     size: u64,
     page: u64,
-    /// The alignment of the write pointer.
     align: u64,
-    /// The space that the largest record takes.
     record: u64,
 }
 
-/// The space that perf hands out. `head` and `wakeup` are free-running byte counts: modulo the size
-/// of the buffer they are offsets.
+/// The space that perf hands out: `size` bytes from `head` on, before unread data. The reader is to
+/// be woken after `wakeup`. Both positions are free-running: offsets modulo the size of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FreeSpace {
-    /// The position to write at.
     pub(crate) head: u64,
-    /// The number of bytes that may be written before unread data.
     pub(crate) size: u64,
-    /// The position after which the reader wants to be woken.
     pub(crate) wakeup: u64,
 }
 
-/// The decision on [`FreeSpace`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// Write up to this offset, a page boundary.
+    /// Write up to this offset.
     At(u64),
     /// Pad this many bytes, at least one and at most the free space, and ask again.
     AfterPadding(u64),
-    /// There is no space for a record until the reader frees some. The free space is not padded: a
-    /// reader that frees a few bytes at a time makes a page in the end.
+    /// Wait until the reader frees space. The free space is not padded, so that a reader that frees
+    /// a few bytes at a time makes a page in the end.
     NoSpace,
 }
 
-/// The part of a snapshot buffer, which is overwritten, to write next.
+/// The part of a snapshot buffer to write next: `pad` bytes of padding, then `head` to `limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    /// Bytes to pad at the head.
     pub(crate) pad: u64,
-    /// The offset to write from after that.
     pub(crate) head: u64,
-    /// The offset to write up to.
     pub(crate) limit: u64,
 }
 
 impl BufferLayout {
-    /// Returns the layout of a buffer of `size` bytes in pages of `page` bytes, for a unit that
-    /// writes records of up to `record` bytes at multiples of `align`; `None` if these do not
-    /// satisfy the invariants.
+    /// Returns `None` if the sizes do not satisfy the invariants.
     pub(crate) fn new(size: u64, page: u64, align: u64, record: u64) -> Option<Self> {
         let powers = [size, page, align, record]
             .iter()
             .all(|n| n.is_power_of_two());
-        // A record that is smaller than the alignment takes the space of the alignment.
         let record = record.max(align);
         // INVARIANT: Checked here; `record` is one of two powers of two.
         (powers && record <= 2048 && record < page && size / page >= 2).then_some(Self {
@@ -76,32 +64,27 @@ impl BufferLayout {
         })
     }
 
-    /// Returns the size of the buffer in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Returns the offset in the buffer of a free-running byte count.
     pub(crate) fn offset(&self, position: u64) -> u64 {
         position & self.size.wrapping_sub(1)
     }
 
-    /// Returns how many bytes `offset` is short of a multiple of the alignment.
-    fn misaligned(&self, offset: u64) -> u64 {
+    fn bytes_to_alignment(&self, offset: u64) -> u64 {
         offset.wrapping_neg() & self.align.wrapping_sub(1)
     }
 
-    /// Returns `offset` rounded down to a page boundary.
     fn page_before(&self, offset: u64) -> u64 {
         offset & self.page.wrapping_neg()
     }
 
-    /// Returns the limit in `free` of a buffer that a reader drains.
-    ///
-    /// Asking again after each [`Limit::AfterPadding`] terminates, as `free` shrinks each time.
+    /// Returns the limit in a buffer that a reader drains. Asking again after each
+    /// [`Limit::AfterPadding`] terminates, as `free` shrinks each time.
     pub(crate) fn limit(&self, free: FreeSpace) -> Limit {
         let head = self.offset(free.head);
-        let misaligned = self.misaligned(head);
+        let misaligned = self.bytes_to_alignment(head);
         if misaligned >= free.size {
             return Limit::NoSpace;
         }
@@ -110,12 +93,12 @@ impl BufferLayout {
             return Limit::AfterPadding(misaligned);
         }
 
-        // Up to unread data, or to the end of the buffer.
+        // Stop before unread data, or at the end of the buffer.
         let space = free.size.min(self.size.wrapping_sub(head));
         let mut limit = self.page_before(head.wrapping_add(space));
 
-        // Stop at the end of the page with the last byte before the wakeup, if that is nearer. (A
-        // wakeup at the head is due already.)
+        // Stop at the end of the page with the last byte before the wakeup, if that is nearer. A
+        // wakeup at the head is due already.
         let last = free.wakeup.wrapping_sub(free.head).wrapping_sub(1);
         if last < space {
             let page_of_last = self.page_before(head.wrapping_add(last));
@@ -129,19 +112,16 @@ impl BufferLayout {
         }
     }
 
-    /// Returns where to write in a snapshot buffer from the offset `head` on, which may be the end
-    /// of the buffer.
-    ///
-    /// Records cannot be read backwards. The limit is the middle or the end of the buffer, so that
-    /// a snapshot always finds half a buffer of complete records.
+    /// Returns the part of a snapshot buffer to write next; `head` may be the end of the buffer.
+    /// Records cannot be read backwards: the limit is the middle or the end of the buffer, and a
+    /// snapshot always finds half a buffer of complete records.
     pub(crate) fn snapshot(&self, head: u64) -> Snapshot {
         let half = self.size / 2;
         let from = self.offset(head);
         let limit = if from < half { half } else { self.size };
 
-        // Nothing here overflows: the limit is a multiple of the alignment after `from`, and at
-        // most the size.
-        let aligned = from.wrapping_add(self.misaligned(from));
+        // No overflow: the limit is a multiple of the alignment after `from`, and at most the size.
+        let aligned = from.wrapping_add(self.bytes_to_alignment(from));
         if limit.wrapping_sub(aligned) >= self.record {
             return Snapshot {
                 pad: aligned.wrapping_sub(from),
@@ -150,7 +130,6 @@ impl BufferLayout {
             };
         }
 
-        // Too close to the limit: begin after it.
         let head = self.offset(limit);
         Snapshot {
             pad: limit.wrapping_sub(from),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The capabilities of a profiling unit, decoded from the ID registers.
-//!
-//! Pure. Whatever the registers hold, the rest of the driver can work with the values returned.
+//! The capabilities of a profiling unit, decoded from the ID registers. All values returned are in
+//! range, whatever the registers hold.
 
 use crate::sysreg::{
     Register,
@@ -19,35 +18,27 @@ const LARGEST: u64 = 2048;
 pub(crate) struct Features(pub(crate) u64);
 
 impl Features {
-    /// The empty set.
     pub(crate) const NONE: Self = Self(0);
-    /// `PMSIDR_EL1.FE`: filtering by events.
     pub(crate) const EVENT_FILTER: Self = Self(1 << 0);
-    /// `PMSIDR_EL1.FT`: filtering by type of operation.
     pub(crate) const TYPE_FILTER: Self = Self(1 << 1);
-    /// `PMSIDR_EL1.FL`: filtering by latency.
     pub(crate) const LATENCY_FILTER: Self = Self(1 << 2);
-    /// `PMSIDR_EL1.ArchInst`: architectural instructions are sampled.
+    /// Architectural instructions are sampled, and not micro-operations.
     pub(crate) const ARCH_INST: Self = Self(1 << 3);
-    /// `PMSIDR_EL1.LDS`: records have data sources.
+    /// Records have data sources.
     pub(crate) const DATA_SOURCE: Self = Self(1 << 4);
-    /// `PMSIDR_EL1.ERnd`: how the random number enters the interval.
+    /// The random number is added after the interval, and not within it.
     pub(crate) const ERND: Self = Self(1 << 5);
-    /// `PMSIDR_EL1.FnE`: inverted filtering by events.
     pub(crate) const INVERTED_EVENT_FILTER: Self = Self(1 << 6);
-    /// SPEv1p2: `PMBLIMITR_EL1.FM` can discard.
+    /// `PMBLIMITR_EL1.FM` can discard (SPEv1p2).
     pub(crate) const DISCARD: Self = Self(1 << 7);
-    /// `PMSIDR_EL1.EFT`: type filters with masks, SIMD and floating point.
+    /// Type filters have masks, and know SIMD and floating point.
     pub(crate) const EXTENDED_TYPE_FILTER: Self = Self(1 << 8);
-    /// `PMSIDR_EL1.FDS`: filtering by data source.
     pub(crate) const DATA_SOURCE_FILTER: Self = Self(1 << 9);
 
-    /// Returns whether all of `other` is in this set.
     pub(crate) fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Adds `other` if it is `present`.
     fn add(&mut self, other: Self, present: bool) {
         if present {
             self.0 |= other.0;
@@ -70,7 +61,7 @@ impl Unusable {
     }
 }
 
-/// Returns the version of the extension: `n` stands for SPEv1p`n`.
+/// Returns `n` of SPEv1p`n`.
 pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
     match dfr0.get(ID_AA64DFR0_EL1::PMSVer) {
         0 => Err(Unusable::code("ID_AA64DFR0_EL1.PMSVer", 0)),
@@ -78,10 +69,8 @@ pub(crate) fn version(dfr0: ID_AA64DFR0_EL1) -> Result<u64, Unusable> {
     }
 }
 
-/// Returns the alignment of the write pointer in bytes, a power of two up to 2048.
-///
-/// To be called before `PMSIDR_EL1` is read: where a higher exception level owns the buffer, that
-/// may trap.
+/// Returns the alignment of the write pointer in bytes, a power of two up to 2048. Must be called
+/// before `PMSIDR_EL1` is read, which may trap if a higher exception level owns the buffer.
 pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
     if pmbidr.has(PMBIDR_EL1::P) {
         return Err(Unusable::Owned);
@@ -93,11 +82,10 @@ pub(crate) fn alignment(pmbidr: PMBIDR_EL1) -> Result<u64, Unusable> {
     }
 }
 
-/// The meaning of a register field, or the default where the field holds a reserved code.
+/// The value of a register field, a default if the field holds a `reserved` code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
     pub(crate) value: u64,
-    /// The reserved code, if it was one.
     pub(crate) reserved: Option<u64>,
 }
 
@@ -115,11 +103,10 @@ pub(crate) struct SamplingCaps {
 
 /// The capabilities of the units of a device, which are all alike.
 pub(crate) struct Caps {
-    /// The version of the extension: `n` stands for SPEv1p`n`.
+    /// `n` of SPEv1p`n`.
     pub(crate) version: u64,
     /// The alignment of the write pointer in bytes.
     pub(crate) align: u64,
-    /// The raw value, for `caps/`.
     pub(crate) pmsidr: PMSIDR_EL1,
     pub(crate) sampling: SamplingCaps,
     /// The bits of `PMSEVFR_EL1` that can be set.

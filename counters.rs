@@ -13,7 +13,6 @@ use kernel::{
 /// Declares the counters, in the order in which they are shown.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $(#[cfg($cfg:meta)])? $counter:ident = $name:literal,)*) => {
-        /// Something that is counted.
         #[derive(Clone, Copy)]
         pub(crate) enum Counter {
             $($(#[doc = $doc])* $(#[cfg($cfg)])? $counter,)*
@@ -32,23 +31,18 @@ counters! {
     Bytes = c"bytes",
     /// Buffer full events (`PMBSR_EL1.BSC`).
     Full = c"full",
-    /// Transactions, and starts that failed for lack of space, that were flagged
-    /// `PERF_AUX_FLAG_TRUNCATED`.
+    /// Transactions and failed starts that were flagged `PERF_AUX_FLAG_TRUNCATED`.
     Truncated = c"truncated",
     /// Transactions with an incomplete last record (`PERF_AUX_FLAG_PARTIAL`, `PMBSR_EL1.DL`).
     Partial = c"partial",
-    /// Transactions with collisions (`PERF_AUX_FLAG_COLLISION`, `PMBSR_EL1.COLL`): a longer period
-    /// is needed.
+    /// Transactions with `PERF_AUX_FLAG_COLLISION` (`PMBSR_EL1.COLL`): the period is too short.
     Collision = c"collision",
-    /// Stage 1 translation faults on writes to the buffer.
+    // Translation faults and external aborts on writes to the buffer.
     FaultStage1 = c"fault_stage1",
-    /// Stage 2 translation faults on writes to the buffer.
     FaultStage2 = c"fault_stage2",
-    /// External aborts on writes to the buffer.
     ExternalAbort = c"external_abort",
-    /// Buffer management events with an unknown `PMBSR_EL1.BSC`.
+    // Buffer management events with an unknown `PMBSR_EL1.BSC`, and events with an unknown `EC`.
     UnknownStatus = c"unknown_status",
-    /// Management events with an unknown `PMBSR_EL1.EC`.
     UnknownClass = c"unknown_class",
     /// Transactions at whose end `PMBPTR_EL1` was outside of them.
     StrayPointer = c"stray_pointer",
@@ -67,10 +61,9 @@ counters! {
     /// Transitions that `state_check.rs` checked.
     #[cfg(ARM_SPE_DEBUG)]
     Transitions = c"transitions",
-    /// Pauses of the event that was being sampled.
+    // Pauses and resumptions of the event that was being sampled.
     #[cfg(ARM_SPE_DEBUG)]
     Pauses = c"pauses",
-    /// Resumptions of the event that was being sampled.
     #[cfg(ARM_SPE_DEBUG)]
     Resumes = c"resumes",
     /// Transitions after which an invariant did not hold.
@@ -103,7 +96,6 @@ impl Counters {
             .map_or(0, |count| count.load(Relaxed) as u64)
     }
 
-    /// Returns the name and the value of each counter.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'static CStr, u64)> + '_ {
         let counts = self.0.iter().map(|count| count.load(Relaxed) as u64);
         NAMES.iter().copied().zip(counts)

@@ -41,10 +41,8 @@ use kernel::{
     }, //
 };
 
-/// The data of each CPU.
 pub(crate) type UnitData = PerCpu<Slot, Cpu>;
 
-/// The units of one device.
 pub(crate) struct Units {
     /// The CPUs that have a unit.
     cpus: CpumaskVar,
@@ -59,9 +57,8 @@ unsafe impl Send for Units {}
 unsafe impl Sync for Units {}
 
 impl Units {
-    /// Finds the interrupt of `pdev` and the CPUs that share it.
-    ///
-    /// Returns `ENXIO` if there is none, `EINVAL` if it is not a PPI.
+    /// Finds the interrupt of `pdev` and the CPUs that share it. Returns `ENXIO` if there is none,
+    /// `EINVAL` if it is not a PPI.
     pub(crate) fn find(pdev: &platform::Device<Bound>) -> Result<Self> {
         let dev: &Device = pdev.as_ref();
         let mut affinity: *const bindings::cpumask = core::ptr::null();
@@ -88,12 +85,10 @@ impl Units {
         })
     }
 
-    /// Returns the CPUs that have a unit.
     pub(crate) fn cpus(&self) -> &Cpumask {
         &self.cpus
     }
 
-    /// Returns whether the CPU number `cpu` has a unit.
     pub(crate) fn supports_cpu(&self, cpu: u32) -> bool {
         contains(&self.cpus, cpu)
     }
@@ -106,7 +101,6 @@ impl Units {
         &self.data
     }
 
-    /// Returns the state of the unit of this CPU.
     pub(crate) fn this_cpu<'a>(&'a self, context: NotInNmi<'a>) -> (&'a Slot, &'a Cpu) {
         self.data.get(context)
     }
@@ -116,7 +110,6 @@ impl Units {
         self.data.get_shared(irq)
     }
 
-    /// Returns the number and the counters of each CPU that has a unit.
     pub(crate) fn counters(&self) -> impl Iterator<Item = (u32, &Counters)> {
         self.data
             .all_shared()
@@ -124,7 +117,7 @@ impl Units {
             .map(|(id, cpu)| (id, &cpu.counters))
     }
 
-    /// Calls `function` on the CPU number `cpu` with the state of its unit.
+    /// Calls `function` on a CPU with the state of its unit.
     pub(crate) fn run_on<R: Send>(
         &self,
         cpu: u32,
@@ -136,13 +129,11 @@ impl Units {
         })
     }
 
-    /// Enables the interrupt on this CPU.
     pub(crate) fn enable_interrupt(&self) {
         // SAFETY: Has no requirements; without a handler, nothing happens.
         unsafe { enable_percpu_irq(self.irq, bindings::IRQ_TYPE_NONE) };
     }
 
-    /// Disables the interrupt on this CPU.
     pub(crate) fn disable_interrupt(&self) {
         // SAFETY: Has no requirements.
         unsafe { disable_percpu_irq(self.irq) };

@@ -1,45 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The user ABI: `perf_event_attr`, and the register values that it is translated to.
-//!
-//! Pure. An event is validated once, when it is opened; a start only writes the result.
+//! The user ABI: `perf_event_attr`, and the register values that it is translated to. An event is
+//! validated once, when it is opened; a start only writes the result.
 //!
 //! # Register fields
 //!
-//! Each field of each register that the driver writes, and what sets it: a field of [`FORMAT`]
-//! (`perf record -e arm_spe/NAME=VALUE/`; a file of `format/` in sysfs), another field of
-//! `perf_event_attr`, or something else that a user of perf controls.
+//! Each field of each register that the driver writes, and what sets it: a field of `format/`
+//! (`perf record -e arm_spe/NAME=VALUE/`), a field of `perf_event_attr`, or the use of the event.
 //!
 //! | register field | set by |
 //! | --- | --- |
-//! | [`PMSCR_EL1::E0SPE`] | `exclude_user`, inverted; 0 while the event is paused or stopped |
-//! | [`PMSCR_EL1::E1SPE`] | `exclude_kernel`, inverted; 0 while the event is paused or stopped |
+//! | [`PMSCR_EL1::E0SPE`], [`PMSCR_EL1::E1SPE`] | `exclude_user`, `exclude_kernel`, inverted; 0 while the event is paused or stopped |
 //! | [`PMSCR_EL1::CX`] | the rights and the PID namespace of the opener, see [`EventConfig::enable_context`] |
-//! | [`PMSCR_EL1::PA`] | `pa_enable` |
-//! | [`PMSCR_EL1::TS`] | `ts_enable` |
-//! | [`PMSCR_EL1::PCT`] | `pct_enable`: its lower bit; the upper one is 0 |
-//! | [`PMSFCR_EL1::FE`] | `event_filter` is not 0 |
-//! | [`PMSFCR_EL1::FT`] | one of the ten type filters is not 0 |
-//! | [`PMSFCR_EL1::FL`] | `min_latency` is not 0 |
-//! | [`PMSFCR_EL1::FnE`] | `inv_event_filter` is not 0 |
-//! | [`PMSFCR_EL1::FDS`] | `inv_data_src_filter` is not 0 |
-//! | [`PMSFCR_EL1::B`], [`PMSFCR_EL1::Bm`] | `branch_filter`, `branch_filter_mask` |
-//! | [`PMSFCR_EL1::LD`], [`PMSFCR_EL1::LDm`] | `load_filter`, `load_filter_mask` |
-//! | [`PMSFCR_EL1::ST`], [`PMSFCR_EL1::STm`] | `store_filter`, `store_filter_mask` |
-//! | [`PMSFCR_EL1::FP`], [`PMSFCR_EL1::FPm`] | `float_filter`, `float_filter_mask` |
-//! | [`PMSFCR_EL1::SIMD`], [`PMSFCR_EL1::SIMDm`] | `simd_filter`, `simd_filter_mask` |
-//! | [`PMSEVFR_EL1`] | `event_filter` |
-//! | [`PMSNEVFR_EL1`] | `inv_event_filter` |
-//! | [`PMSDSFR_EL1`] | `inv_data_src_filter`, inverted |
-//! | [`PMSLATFR_EL1::MINLAT`] | `min_latency`: its lower 12 bits; the upper ones are 0 |
+//! | [`PMSCR_EL1::TS`] | `ts_enable`: timestamps |
+//! | [`PMSCR_EL1::PA`] | `pa_enable`: physical addresses; needs the right to profile the kernel |
+//! | [`PMSCR_EL1::PCT`] | `pct_enable`: physical time; the lower bit, the upper one is 0; needs the right to profile the kernel |
+//! | [`PMSFCR_EL1::FT`] | one of the ten type filters, which are those of the next two lines, is not 0 |
+//! | [`PMSFCR_EL1::B`], [`PMSFCR_EL1::LD`], [`PMSFCR_EL1::ST`], [`PMSFCR_EL1::SIMD`], [`PMSFCR_EL1::FP`] | `branch_filter`, `load_filter`, `store_filter`, `simd_filter`, `float_filter`: keep these operations |
+//! | [`PMSFCR_EL1::Bm`], [`PMSFCR_EL1::LDm`], [`PMSFCR_EL1::STm`], [`PMSFCR_EL1::SIMDm`], [`PMSFCR_EL1::FPm`] | `branch_filter_mask`, `load_filter_mask`, `store_filter_mask`, `simd_filter_mask`, `float_filter_mask` |
+//! | [`PMSEVFR_EL1`], [`PMSFCR_EL1::FE`] | `event_filter`: keep records that have all of these events; FE unless 0 |
+//! | [`PMSNEVFR_EL1`], [`PMSFCR_EL1::FnE`] | `inv_event_filter`: drop records that have any of these events; FnE unless 0 |
+//! | [`PMSDSFR_EL1`], [`PMSFCR_EL1::FDS`] | `inv_data_src_filter`: drop records whose data source is one of these; inverted, so that 0 keeps all; FDS unless 0 |
+//! | [`PMSLATFR_EL1::MINLAT`], [`PMSFCR_EL1::FL`] | `min_latency`: the least total latency in cycles; the lower 12 bits, the upper ones are 0; FL unless 0 |
 //! | [`PMSIRR_EL1::INTERVAL`] | `sample_period`, see [`period`]; `PERF_EVENT_IOC_PERIOD` |
-//! | [`PMSIRR_EL1::RND`] | `jitter` |
-//! | [`PMSICR_EL1`] | `sample_period`, see [`first_period`]; later what was left at the last stop |
-//! | [`PMBPTR_EL1`] | the AUX buffer (`perf record -m ,SIZE`) and its head |
-//! | [`PMBLIMITR_EL1::LIMIT`] | `aux_tail`; `aux_watermark`; `perf record --snapshot` |
-//! | [`PMBLIMITR_EL1::FM`] | `discard` |
-//! | [`PMBLIMITR_EL1::E`] | start and stop of the event |
-//! | [`PMBSR_EL1`] | none: it is cleared after a request for service |
+//! | [`PMSIRR_EL1::RND`] | `jitter`: random intervals |
+//! | [`PMSICR_EL1`](crate::sysreg::PMSICR_EL1) | `sample_period`, see [`first_period`]; later what was left at the last stop |
+//! | [`PMBPTR_EL1`](crate::sysreg::PMBPTR_EL1) | the AUX buffer (`perf record -m ,SIZE`) and its head |
+//! | [`PMBLIMITR_EL1::LIMIT`](crate::sysreg::PMBLIMITR_EL1::LIMIT) | `aux_tail`; `aux_watermark`; `perf record --snapshot` |
+//! | [`PMBLIMITR_EL1::FM`](crate::sysreg::PMBLIMITR_EL1::FM) | `discard`: no records; the events of the CPU's PMU still count samples |
+//! | [`PMBLIMITR_EL1::E`](crate::sysreg::PMBLIMITR_EL1::E) | start and stop of the event |
+//! | [`PMBSR_EL1`](crate::sysreg::PMBSR_EL1) | none: it is cleared after a request for service |
 //!
 //! # Other fields of `perf_event_attr`
 //!
@@ -49,26 +39,18 @@
 //! | `freq` | refused (`EINVAL`): the period would be adapted by counting samples |
 //! | `exclude_hv`, `exclude_guest` | always true: the unit samples neither |
 //! | `aux_start_paused` | the event starts paused; other events have `aux_pause` and `aux_resume` |
-//! | `sample_type`, `branch_sample_type`, `sample_regs_user`, `sample_regs_intr`, `sample_stack_user`, `sample_max_stack`, `exclude_callchain_*`, `defer_callchain`, `precise_ip`, `wakeup_events`, `sig_data` | none: they describe samples, and the event has only AUX data |
-//! | `bp_type` | none: of breakpoints |
+//! | `sample_type`, `branch_sample_type`, `sample_regs_user`, `sample_regs_intr`, `sample_stack_user`, `sample_max_stack`, `exclude_callchain_*`, `defer_callchain`, `precise_ip`, `wakeup_events`, `sig_data`, `bp_type` | none: they describe samples or breakpoints, and the event has only AUX data |
 //! | `aux_output`, `aux_sample_size`, `aux_action` of other kinds | refused by perf's core |
 //! | all others | perf's core acts on them, for any PMU |
 //!
 //! Bits of `config` to `config4` without a field are ignored, as in the C driver.
 //! `make test T=attributes` checks each field.
-//!
-//! [`PMBLIMITR_EL1::E`]: crate::sysreg::PMBLIMITR_EL1::E
-//! [`PMBLIMITR_EL1::FM`]: crate::sysreg::PMBLIMITR_EL1::FM
-//! [`PMBLIMITR_EL1::LIMIT`]: crate::sysreg::PMBLIMITR_EL1::LIMIT
-//! [`PMBPTR_EL1`]: crate::sysreg::PMBPTR_EL1
-//! [`PMBSR_EL1`]: crate::sysreg::PMBSR_EL1
-//! [`PMSICR_EL1`]: crate::sysreg::PMSICR_EL1
 
 use crate::{
     caps::Features,
     sysreg::{
-        Field as RegisterField,
         Register,
+        RegisterField,
         PMSCR_EL1,
         PMSDSFR_EL1,
         PMSEVFR_EL1,
@@ -92,7 +74,6 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    /// Returns the name in the files of `format/`.
     pub(crate) fn name(self) -> &'static CStr {
         match self {
             Self::Config => c"config",
@@ -104,18 +85,16 @@ impl Word {
     }
 }
 
-/// A field of the user ABI.
+/// A field of the user ABI, published if the unit has the features that it `needs`.
 ///
 /// # Invariants
 ///
 /// `low <= high < 64`, and `max` is the largest value that fits, all ones.
 pub(crate) struct Field {
-    /// The name in `perf record -e arm_spe/NAME=VALUE/` and in `format/`.
     pub(crate) name: &'static CStr,
     pub(crate) word: Word,
     pub(crate) low: u32,
     pub(crate) high: u32,
-    /// The features that the field needs to be published.
     pub(crate) needs: Features,
     max: u64,
 }
@@ -136,7 +115,6 @@ impl Field {
         }
     }
 
-    /// Returns the value of this field in `attr`.
     fn of(&self, attr: &Attr) -> u64 {
         let word = match self.word {
             Word::Config => attr.config,
@@ -149,62 +127,38 @@ impl Field {
     }
 }
 
-/// Declares the fields, each as a constant, and the table of all fields.
 macro_rules! format {
     ($(
-        $(#[$doc:meta])*
         $field:ident = $name:literal, $word:ident: $low:literal - $high:literal, $needs:ident;
     )*) => {
         $(
-            $(#[$doc])*
             const $field: Field = Field::new($name, Word::$word, ($low, $high), Features::$needs);
         )*
 
-        /// The user ABI of this PMU.
+        /// The fields of the user ABI, as `format/` publishes them.
         pub(crate) static FORMAT: [Field; [$($name),*].len()] = [$($field),*];
     };
 }
 
 format! {
-    /// Timestamps: `PMSCR_EL1.TS`.
     TS_ENABLE = c"ts_enable", Config: 0 - 0, NONE;
-    /// Physical addresses: `PMSCR_EL1.PA`. Needs the right to profile the kernel.
     PA_ENABLE = c"pa_enable", Config: 1 - 1, NONE;
-    /// Physical time: `PMSCR_EL1.PCT`. Needs the right to profile the kernel.
     PCT_ENABLE = c"pct_enable", Config: 2 - 2, NONE;
-    /// Random intervals: `PMSIRR_EL1.RND`.
     JITTER = c"jitter", Config: 16 - 16, NONE;
-    /// Keep branches: `PMSFCR_EL1.B`, and `FT` unless zero, as for all filters by type.
     BRANCH_FILTER = c"branch_filter", Config: 32 - 32, NONE;
-    /// `PMSFCR_EL1.Bm`.
     BRANCH_FILTER_MASK = c"branch_filter_mask", Config: 36 - 36, EXTENDED_TYPE_FILTER;
-    /// Keep loads: `PMSFCR_EL1.LD`.
     LOAD_FILTER = c"load_filter", Config: 33 - 33, NONE;
-    /// `PMSFCR_EL1.LDm`.
     LOAD_FILTER_MASK = c"load_filter_mask", Config: 37 - 37, EXTENDED_TYPE_FILTER;
-    /// Keep stores: `PMSFCR_EL1.ST`.
     STORE_FILTER = c"store_filter", Config: 34 - 34, NONE;
-    /// `PMSFCR_EL1.STm`.
     STORE_FILTER_MASK = c"store_filter_mask", Config: 38 - 38, EXTENDED_TYPE_FILTER;
-    /// Keep SIMD operations: `PMSFCR_EL1.SIMD`.
     SIMD_FILTER = c"simd_filter", Config: 39 - 39, EXTENDED_TYPE_FILTER;
-    /// `PMSFCR_EL1.SIMDm`.
     SIMD_FILTER_MASK = c"simd_filter_mask", Config: 40 - 40, EXTENDED_TYPE_FILTER;
-    /// Keep floating-point operations: `PMSFCR_EL1.FP`.
     FLOAT_FILTER = c"float_filter", Config: 41 - 41, EXTENDED_TYPE_FILTER;
-    /// `PMSFCR_EL1.FPm`.
     FLOAT_FILTER_MASK = c"float_filter_mask", Config: 42 - 42, EXTENDED_TYPE_FILTER;
-    /// Keep records that have all of these events: `PMSEVFR_EL1`, and `PMSFCR_EL1.FE` unless zero.
     EVENT_FILTER = c"event_filter", Config1: 0 - 63, NONE;
-    /// Drop records that have any of these events: `PMSNEVFR_EL1`, and `PMSFCR_EL1.FnE` unless
-    /// zero.
     INV_EVENT_FILTER = c"inv_event_filter", Config3: 0 - 63, INVERTED_EVENT_FILTER;
-    /// Drop records whose data source is one of these: the inverse of `PMSDSFR_EL1`, so that 0
-    /// keeps all, and `PMSFCR_EL1.FDS` unless zero.
     INV_DATA_SRC_FILTER = c"inv_data_src_filter", Config4: 0 - 63, DATA_SOURCE_FILTER;
-    /// The least total latency in cycles: `PMSLATFR_EL1.MINLAT`, and `PMSFCR_EL1.FL` unless zero.
     MIN_LATENCY = c"min_latency", Config2: 0 - 11, NONE;
-    /// Discard the records; the events of the CPU's PMU still count samples: `PMBLIMITR_EL1.FM`.
     DISCARD = c"discard", Config: 35 - 35, DISCARD;
 }
 
@@ -222,7 +176,7 @@ static TYPE_FILTERS: [(Field, RegisterField<PMSFCR_EL1>); 10] = [
     (FLOAT_FILTER_MASK, PMSFCR_EL1::FPm),
 ];
 
-/// The fields of an event's `perf_event_attr` that the driver looks at.
+/// The fields of `perf_event_attr` that the driver reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attr {
     pub(crate) config: u64,
@@ -238,16 +192,14 @@ pub(crate) struct Attr {
     pub(crate) freq: bool,
 }
 
-/// The reason why an event is refused.
+/// The reason why an event is refused: `EOPNOTSUPP`, `EINVAL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
-    /// The unit does not support it: `EOPNOTSUPP`.
     NotSupported,
-    /// It makes no sense for this PMU: `EINVAL`.
     Malformed,
 }
 
-/// The register values of an event.
+/// The register values of an event; `None` for a register that the unit does not have.
 ///
 /// # Invariants
 ///
@@ -257,16 +209,13 @@ pub(crate) struct EventConfig {
     pub(crate) pmscr: PMSCR_EL1,
     pub(crate) pmsfcr: PMSFCR_EL1,
     pub(crate) pmsevfr: PMSEVFR_EL1,
-    /// `None` if the unit does not have the register.
     pub(crate) pmsnevfr: Option<PMSNEVFR_EL1>,
-    /// `None` if the unit does not have the register.
     pub(crate) pmsdsfr: Option<PMSDSFR_EL1>,
     pub(crate) pmslatfr: PMSLATFR_EL1,
     /// Without the interval, see [`EventConfig::interval`].
     pmsirr: PMSIRR_EL1,
     /// A filter is enabled that has a register of its own.
     pub(crate) has_value_filters: bool,
-    /// Records are discarded instead of written.
     pub(crate) discard: bool,
 }
 
@@ -347,9 +296,8 @@ impl EventConfig {
         self.pmscr.has(PMSCR_EL1::PA) || self.pmscr.has(PMSCR_EL1::PCT)
     }
 
-    /// Adds CONTEXTIDR_EL1 to the records: for an opener with the right to profile the kernel, in
-    /// the initial PID namespace, where the kernel keeps the PID there
-    /// (`CONFIG_PID_IN_CONTEXTIDR`).
+    /// Adds CONTEXTIDR_EL1, the PID with `CONFIG_PID_IN_CONTEXTIDR`, to the records: for an opener
+    /// with the right to profile the kernel, in the initial PID namespace.
     pub(crate) fn enable_context(&mut self) {
         self.pmscr = self.pmscr.with(PMSCR_EL1::CX, 1);
     }
@@ -360,24 +308,16 @@ impl EventConfig {
     }
 }
 
-/// Returns the period in operations that is used when `asked` is requested: a multiple of 256 from
-/// 256 to 2^32 - 256.
-///
-/// The interval that `PMSIDR_EL1` recommends is not a limit. Zero is not permitted (Arm ARM
-/// D24.7.12, PMSIRR_EL1).
+/// Returns the period in operations for a requested one: a multiple of 256 from 256 to 2^32 - 256.
+/// Zero is not permitted (Arm ARM D24.7.12, PMSIRR_EL1). The interval of `PMSIDR_EL1` is no limit.
 pub(crate) fn period(asked: u64) -> u64 {
-    let (one, all) = (
-        PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, 1).bits(),
-        PMSIRR_EL1::default()
-            .with(PMSIRR_EL1::INTERVAL, u64::MAX)
-            .bits(),
-    );
-    asked.clamp(one, all) & all
+    let interval = |n| PMSIRR_EL1::default().with(PMSIRR_EL1::INTERVAL, n).bits();
+    let all = interval(u64::MAX);
+    asked.clamp(interval(1), all) & all
 }
 
-/// Returns the operations until the first sample when a period of `asked` is requested. A value
-/// that the counter can hold is not rounded; a larger one must not reach the fields above the
-/// counter.
+/// Returns the operations until the first sample for a requested period. A value that the counter
+/// can hold is not rounded; a larger one must not reach the fields above the counter.
 pub(crate) fn first_period(asked: u64) -> u64 {
     match u32::try_from(asked) {
         Ok(asked) => asked.into(),

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `PMBSR_EL1`, decoded: why the unit asks for service.
-//!
-//! Pure. A full buffer is expected; everything else, known or not, ends the event.
+//! `PMBSR_EL1`, decoded. A full buffer is expected; everything else, known or not, ends the event.
 
 use crate::sysreg::{
     Register,
@@ -12,17 +10,14 @@ use crate::sysreg::{
 /// The reason of a request for service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// There is no space for another record.
     Full,
-    /// A stage 1 translation fault on a write to the buffer.
+    /// A translation fault on a write to the buffer.
     FaultStage1,
-    /// A stage 2 translation fault.
     FaultStage2,
-    /// An external abort on a write to the buffer.
     ExternalAbort,
     /// A buffer management event other than a full buffer.
     UnknownStatus,
-    /// An event class that this driver does not know.
+    /// An event class (`EC`) that the driver does not know.
     UnknownClass,
 }
 
@@ -40,13 +35,10 @@ impl Reason {
     }
 }
 
-/// `EC`: buffer management.
+/// Buffer management.
 const EC_BUF: u64 = 0x00;
-/// `EC`: stage 1 fault on a write to the buffer.
 const EC_FAULT_S1: u64 = 0x24;
-/// `EC`: stage 2 fault on a write to the buffer.
 const EC_FAULT_S2: u64 = 0x25;
-/// `BSC`: buffer full.
 const BSC_FULL: u64 = 0x01;
 
 /// Returns the reason of the request for service in `pmbsr`; `None` if there is none.

@@ -7,7 +7,6 @@ use kernel::{
     prelude::*, //
 };
 
-/// Linux 7.3.
 #[cfg(not(LINUX_7_2))]
 mod current {
     use super::*;
@@ -20,17 +19,14 @@ mod current {
     /// For `smp_call_function_single()`: wait until the function has returned.
     pub(crate) const WAIT: bool = true;
 
-    /// Returns `EOPNOTSUPP`.
     pub(crate) fn not_supported() -> Error {
         EOPNOTSUPP
     }
 
-    /// Returns `THIS_MODULE`.
     pub(crate) fn this_module() -> &'static ThisModule {
         kernel::module::this_module::<crate::SpeModule>()
     }
 
-    /// [`kernel::of_device_table`].
     macro_rules! of_table {
         ($name:ident, $info:ty, $($table:tt)*) => {
             kernel::of_device_table!($name, $info, $($table)*);
@@ -41,7 +37,6 @@ mod current {
 #[cfg(not(LINUX_7_2))]
 pub(crate) use current::*;
 
-/// Linux 7.2.
 #[cfg(LINUX_7_2)]
 mod linux_7_2 {
     use super::*;
@@ -50,11 +45,9 @@ mod linux_7_2 {
         types::NotThreadSafe, //
     };
 
-    /// Proof that interrupts are disabled on this CPU.
-    ///
     /// # Invariants
     ///
-    /// They are for as long as a value or a reference exists.
+    /// Interrupts are disabled on this CPU as long as a value or a reference exists.
     pub(crate) struct LocalInterruptDisabled(NotThreadSafe);
 
     impl LocalInterruptDisabled {

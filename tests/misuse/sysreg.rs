@@ -3,8 +3,8 @@
 //! The registers: each has fields of its own, and those that are read-only cannot be written.
 
 use crate::sysreg::{
-    Field,
     Register,
+    RegisterField,
     ID_AA64DFR0_EL1,
     PMBIDR_EL1,
     PMBLIMITR_EL1,
@@ -37,8 +37,8 @@ fn misuse() -> bool {
 
 /// A field that is in no register's table.
 #[cfg(misuse = "forge_field")]
-fn misuse() -> Field<PMSCR_EL1> {
-    Field {
+fn misuse() -> RegisterField<PMSCR_EL1> {
+    RegisterField {
         low: 60,                             //~ E0451 field `low` of struct
         max: u64::MAX,                       //~ E0451 field `max` of struct
         register: core::marker::PhantomData, //~ E0451 field `register` of struct
