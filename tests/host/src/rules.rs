@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a unit may write, by the rules alone.
+//! The place at which a unit may write, by the rules alone.
 //!
 //! The result is found by walking from one page boundary to the next, which has nothing in common
 //! with the computation in `buffer_limit.rs`:

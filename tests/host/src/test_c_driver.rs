@@ -78,8 +78,8 @@ fn theirs(shape: Shape, ring: &mut Ring) -> Option<Span> {
     unreachable!()
 }
 
-/// All states of perf's positions: each head in four times the size of the buffer, each tail, each
-/// watermark.
+/// Returns all states of perf's positions: each head in four times the size of the buffer, each
+/// tail, each watermark.
 fn states(shape: Shape) -> impl Iterator<Item = Ring> {
     let size = shape.size;
     (0..4 * size).flat_map(move |head| {
@@ -163,7 +163,7 @@ fn space_adds_up() {
     }
 }
 
-/// Returns where the C driver writes in a snapshot buffer whose head is `at`.
+/// Returns the part of a snapshot buffer that the C driver writes next, from the offset `at` on.
 fn their_snapshot(shape: Shape, at: u64) -> Snapshot {
     let half = shape.size / 2;
     let head = at % shape.size;

@@ -60,7 +60,7 @@ proptest! {
         prop_assert_eq!(EventConfig::new(&attr, ALL, supported).err(), expected);
     }
 
-    /// No reserved bit of a register is set, whatever the attributes and the period.
+    /// No reserved bit of a register is set, for any attributes and period.
     #[test]
     fn no_reserved_bits(
         words: [u64; 5],

@@ -322,7 +322,7 @@ fn any_watermark(shape: Shape) -> impl Strategy<Value = u64> {
     ]
 }
 
-/// What the unit and the scheduler do.
+/// Steps of the unit and the scheduler.
 fn without_reader() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => any::<u64>().prop_map(Step::Sample),
