@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The AUX buffer: its mapping, and the AUX transactions in which the unit writes to it.
-//!
-//! `buffer_limit.rs` has the arithmetic.
+//! The AUX buffer: its mapping, and its transactions. `buffer_limit.rs` has the arithmetic.
 
 use crate::{
     bindings,
@@ -62,8 +60,8 @@ impl PmuTypes for Spe {
 ///
 /// # Invariants
 ///
-/// From `base` on, as many bytes as `layout` has are mapped and writable, and followed by a guard
-/// page. Only the unit, this driver's padding and readers in user space access them.
+/// The bytes of `layout` are mapped at `base`, writable and followed by a guard page. Only the unit,
+/// this driver's padding and readers in user space access them.
 pub(crate) struct Buffer {
     base: NonNull<u8>,
     layout: BufferLayout,
@@ -81,8 +79,8 @@ impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes at multiples of `align`.
     /// May sleep.
     ///
-    /// There must be at least two pages: with a single one, head and limit would soon share it, and
-    /// a snapshot buffer is written by halves. Returns `EINVAL` if there are fewer.
+    /// Returns `EINVAL` for a single page: head and limit would soon share it, and a snapshot buffer
+    /// is written by halves.
     pub(crate) fn map(
         pages: &[NonNull<c_void>],
         align: u64,
@@ -119,8 +117,8 @@ impl Buffer {
     /// Zeroes `bytes` from `offset` on; what is outside of the buffer is left alone.
     fn zero(&self, offset: u64, bytes: u64) {
         let bytes = bytes.min(self.layout.size().saturating_sub(offset));
-        // SAFETY: The range is clamped to the buffer, which is mapped. Only transactions call this,
-        // for free space that perf handed to them and that the unit has not been given.
+        // SAFETY: The range is clamped to the buffer. Transactions call this for free space that
+        // the unit has not been given.
         unsafe {
             self.base
                 .as_ptr()
@@ -132,8 +130,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: `map` made the mapping. Each transaction holds a reference to the buffer in perf,
-        // so that none is left.
+        // SAFETY: `map` made the mapping. No transaction is left: each holds a reference.
         unsafe { bindings::vunmap(self.base.as_ptr().cast()) };
     }
 }
@@ -146,8 +143,7 @@ pub(crate) fn box_on_node<V>(value: V, cpu: Option<u32>) -> Result<KBox<V>> {
     });
     let layout = core::alloc::Layout::new::<V>();
     let place = Kmalloc::alloc(layout, GFP_KERNEL, node.unwrap_or(NumaNode::NO_NODE))?.cast::<V>();
-    // SAFETY: `Kmalloc`, the allocator of `KBox`, returned memory with the layout of a `V`; it is
-    // initialised before the box is made.
+    // SAFETY: `Kmalloc` is the allocator of `KBox`, and the layout that of `V`.
     unsafe {
         place.write(value);
         Ok(KBox::from_raw(place.as_ptr()))
@@ -155,10 +151,6 @@ pub(crate) fn box_on_node<V>(value: V, cpu: Option<u32>) -> Result<KBox<V>> {
 }
 
 /// The addresses that the unit may write to.
-///
-/// # Invariants
-///
-/// `limit` is not before `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u64,
@@ -167,15 +159,15 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Returns the number of bytes that the unit has written if its pointer is at `pointer`; `None`
-    /// if that is out of range.
+    /// Returns the bytes that are written when the unit's pointer is `pointer`; `None` if that is
+    /// out of range.
     pub(crate) fn written(self, pointer: u64) -> Option<u64> {
         let bytes = pointer.checked_sub(self.start)?;
         (pointer <= self.limit).then_some(bytes)
     }
 }
 
-/// An AUX transaction, and where the unit may write during it.
+/// An AUX transaction of the unit.
 ///
 /// # Invariants
 ///
@@ -199,7 +191,6 @@ pub(crate) enum BeginError {
 }
 
 impl Transaction {
-    /// Begins a transaction of `event`.
     pub(crate) fn begin(
         handle: AuxHandle<Spe>,
         event: &ActiveEvent<Spe>,
@@ -263,12 +254,11 @@ impl Transaction {
         }
     }
 
-    /// Returns where the unit may write.
     pub(crate) fn span(&self) -> Span {
         self.span
     }
 
-    /// Ends the transaction after the unit has written `bytes`, with `flags` for the data.
+    /// Ends the transaction after `bytes` were written, with `flags` for the data.
     pub(crate) fn end(mut self, bytes: u64, flags: AuxFlags) -> AuxHandle<Spe> {
         if flags != AuxFlags::NONE {
             self.aux.flag(flags);

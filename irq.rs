@@ -29,8 +29,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The interrupt handler of the units of a device. Dropping this frees the interrupt, which must be
-/// disabled on all CPUs by then.
+/// The interrupt of the units of a device, freed on drop. It must be disabled on all CPUs by then.
 ///
 /// # Invariants
 ///

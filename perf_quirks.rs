@@ -32,21 +32,18 @@ use kernel::{
     }, //
 };
 
-/// Marks the AUX buffers of one PMU, in the bits of the pointer that the alignment leaves.
-///
-/// perf keeps the pointer with the ring buffer and hands it to any event whose output goes there,
-/// which may be an event of another PMU.
+/// Marks the AUX buffers of one PMU, in the low bits of the pointer. perf hands the pointer to any
+/// event whose output goes to the buffer, which may be an event of another PMU.
 ///
 /// # Invariants
 ///
-/// The tag is odd and less than [`OwnerTag::ALIGN`]. The pointers that C drivers hand to perf are
-/// even, so that subtracting a tag from one of them, or from another tag's, never gives an aligned
-/// address.
+/// The tag is odd and less than [`OwnerTag::ALIGN`]. Subtracting it from the pointer of a C driver,
+/// which is even, or from one with another tag never gives an aligned address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnerTag(usize);
 
 impl OwnerTag {
-    /// The least alignment of what a tagged pointer points to.
+    /// The least alignment of what is tagged.
     pub(crate) const ALIGN: usize = 64;
 
     /// Returns the tag number `index`, which must be less than 32.
@@ -55,13 +52,12 @@ impl OwnerTag {
         Self(2 * (index as usize % 32) + 1)
     }
 
-    /// Returns `pointer` with this tag.
     pub(crate) fn tag<T>(self, pointer: NonNull<T>) -> *mut c_void {
         const { assert!(align_of::<T>() >= Self::ALIGN) };
         pointer.as_ptr().wrapping_byte_add(self.0).cast()
     }
 
-    /// Returns the pointer that was given this tag; `None` for any other.
+    /// Returns the pointer behind `tagged` if the tag is this one.
     pub(crate) fn untag<T>(self, tagged: *mut c_void) -> Option<NonNull<T>> {
         let pointer = tagged.wrapping_byte_sub(self.0).cast::<T>();
         NonNull::new(pointer).filter(|pointer| pointer.is_aligned())
@@ -103,11 +99,11 @@ impl<T> core::ops::Deref for Deferrable<T> {
     }
 }
 
-/// Boxes to be freed where the kernel may sleep.
+/// A list of boxes to be freed where the kernel may sleep.
 ///
 /// # Invariants
 ///
-/// The head is null or a box of which `next` is again one of both: a list that owns its boxes.
+/// The head, as each `next`, is null or a box that the list owns.
 pub(crate) struct Deferred<T: Send>(Atomic<*mut Deferrable<T>>);
 
 impl<T: Send> Deferred<T> {
@@ -115,10 +111,9 @@ impl<T: Send> Deferred<T> {
         Self(Atomic::new(null_mut()))
     }
 
-    /// Frees `entry`: at once where the caller may sleep, or else in a later call of this function
-    /// or of [`Self::free_all`]. May be called in an NMI.
-    ///
-    /// Inlined, `head` would be on the stack of `free_aux()`, whose last call would not be a jump.
+    /// Frees `entry` at once where the caller may sleep, or else in a later call of this function or
+    /// of [`Self::free_all`]. May be called in an NMI.
+    // Inlined, `head` would be on the stack of `free_aux()`, whose last call would not be a jump.
     #[inline(never)] // named in tests/env/hot-path
     pub(crate) fn free(&self, entry: KBox<Deferrable<T>>) {
         let entry = KBox::into_raw(entry);
@@ -142,8 +137,7 @@ impl<T: Send> Deferred<T> {
     pub(crate) fn free_all(&self) {
         let mut head = self.0.xchg(null_mut(), Acquire);
         while !head.is_null() {
-            // SAFETY: By the invariants this is a box of the list, which nothing else can reach
-            // since the exchange.
+            // SAFETY: By the invariants, of a list that nothing else can reach since the exchange.
             let entry = unsafe { KBox::from_raw(head) };
             head = entry.next;
         }
@@ -152,9 +146,9 @@ impl<T: Send> Deferred<T> {
 
 /// Limits the cost of starts that fail for lack of space.
 ///
-/// perf starts an event again whenever its task is scheduled. Each time it would write a record of
-/// truncation and wake the reader. On PREEMPT_RT the reader is woken by a thread, which preempts
-/// the task: the task would make no progress.
+/// perf starts an event again whenever its task is scheduled, each time with a record of truncation
+/// and a wakeup. On PREEMPT_RT a thread wakes the reader and preempts the task, which makes no
+/// progress.
 pub(crate) struct NoSpace {
     /// Perf is asked once per jiffy at most.
     limited: bool,

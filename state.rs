@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The profiling unit of one CPU, as a state machine in types.
+//! The profiling unit of one CPU, as a state machine in types. `docs/design.md` has the drawing.
 //!
-//! `docs/design.md` has the drawing, and the registers in each state.
-//!
-//! Each transition consumes the state that it leaves, and a state can only be had from a
-//! transition. Between two callbacks of perf the state is kept in a [`Slot`] per CPU.
-//!
-//! Callbacks and the interrupt handler run with interrupts disabled. A pseudo-NMI may still
-//! interrupt them to pause, resume or throttle the event: it uses [`Gate`] alone.
+//! Each transition consumes the state that it leaves. Between two callbacks of perf the state is
+//! kept in a [`Slot`] per CPU. A pseudo-NMI that pauses, resumes or throttles the event in the
+//! middle of a transition uses [`Gate`] alone.
 
 use crate::{
     aux_buffer::{
@@ -121,8 +117,7 @@ pub(crate) struct Sampling {
 }
 
 impl Off {
-    /// Gets an output for `event`. If there is none the unit stays off, and no register that
-    /// controls sampling was written.
+    /// Gets an output for `event`. Without one no register that controls sampling is written.
     pub(crate) fn arm(self, event: &Event<Spe>, cpu: &Cpu) -> Result<Armed, Self> {
         let no_space = &event.data().no_space;
         if no_space.is_recent() {
@@ -159,15 +154,13 @@ impl Off {
         ours
     }
 
-    /// Ends a request for service that was made while the unit was off. Returns whether there was
-    /// one.
+    /// Ends a request for service. Returns whether there was one.
     fn end_service(&self, cpu: &Cpu) -> bool {
         report(self.unit.end_service(), cpu).is_some()
     }
 }
 
 impl Armed {
-    /// Programs what is to be sampled, and starts sampling.
     pub(crate) fn sample(self, cpu: &Cpu) -> Sampling {
         let Self {
             unit,
@@ -196,10 +189,8 @@ impl Sampling {
         cpu.gate.update(&self.event);
     }
 
-    /// Stops sampling and hands the records to perf.
-    ///
-    /// A request for service that the unit has made in the meantime ends here: after a context
-    /// switch it must not be taken for the next event's.
+    /// Stops sampling and hands the records to perf. Ends a request for service as well, which must
+    /// not be taken for the next event's.
     pub(crate) fn stop(self, cpu: &Cpu) -> Off {
         let Self { event, output } = self;
         let stopped = output.stop(&cpu.gate);
@@ -210,8 +201,8 @@ impl Sampling {
 
     /// Handles an interrupt. Returns whether it was the unit's.
     ///
-    /// When the buffer is full the transaction is ended, a new one begun, and sampling continues.
-    /// After anything else, and if there is no new transaction, the unit is off.
+    /// When the buffer is full and there is a new transaction, sampling continues. Otherwise the
+    /// unit is off.
     fn interrupt(self, cpu: &Cpu) -> (State, bool) {
         let Self { event, output } = self;
         let stopped = match output.service() {
@@ -240,7 +231,6 @@ impl Sampling {
     }
 }
 
-/// Gets an output for `event`.
 fn begin(
     handle: AuxHandle<Spe>,
     event: &ActiveEvent<Spe>,
@@ -298,8 +288,8 @@ fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
     (Off { unit, handle }, goes_on)
 }
 
-/// Counts and logs what `pmbsr` reports, and returns the flags for the data: with `TRUNCATED`
-/// unless the event may go on.
+/// Counts and logs what `pmbsr` reports. Returns the flags for the data: with `TRUNCATED` unless the
+/// event may go on.
 fn examine(pmbsr: PMBSR_EL1, cpu: &Cpu) -> AuxFlags {
     let mut flags = AuxFlags::NONE;
     if let Some(reason) = report(pmbsr, cpu) {
@@ -329,8 +319,7 @@ fn count_flags(flags: AuxFlags, cpu: &Cpu) {
     }
 }
 
-/// Counts the request for service in `pmbsr`, logs it unless the buffer is just full, and returns
-/// its reason; `None` if there is no request.
+/// Counts a request for service, logs it unless the buffer is full, and returns its reason.
 fn report(pmbsr: PMBSR_EL1, cpu: &Cpu) -> Option<Reason> {
     let reason = syndrome::decode(pmbsr)?;
     cpu.counters.count(match reason {
@@ -368,9 +357,8 @@ fn may_log() -> bool {
     unsafe { __printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
-/// The state of the unit of one CPU, between two callbacks.
-///
-/// The functions are to be called on that CPU, with interrupts disabled and not in an NMI.
+/// The state of the unit of one CPU, between two callbacks. To be used on that CPU, with interrupts
+/// disabled and not in an NMI.
 pub(crate) struct Slot(Cell<State>);
 
 impl Slot {
@@ -388,7 +376,7 @@ impl Slot {
         result
     }
 
-    /// Prepares the unit of a CPU that is coming online, which takes `handle`.
+    /// Prepares the unit of a CPU that comes online, which takes `handle`.
     pub(crate) fn online(
         &self,
         handle: &mut Option<AuxHandle<Spe>>,

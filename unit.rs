@@ -2,9 +2,9 @@
 
 //! The register sequences of one profiling unit.
 //!
-//! The order is that of the Arm ARM (DDI 0487), chapter D17 "The Statistical Profiling Extension",
-//! in particular D17.9 on synchronisation, and of its known issues (R24557): `PMBPTR_EL1` and
-//! `PMBSR_EL1` are written while the buffer is disabled, and an ISB comes before it is enabled.
+//! The order is that of the Arm ARM (DDI 0487), D17.9 on synchronisation, and of its known issues
+//! (R24557): `PMBPTR_EL1` and `PMBSR_EL1` are written while the buffer is disabled, and an ISB comes
+//! before it is enabled.
 
 #[cfg(ARM_SPE_DEBUG)]
 use crate::aux_buffer::Span;
@@ -43,11 +43,11 @@ use kernel::{
 /// Decides whether the unit samples (`PMSCR_EL1`).
 ///
 /// An NMI may pause, resume or throttle the event in the middle of any other code of this driver.
-/// It writes `PMSCR_EL1` and one word of the event's state, nothing else.
+/// It writes `PMSCR_EL1` and one word of the event's state.
 pub(crate) struct Gate {
     /// The address of the event that may be sampled for; 0 if there is none.
     event: Atomic<usize>,
-    /// The unit is in use: a [`Disabled`] or an [`Enabled`] exists.
+    /// A [`Disabled`] or an [`Enabled`] exists.
     in_use: Atomic<bool>,
 }
 
@@ -59,7 +59,7 @@ impl Gate {
         }
     }
 
-    /// Lets the unit sample for `event` while that is neither paused nor stopped.
+    /// Lets the unit sample for `event` while it is neither paused nor stopped.
     pub(crate) fn open(&self, event: &ActiveEvent<Spe>) {
         self.event.store(event.address(), Relaxed);
         Self::write(event);
@@ -72,8 +72,8 @@ impl Gate {
         PMSCR_EL1::clear();
     }
 
-    /// Writes `PMSCR_EL1` after `event` was paused, resumed, throttled or unthrottled. Returns
-    /// whether the gate is open for `event`.
+    /// Writes `PMSCR_EL1` after the state of `event` has changed. Returns whether the gate is open
+    /// for it.
     pub(crate) fn update(&self, event: &Event<Spe>) -> bool {
         if !self.is_open_for(event.address()) {
             return false;
@@ -112,9 +112,8 @@ impl Gate {
 /// The destination of records.
 #[must_use]
 pub(crate) enum Output {
-    /// To the AUX buffer.
     Buffer(Transaction),
-    /// Nowhere (`PMBLIMITR_EL1.FM`).
+    /// `PMBLIMITR_EL1.FM` discards them.
     Discard(AuxHandle<Spe>),
 }
 
@@ -133,12 +132,11 @@ impl Disabled {
         if gate.in_use.xchg(true, Relaxed) {
             return None;
         }
-        // INVARIANT: `gate` is that of this CPU, and no other token exists.
+        // INVARIANT: No other token exists, and the buffer is disabled below.
         let disabled = Self(NotThreadSafe);
         stop_sampling(gate);
         psb_csync_dsb();
-        // SAFETY: A disabled buffer is not written to, and the records of earlier operations were
-        // waited for.
+        // SAFETY: A disabled buffer is not written to, and no record is in flight.
         unsafe { PMBLIMITR_EL1::clear() };
         isb();
         disabled.end_service();
@@ -166,8 +164,7 @@ impl Disabled {
     }
 }
 
-/// An output that the unit writes to while it samples. Its transaction is out of reach, and so
-/// cannot be ended, until the buffer is disabled.
+/// An output that the unit writes to. Its transaction cannot be ended until the buffer is disabled.
 ///
 /// # Invariants
 ///
@@ -176,7 +173,6 @@ impl Disabled {
 pub(crate) struct Enabled(Output);
 
 impl Enabled {
-    /// Enables the buffer.
     pub(crate) fn new(_: Disabled, output: Output) -> Self {
         let limit = match &output {
             Output::Buffer(transaction) => {
@@ -206,7 +202,6 @@ impl Enabled {
         }
     }
 
-    /// Stops sampling.
     pub(crate) fn stop(self, gate: &Gate) -> Stopped {
         stop_sampling(gate);
         let (pmbsr, pointer) = synchronise();
@@ -247,7 +242,6 @@ pub(crate) struct Stopped {
 }
 
 impl Stopped {
-    /// Returns what the unit reports.
     pub(crate) fn pmbsr(&self) -> PMBSR_EL1 {
         self.pmbsr
     }
@@ -274,8 +268,8 @@ impl Stopped {
     }
 }
 
-/// Waits until the records of all operations so far are written, and returns what the unit reports
-/// and its write pointer.
+/// Waits until the records of all operations so far are written. Returns `PMBSR_EL1` and
+/// `PMBPTR_EL1`.
 fn synchronise() -> (PMBSR_EL1, u64) {
     psb_csync_dsb();
     // Updates of registers by the unit are visible after this.
@@ -292,8 +286,7 @@ pub(crate) fn start(
     period: u64,
 ) -> Enabled {
     let config = &event.data().config;
-    // Each register that the event uses is written at each start: a CPU that was idle may have lost
-    // them with its power.
+    // A CPU that was idle may have lost its registers with its power: write all that are used.
     write_filters(config);
     config.interval(period).write();
     let output = Enabled::new(disabled, output);
@@ -325,8 +318,7 @@ fn write_filters(config: &EventConfig) {
     }
 }
 
-/// Returns the operations that are left until the next sample, with the state of the random number
-/// above them (`ECOUNT`).
+/// Returns the operations until the next sample, with the random number (`ECOUNT`) above them.
 pub(crate) fn counter() -> u64 {
     PMSICR_EL1::read().bits()
 }
