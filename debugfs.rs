@@ -2,8 +2,8 @@
 
 //! The counters in debugfs: `/sys/kernel/debug/arm_spe_N/cpuM`, one counter per line.
 //!
-//! `kernel::debugfs` is not used: its files have no owner, so that a file that is open when the
-//! module is unloaded would be released by code that is gone (`docs/upstream.md`).
+//! The files of `kernel::debugfs` have no owner: one that is open when the module is unloaded would
+//! be released by code that is gone (`docs/upstream.md`).
 
 use crate::{
     counters::Counters,
@@ -41,7 +41,7 @@ use kernel::{
 pub(crate) struct Files {
     /// An error pointer if debugfs is disabled, which its functions accept.
     directory: *mut dentry,
-    /// Owns the counters that the files show.
+    /// The owner of the counters.
     _units: Arc<Units>,
 }
 
@@ -93,7 +93,7 @@ extern "C" {
     static __this_module: Opaque<module>;
 }
 
-/// The operations of a file, which hold a reference to the module while it is open.
+/// The operations of a file, which references the module while it is open.
 static OPERATIONS: Operations = Operations(file_operations {
     owner: (&raw const __this_module).cast_mut().cast(),
     open: Some(open),

@@ -4,14 +4,12 @@
 
 use crate::bindings;
 
-/// Returns whether the current code may sleep, as far as the kernel knows: `false` where it does
-/// not count (`CONFIG_PREEMPT_COUNT`).
+/// Returns whether the current code may sleep; `false` without `CONFIG_PREEMPT_COUNT`.
 pub(crate) fn preemptible() -> bool {
     // SAFETY: Has no requirements.
     unsafe { bindings::spe_helper_preemptible() }
 }
 
-/// Returns whether the current task is in the initial PID namespace.
 pub(crate) fn in_init_pid_ns() -> bool {
     // SAFETY: Has no requirements.
     unsafe { bindings::spe_helper_in_init_pid_ns() }

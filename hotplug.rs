@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CPU hotplug: a unit is made ready when its CPU comes online, and turned off before it goes
-//! offline.
-//!
-//! C header: `include/linux/cpuhotplug.h`
+//! CPU hotplug: readies a unit when its CPU comes online, turns it off before that goes offline.
 
 use crate::{
     aux_buffer::Spe,
@@ -35,28 +32,22 @@ static STATE: Atomic<i32> = Atomic::new(0);
 ///
 /// # Invariants
 ///
-/// [`STATE`] is the number of a state that was set up and not removed.
+/// The state number [`STATE`] was set up and not removed.
 pub(crate) struct Callbacks(());
 
 impl Callbacks {
-    /// Registers the callbacks. They are called for each [`Instance`].
+    /// Registers the callbacks for each [`Instance`].
     pub(crate) fn register(name: &'static CStr) -> Result<Self> {
-        // SAFETY: The C function takes callbacks of both kinds as the same type. Those of a state
-        // with instances are called with the CPU and the instance.
-        let (startup, teardown) = unsafe {
-            (
-                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::startup),
-                core::mem::transmute::<MultiCallback, SingleCallback>(Instance::teardown),
-            )
-        };
-        // SAFETY: The callbacks live as long as the module, and the state is removed before.
+        // SAFETY: The C function takes callbacks of both types, and calls those of a state with
+        // instances as `MultiCallback`. The state is removed before the module.
         let state = unsafe {
+            let single = |callback| core::mem::transmute::<MultiCallback, SingleCallback>(callback);
             bindings::__cpuhp_setup_state(
                 bindings::cpuhp_state_CPUHP_AP_ONLINE_DYN,
                 name.as_char_ptr(),
                 false,
-                Some(startup),
-                Some(teardown),
+                Some(single(Instance::startup)),
+                Some(single(Instance::teardown)),
                 true,
             )
         };
@@ -79,9 +70,8 @@ fn state() -> bindings::cpuhp_state {
     STATE.load(Relaxed) as bindings::cpuhp_state
 }
 
-/// A callback of a state without instances.
+/// The callbacks of states without and with instances.
 type SingleCallback = unsafe extern "C" fn(c_uint) -> c_int;
-/// A callback of a state with instances.
 type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> c_int;
 
 /// Keeps the units of one device ready on all of its online CPUs. Dropping this turns them off.
@@ -92,7 +82,7 @@ type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> 
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Instance {
-    /// The first field, by which callbacks find the others.
+    /// The first field, by which callbacks find the other.
     #[pin]
     node: Opaque<bindings::hlist_node>,
     units: Arc<Units>,
@@ -101,29 +91,24 @@ pub(crate) struct Instance {
 // SAFETY: The node is used by the C functions only, which take a lock.
 unsafe impl Send for Instance {}
 
-// SAFETY: As above.
+// SAFETY: As for `Send`.
 unsafe impl Sync for Instance {}
 
 impl Instance {
     /// Makes `units` ready, now and each time that one of their CPUs comes online.
     pub(crate) fn new(units: Arc<Units>) -> impl PinInit<Self, Error> {
-        let init = move |slot: *mut Self| -> Result {
-            // SAFETY: `slot` may be written to. All fields are initialised before the instance is
-            // added, which calls the callbacks.
-            unsafe {
-                (&raw mut (*slot).units).write(units);
-                let node = Opaque::cast_into(&raw const (*slot).node);
-                node.write(bindings::hlist_node::default());
-                let added = to_result(bindings::__cpuhp_state_add_instance(state(), node, true));
-                if added.is_err() {
-                    (&raw mut (*slot).units).drop_in_place();
+        // INVARIANT: Made only if the instance was added.
+        try_pin_init!(Self {
+            units,
+            // Last: adding the instance calls the callbacks.
+            node <- Opaque::try_ffi_init(|node: *mut bindings::hlist_node| {
+                // SAFETY: `node` may be written to. It is pinned until the instance is removed.
+                unsafe {
+                    node.write(bindings::hlist_node::default());
+                    to_result(bindings::__cpuhp_state_add_instance(state(), node, true))
                 }
-                added
-            }
-        };
-        // SAFETY: `init` initialises all fields, or none when it returns an error.
-        // INVARIANT: The instance was added.
-        unsafe { pin_init::pin_init_from_closure(init) }
+            }),
+        })
     }
 
     /// # Safety
@@ -142,7 +127,7 @@ impl Instance {
         let ready = units.run_on(cpu, |slot, cpu, context| {
             slot.online(&mut handle, cpu, context);
         });
-        // If the unit did not take it.
+        // The unit may not have taken it.
         free(handle);
         match ready {
             Ok(()) => {

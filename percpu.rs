@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Per-CPU data, and functions that run on a given CPU.
-//!
-//! C headers: `include/linux/percpu.h`, `include/linux/smp.h`
+//! Per-CPU data (`linux/percpu.h`), and functions that run on a given CPU (`linux/smp.h`).
 
 use crate::{
     bindings,
@@ -21,6 +19,7 @@ use kernel::{
         __cpu_possible_mask, //
         free_percpu,
         pcpu_alloc_noprof,
+        smp_call_func_t,
         smp_call_function_any,
         smp_call_function_single,
         GFP_KERNEL,
@@ -38,12 +37,11 @@ use kernel::{
     prelude::*, //
 };
 
-/// Proof that the current code is the only one on its CPU to use per-CPU data: interrupts are
-/// disabled, and it does not run in an NMI.
+/// Proof that the current code is the only one on its CPU to use per-CPU data.
 ///
 /// # Invariants
 ///
-/// That is so during `'a`.
+/// During `'a` interrupts are disabled, and the code does not run in an NMI.
 #[derive(Clone, Copy)]
 pub(crate) struct NotInNmi<'a>(PhantomData<&'a LocalInterruptDisabled>);
 
@@ -57,7 +55,6 @@ impl<'a> NotInNmi<'a> {
     }
 }
 
-/// The data of one CPU.
 struct Data<L, S> {
     local: L,
     shared: S,
@@ -69,15 +66,13 @@ struct Data<L, S> {
 ///
 /// `base` is the cookie of a per-CPU allocation that holds a valid value for each possible CPU.
 pub(crate) struct PerCpu<L: 'static, S: 'static> {
-    /// No address until the offset of a CPU is added.
     base: NonNull<Data<L, S>>,
 }
 
-// SAFETY: `local` is made by a function without captures, used on its own CPU only (`get`), and not
-// dropped.
+// SAFETY: `local` is made without captures, used on its own CPU only, and not dropped.
 unsafe impl<L, S: Send> Send for PerCpu<L, S> {}
 
-// SAFETY: As for `Send`; `shared` may be used from anywhere.
+// SAFETY: As for `Send`.
 unsafe impl<L, S: Sync> Sync for PerCpu<L, S> {}
 
 impl<L, S> PerCpu<L, S> {
@@ -94,23 +89,23 @@ impl<L, S> PerCpu<L, S> {
                 GFP_KERNEL,
             )
         };
-        let base = NonNull::new(base.cast::<Data<L, S>>()).ok_or(ENOMEM)?;
-        for cpu in possible_cpus() {
+        // INVARIANT: Filled in before it is returned.
+        let this = Self {
+            base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
+        };
+        for (_, data) in this.all() {
             let (local, shared) = init();
             // SAFETY: The memory of a possible CPU, to which there is no reference yet.
-            unsafe { per_cpu_ptr(base, cpu).write(Data { local, shared }) };
+            unsafe { data.write(Data { local, shared }) };
         }
-        // INVARIANT: Just written.
-        Ok(Self { base })
+        Ok(this)
     }
 
-    /// Returns the cookie, for C functions that find the data of their CPU by it.
+    /// Returns the cookie, to which C functions add the offset of a CPU.
     pub(crate) fn as_raw(&self) -> *mut c_void {
         self.base.as_ptr().cast()
     }
 
-    /// Returns the data that the interrupt handler of a per-CPU interrupt gets.
-    ///
     /// # Safety
     ///
     /// `cookie` must be [`Self::as_raw`] as C has translated it for this CPU, and the allocation
@@ -121,33 +116,36 @@ impl<L, S> PerCpu<L, S> {
         (&data.local, &data.shared)
     }
 
-    /// Returns the data of this CPU.
     pub(crate) fn get<'a>(&'a self, _: NotInNmi<'a>) -> (&'a L, &'a S) {
-        // SAFETY: There is a value for each CPU. The code stays on this one during `'a`, and the
-        // token says that `local` has no other user.
-        let data = unsafe { &*self.this_cpu_ptr() };
+        let data = self.this_cpu();
         (&data.local, &data.shared)
     }
 
-    /// Returns the shared data of this CPU.
     pub(crate) fn get_shared<'a>(&'a self, _: &'a LocalInterruptDisabled) -> &'a S {
-        // SAFETY: There is a value for each CPU.
-        unsafe { &(*self.this_cpu_ptr()).shared }
+        &self.this_cpu().shared
     }
 
-    /// Returns the number of each possible CPU and its shared data.
     pub(crate) fn all_shared(&self) -> impl Iterator<Item = (u32, &S)> {
-        possible_cpus().map(|cpu| {
+        self.all().map(|(cpu, data)| {
             // SAFETY: There is a value for each possible CPU.
-            (cpu, unsafe { &(*per_cpu_ptr(self.base, cpu)).shared })
+            (cpu, unsafe { &(*data).shared })
         })
     }
 
-    fn this_cpu_ptr(&self) -> *const Data<L, S> {
-        // SAFETY: `base` is the cookie of a per-CPU allocation.
-        unsafe { bindings::spe_helper_this_cpu_ptr(self.as_raw()) }
-            .cast_const()
-            .cast()
+    /// Returns the data of this CPU, of which only a caller with [`NotInNmi`] may use `local`.
+    fn this_cpu(&self) -> &Data<L, S> {
+        // SAFETY: `base` is the cookie of a per-CPU allocation, which has a value for each CPU.
+        unsafe { &*bindings::spe_helper_this_cpu_ptr(self.as_raw()).cast() }
+    }
+
+    /// Returns the number of each possible CPU and the address of its data.
+    fn all(&self) -> impl Iterator<Item = (u32, *mut Data<L, S>)> {
+        let base = self.as_raw();
+        possible_cpus().map(move |cpu| {
+            // SAFETY: `base` is the cookie of a per-CPU allocation, and the CPU possible.
+            let data = unsafe { bindings::spe_helper_per_cpu_ptr(base, cpu) };
+            (cpu, data.cast())
+        })
     }
 }
 
@@ -155,19 +153,9 @@ impl<L, S> Drop for PerCpu<L, S> {
     fn drop(&mut self) {
         // The values are not dropped: `local` could be dropped on its own CPU only.
         const { assert!(!core::mem::needs_drop::<S>()) };
-        // SAFETY: The allocation is not used any more.
+        // SAFETY: By the invariants. The allocation is not used any more.
         unsafe { free_percpu(self.as_raw()) };
     }
-}
-
-/// Returns where the data of `cpu` is.
-///
-/// # Safety
-///
-/// `base` must be the cookie of a per-CPU allocation, and `cpu` a possible CPU.
-unsafe fn per_cpu_ptr<T>(base: NonNull<T>, cpu: u32) -> *mut T {
-    // SAFETY: By the safety requirements.
-    unsafe { bindings::spe_helper_per_cpu_ptr(base.as_ptr().cast(), cpu) }.cast()
 }
 
 /// Returns the numbers of the CPUs that may ever exist.
@@ -177,31 +165,22 @@ pub(crate) fn possible_cpus() -> impl Iterator<Item = u32> {
     (0..nr_cpu_ids()).filter(|&id| contains(possible, id))
 }
 
-/// Returns whether `mask` has the CPU number `id`.
 pub(crate) fn contains(mask: &Cpumask, id: u32) -> bool {
     CpuId::from_u32(id).is_some_and(|cpu| mask.test(cpu))
 }
 
-/// A function to run on another CPU, and its result.
 struct Call<F, R> {
     function: ManuallyDrop<F>,
     result: Option<R>,
 }
 
 impl<F: FnOnce(NotInNmi<'_>) -> R, R> Call<F, R> {
-    fn new(function: F) -> Self {
-        Self {
-            function: ManuallyDrop::new(function),
-            result: None,
-        }
-    }
-
     /// # Safety
     ///
-    /// Must be called once, with interrupts disabled and not in an NMI, with a pointer to a `Self`
-    /// that has no other user.
+    /// Must be called once, with interrupts disabled and not in an NMI. `call` must be a `Self`
+    /// without another user.
     unsafe extern "C" fn run(call: *mut c_void) {
-        // SAFETY: By the safety requirements, also that the function is taken once.
+        // SAFETY: By the safety requirements: the function is taken once.
         let (call, function, context) = unsafe {
             let call = &mut *call.cast::<Self>();
             let function = ManuallyDrop::take(&mut call.function);
@@ -212,44 +191,45 @@ impl<F: FnOnce(NotInNmi<'_>) -> R, R> Call<F, R> {
     }
 }
 
-/// Runs `function` on an online CPU of `mask` with interrupts disabled, and waits for it.
-///
-/// Returns `ENXIO` if none is online.
-pub(crate) fn run_on_any<F, R>(mask: &Cpumask, function: F) -> Result<R>
-where
-    F: FnOnce(NotInNmi<'_>) -> R + Send,
-    R: Send,
-{
-    let mut call = Call::new(function);
-    // SAFETY: `call` outlives the call, which this waits for.
-    to_result(unsafe {
-        smp_call_function_any(
-            mask.as_raw(),
-            Some(Call::<F, R>::run),
-            (&raw mut call).cast(),
-            c_int::from(true),
-        )
-    })?;
-    call.result.ok_or(ENXIO)
+/// Runs `function` on an online CPU of `mask`; `ENXIO` if there is none.
+pub(crate) fn run_on_any<R: Send>(
+    mask: &Cpumask,
+    function: impl FnOnce(NotInNmi<'_>) -> R + Send,
+) -> Result<R> {
+    run(Target::Any(mask), function)
 }
 
-/// Runs `function` on the CPU number `id` with interrupts disabled, and waits for it.
-///
-/// Returns `ENXIO` if that CPU is not online.
-pub(crate) fn run_on<F, R>(id: u32, function: F) -> Result<R>
+/// Runs `function` on the CPU number `id`; `ENXIO` if that is not online.
+pub(crate) fn run_on<R: Send>(
+    id: u32,
+    function: impl FnOnce(NotInNmi<'_>) -> R + Send,
+) -> Result<R> {
+    run(Target::Cpu(id), function)
+}
+
+enum Target<'a> {
+    Any(&'a Cpumask),
+    Cpu(u32),
+}
+
+/// Runs `function` with interrupts disabled, and waits for it.
+fn run<F, R>(target: Target<'_>, function: F) -> Result<R>
 where
     F: FnOnce(NotInNmi<'_>) -> R + Send,
     R: Send,
 {
-    let mut call = Call::new(function);
+    let mut call = Call {
+        function: ManuallyDrop::new(function),
+        result: None,
+    };
+    let run: smp_call_func_t = Some(Call::<F, R>::run);
+    let data = (&raw mut call).cast();
     // SAFETY: `call` outlives the call, which this waits for.
     to_result(unsafe {
-        smp_call_function_single(
-            id as c_int,
-            Some(Call::<F, R>::run),
-            (&raw mut call).cast(),
-            WAIT,
-        )
+        match target {
+            Target::Any(mask) => smp_call_function_any(mask.as_raw(), run, data, c_int::from(true)),
+            Target::Cpu(id) => smp_call_function_single(id as c_int, run, data, WAIT),
+        }
     })?;
     call.result.ok_or(ENXIO)
 }

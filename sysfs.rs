@@ -41,32 +41,28 @@ use kernel::{
     prelude::*, //
 };
 
-/// Returns `text` as a C string pointer; usable in constants.
+/// Replaces `as_char_ptr()` in constants.
 const fn char_ptr(text: &'static CStr) -> *const c_char {
     text.to_bytes_with_nul().as_ptr()
 }
 
-/// The mode of a world-readable file.
 const READABLE: umode_t = 0o444;
 
-/// A world-readable file, and what it shows.
+/// A world-readable file, and what [`Show`] needs.
 #[repr(C)]
 struct File<A> {
     /// The first field, by which [`Self::about`] finds the other.
     attribute: device_attribute,
-    /// What [`Show`] needs.
     about: A,
 }
 
-// SAFETY: The files are not written to; of the lock class of an attribute the kernel uses the
-// address.
+// SAFETY: The files are not written to; the kernel uses only the address of the lock class.
 unsafe impl<A: Sync> Sync for File<A> {}
 
 /// The function that writes a file's contents to a page.
 type Show = unsafe extern "C" fn(*mut device, *mut device_attribute, *mut c_char) -> isize;
 
 impl<A> File<A> {
-    /// Makes the file `name`, whose contents `show` writes.
     const fn new(name: &'static CStr, show: Show, about: A) -> Self {
         let mut attribute: device_attribute = pin_init::zeroed();
         attribute.attr.name = char_ptr(name);
@@ -75,8 +71,6 @@ impl<A> File<A> {
         Self { attribute, about }
     }
 
-    /// Returns what the file of `attribute` shows.
-    ///
     /// # Safety
     ///
     /// `attribute` must be that of a `File<A>` that is static.
@@ -86,25 +80,12 @@ impl<A> File<A> {
     }
 }
 
-/// Returns the driver behind the device of `arm_spe_N`.
-///
-/// # Safety
-///
-/// `dev` must be the device of a PMU of this driver.
-unsafe fn spe<'a>(dev: *mut device) -> &'a SpePmu {
-    // SAFETY: By the safety requirement. The files are removed before the PMU.
-    unsafe { Registration::<SpePmu>::from_device(dev) }
-}
-
 struct Cap {
     value: fn(&Caps) -> u64,
-    /// [`DECIMAL`] or [`HEX`].
     format: &'static CStr,
 }
 
-/// The format of a number.
 const DECIMAL: &CStr = c"%llu\n";
-/// The format of a set of bits.
 const HEX: &CStr = c"0x%llx\n";
 
 /// The files of `caps/`. The first five are those of the C driver.
@@ -112,7 +93,6 @@ static CAPS: [File<Cap>; 21] = {
     const fn cap(name: &'static CStr, format: &'static CStr, value: fn(&Caps) -> u64) -> File<Cap> {
         File::new(name, show_cap, Cap { value, format })
     }
-    /// The field `$field` of `PMSIDR_EL1`.
     macro_rules! pmsidr {
         ($name:literal, $field:ident) => {
             cap($name, DECIMAL, |caps| caps.pmsidr.get(PMSIDR_EL1::$field))
@@ -154,8 +134,6 @@ static CAPS: [File<Cap>; 21] = {
     ]
 };
 
-/// Shows a [`Cap`].
-///
 /// # Safety
 ///
 /// Must be called by sysfs, for a file of a PMU of this driver that was made with this function.
@@ -164,14 +142,17 @@ unsafe extern "C" fn show_cap(
     attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the safety requirements.
-    let (spe, cap) = unsafe { (spe(dev), File::<Cap>::about(attribute)) };
-    // SAFETY: sysfs passes a page to write to; the format takes one 64-bit integer.
-    let len = unsafe { sysfs_emit(page, char_ptr(cap.format), (cap.value)(&spe.caps)) };
+    // SAFETY: By the safety requirements. The files are removed before the PMU. sysfs passes a page
+    // to write to; the format takes one 64-bit integer.
+    let len = unsafe {
+        let spe = Registration::<SpePmu>::from_device(dev);
+        let cap = File::<Cap>::about(attribute);
+        sysfs_emit(page, char_ptr(cap.format), (cap.value)(&spe.caps))
+    };
     len as isize
 }
 
-/// The files of `format/`, one for each entry of [`FORMAT`].
+/// The files of `format/`.
 static FORMATS: [File<&'static Field>; FORMAT.len()] = {
     let mut files = [const { File::new(c"", show_format, &FORMAT[0]) }; FORMAT.len()];
     let mut n = 0;
@@ -182,7 +163,7 @@ static FORMATS: [File<&'static Field>; FORMAT.len()] = {
     files
 };
 
-/// Shows where in `perf_event_attr` a field is: `config:0`, `config2:0-11`.
+/// Shows the place of a field in `perf_event_attr`: `config:0`, `config2:0-11`.
 ///
 /// # Safety
 ///
@@ -192,11 +173,10 @@ unsafe extern "C" fn show_format(
     attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the safety requirements.
-    let field = unsafe { File::<&'static Field>::about(attribute) };
-    let word = char_ptr(field.word.name());
-    // SAFETY: sysfs passes a page to write to; the formats take what follows them.
+    // SAFETY: As in `show_cap`; the formats take what follows them.
     let len = unsafe {
+        let field = File::<&'static Field>::about(attribute);
+        let word = char_ptr(field.word.name());
         if field.low == field.high {
             sysfs_emit(page, char_ptr(c"%s:%u\n"), word, field.low)
         } else {
@@ -219,22 +199,20 @@ unsafe extern "C" fn format_is_visible(
     // SAFETY: sysfs passes the kernel object of the device, and one of `FORMATS`.
     let (spe, field) = unsafe {
         (
-            spe(container_of!(kobj, device, kobj)),
+            Registration::<SpePmu>::from_device(container_of!(kobj, device, kobj)),
             File::<&'static Field>::about(container_of!(attribute, device_attribute, attr)),
         )
     };
     if spe.caps.sampling.features.contains(field.needs) {
-        // As all files of a [`File`].
         READABLE
     } else {
         0
     }
 }
 
-/// The file that says which CPUs have a unit.
 static CPUMASK: [File<()>; 1] = [File::new(c"cpumask", show_cpumask, ())];
 
-/// Shows the CPUs that have a unit as a list: `0-3,6`.
+/// Shows the CPUs that have a unit: `0-3,6`.
 ///
 /// # Safety
 ///
@@ -244,16 +222,14 @@ unsafe extern "C" fn show_cpumask(
     _attribute: *mut device_attribute,
     page: *mut c_char,
 ) -> isize {
-    // SAFETY: By the safety requirements.
-    let cpus = unsafe { spe(dev) }.units.cpus().as_raw();
-    // SAFETY: sysfs passes a page to write to; the format takes the number of bits and a pointer to
-    // them.
+    // SAFETY: As in `show_cap`; the format takes the number of bits and a pointer to them.
     let len = unsafe {
+        let spe = Registration::<SpePmu>::from_device(dev);
         sysfs_emit(
             page,
             char_ptr(c"%*pbl\n"),
             kernel::cpu::nr_cpu_ids() as c_uint,
-            cpus,
+            spe.units.cpus().as_raw(),
         )
     };
     len as isize
@@ -291,19 +267,14 @@ const fn list<A, const N: usize>(files: &'static [File<A>]) -> Shared<[*mut attr
     Shared(list)
 }
 
-/// The attribute of [`CPUMASK`].
 static CPUMASK_LIST: Shared<[*mut attribute; CPUMASK.len() + 1]> = list(&CPUMASK);
 /// The group without a name: `cpumask` is beside the directories.
 static CPUMASK_GROUP: Shared<attribute_group> = Shared(group(ptr::null(), &CPUMASK_LIST));
 
-/// The attributes of [`CAPS`].
 static CAPS_LIST: Shared<[*mut attribute; CAPS.len() + 1]> = list(&CAPS);
-/// The directory `caps/`.
 static CAPS_GROUP: Shared<attribute_group> = Shared(group(char_ptr(c"caps"), &CAPS_LIST));
 
-/// The attributes of [`FORMATS`].
 static FORMATS_LIST: Shared<[*mut attribute; FORMATS.len() + 1]> = list(&FORMATS);
-/// The directory `format/`, without the fields that [`format_is_visible`] hides.
 static FORMATS_GROUP: Shared<attribute_group> = Shared({
     let mut group = group(char_ptr(c"format"), &FORMATS_LIST);
     group.__bindgen_anon_1 = attribute_group__bindgen_ty_1 {
@@ -312,14 +283,10 @@ static FORMATS_GROUP: Shared<attribute_group> = Shared({
     group
 });
 
-/// The groups, ended by a null pointer.
-static GROUP_LIST: Shared<[*const attribute_group; 4]> = Shared([
-    &raw const CPUMASK_GROUP.0,
-    &raw const CAPS_GROUP.0,
-    &raw const FORMATS_GROUP.0,
-    ptr::null(),
+/// The groups of a PMU.
+pub(crate) static GROUPS: Groups = Groups::new(&[
+    Some(&CPUMASK_GROUP.0),
+    Some(&CAPS_GROUP.0),
+    Some(&FORMATS_GROUP.0),
+    None,
 ]);
-
-/// All of the above.
-// SAFETY: The list ends with a null pointer, and everything in it is static.
-pub(crate) static GROUPS: Groups = unsafe { Groups::new(&GROUP_LIST.0) };

@@ -16,7 +16,7 @@ use core::{
 };
 use kernel::types::Opaque;
 
-/// `hw_perf_event.state` of an event that does not run, and whose count is up to date.
+/// `hw_perf_event.state` of an event that does not run.
 const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) as i32;
 
 /// An event of a PMU whose types are `T`.
@@ -24,7 +24,7 @@ const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) 
 /// # Invariants
 ///
 /// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
-/// [`super::Registration`] with these types registered. Its `pmu_private` comes from a
+/// [`super::Registration`] with these types registered, and its `pmu_private` comes from a
 /// `KBox<T::EventData>`.
 #[repr(transparent)]
 pub(crate) struct Event<T: PmuTypes>(Opaque<bindings::perf_event>, PhantomData<T>);
@@ -34,8 +34,7 @@ impl<T: PmuTypes> Event<T> {
     ///
     /// `ptr` must keep the invariants of [`Event`] during `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::perf_event) -> &'a Self {
-        // SAFETY: `Event` is a transparent wrapper.
-        // INVARIANT: By the safety requirement.
+        // SAFETY: By the safety requirement; `Event` is a transparent wrapper.
         unsafe { &*ptr.cast() }
     }
 
@@ -43,16 +42,15 @@ impl<T: PmuTypes> Event<T> {
         self.0.get()
     }
 
-    /// Returns the tag of the AUX buffers that this event may write to.
     pub(super) fn owner_tag(&self) -> OwnerTag {
+        #[cfg(CONFIG_KUNIT = "y")]
         // SAFETY: The event is valid.
-        let pmu = unsafe { (*self.as_raw()).pmu };
-        // Only an event of a KUnit case has no PMU.
-        if cfg!(CONFIG_KUNIT = "y") && pmu.is_null() {
+        if unsafe { super::stub::is_stubbed(self.as_raw()) } {
             return OwnerTag::new(0);
         }
-        // SAFETY: By the invariants `pmu` is registered. Unregistering waits for all events.
-        unsafe { TaggedPmu::tag(pmu) }
+        // SAFETY: By the invariants `pmu` is that of a registration, which outlives its events:
+        // unregistering waits for them.
+        unsafe { (*(*self.as_raw()).pmu.cast::<TaggedPmu>()).tag }
     }
 
     /// Returns what [`super::Pmu::event_init`] made for this event.
@@ -61,100 +59,92 @@ impl<T: PmuTypes> Event<T> {
         unsafe { &*(*self.as_raw()).pmu_private.cast::<T::EventData>() }
     }
 
-    /// Returns the address of this event, to tell events apart.
+    /// Returns the identity of this event.
     pub(crate) fn address(&self) -> usize {
         self.as_raw().addr()
     }
 
-    /// `hw_perf_event.state`.
-    fn state(&self) -> Word<'_, i32> {
-        // SAFETY: The event is valid.
-        Word(unsafe { &raw mut (*self.as_raw()).hw.state }, PhantomData)
-    }
-
-    /// `hw_perf_event.aux_paused`.
-    fn aux_paused(&self) -> Word<'_, u32> {
-        // SAFETY: The event is valid. The member of the union is that of events with an AUX buffer.
-        let paused = unsafe {
-            let hw = (&raw mut (*self.as_raw()).hw.__bindgen_anon_1)
+    fn hw(&self) -> Hw<'_> {
+        // SAFETY: The event is valid. The members of the unions are those of events with an AUX
+        // buffer, and of sampling events; `local64_t` wraps a 64-bit integer.
+        // INVARIANT: All pointers are to fields of the event.
+        unsafe {
+            let hw = &raw mut (*self.as_raw()).hw;
+            let aux = (&raw mut (*hw).__bindgen_anon_1)
                 .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();
-            &raw mut (*hw).aux_paused
-        };
-        Word(paused, PhantomData)
+            let sampling = (&raw mut (*hw).__bindgen_anon_2)
+                .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
+            Hw {
+                state: Word(&raw mut (*hw).state, PhantomData),
+                aux_paused: Word(&raw mut (*aux).aux_paused, PhantomData),
+                sample_period: Word(&raw mut (*hw).sample_period, PhantomData),
+                period_left: Word((&raw mut (*sampling).period_left).cast(), PhantomData),
+            }
+        }
     }
 
-    /// Returns whether the event is stopped (`PERF_HES_STOPPED`).
+    /// Tests `PERF_HES_STOPPED`.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.state().read() & bindings::PERF_HES_STOPPED as i32 != 0
+        self.hw().state.read() & bindings::PERF_HES_STOPPED as i32 != 0
     }
 
     /// Returns whether another event has paused this one, or it is to start paused.
     pub(crate) fn is_paused(&self) -> bool {
-        self.aux_paused().read() != 0
+        self.hw().aux_paused.read() != 0
     }
 
     /// Does what perf does before it calls [`super::Pmu::update_sampling`] to pause or resume.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(crate) fn set_paused(&self, paused: bool) {
-        self.aux_paused().write(paused.into());
+        self.hw().aux_paused.write(paused.into());
     }
 
     /// Sets `PERF_HES_STOPPED` of an event that is throttled. May interrupt [`ActiveEvent`]'s
     /// functions as an NMI.
     pub(crate) fn throttle(&self) {
-        let state = self.state().read();
-        self.state()
-            .write(state | bindings::PERF_HES_STOPPED as i32);
+        let state = self.hw().state;
+        state.write(state.read() | bindings::PERF_HES_STOPPED as i32);
     }
 
     /// Returns the sampling period, which `PERF_EVENT_IOC_PERIOD` changes.
     pub(crate) fn sample_period(&self) -> u64 {
-        // SAFETY: The event is valid, and perf changes the field on this CPU with
-        // interrupts disabled, or while the event is inactive.
-        unsafe { (*self.as_raw()).hw.sample_period }
+        self.hw().sample_period.read()
     }
 
     /// Tells perf the period that is used instead of the requested one.
     pub(crate) fn set_sample_period(&self, period: u64) {
-        // SAFETY: As for `sample_period()`.
-        unsafe { (*self.as_raw()).hw.sample_period = period };
+        self.hw().sample_period.write(period);
     }
 
-    fn period_left_ptr(&self) -> *mut u64 {
-        // SAFETY: The event is valid. The member of the union is that of sampling events, and
-        // `local64_t` wraps a 64-bit integer.
-        unsafe {
-            let sampling = (&raw mut (*self.as_raw()).hw.__bindgen_anon_2.__bindgen_anon_1)
-                .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
-            (&raw mut (*sampling).period_left).cast()
-        }
-    }
-
-    /// Returns what is left of the current period.
     pub(crate) fn period_left(&self) -> u64 {
-        // SAFETY: The pointer is valid. perf changes the field on this CPU with interrupts
-        // disabled, or while the event is inactive.
-        unsafe { self.period_left_ptr().read() }
+        self.hw().period_left.read()
     }
 
-    /// Stores what is left of the current period.
     pub(crate) fn set_period_left(&self, left: u64) {
-        // SAFETY: As for `period_left()`.
-        unsafe { self.period_left_ptr().write(left) };
+        self.hw().period_left.write(left);
     }
 
     /// Marks the event as running until the value that is returned is dropped.
     ///
-    /// To be called on the CPU that the event was added to.
+    /// This is safe to call: perf passes an event to the callbacks of its PMU alone, and
+    /// `unsafe impl Pmu` promises which of them call this and how long they keep the value.
     pub(crate) fn activate(&self) -> ActiveEvent<T> {
-        self.state().write(0);
+        self.hw().state.write(0);
         // INVARIANT: By the contract of `Pmu` the value does not outlive the event.
         ActiveEvent(NonNull::from(self))
     }
 }
 
-/// A field of an event that perf and the PMU write as a whole, on the CPU of the event, also in an
-/// NMI (`READ_ONCE()`, `WRITE_ONCE()`).
+/// The fields of `hw_perf_event` that perf and the PMU write.
+struct Hw<'a> {
+    state: Word<'a, i32>,
+    aux_paused: Word<'a, u32>,
+    sample_period: Word<'a, u64>,
+    period_left: Word<'a, u64>,
+}
+
+/// A field that is read and written as a whole (`READ_ONCE()`, `WRITE_ONCE()`): while the event is
+/// inactive, or on its CPU with interrupts disabled or in an NMI.
 ///
 /// # Invariants
 ///
@@ -183,9 +173,8 @@ impl<V: Copy> Word<'_, V> {
 pub(crate) struct ActiveEvent<T: PmuTypes>(NonNull<Event<T>>);
 
 impl<T: PmuTypes> ActiveEvent<T> {
-    /// Lets a throttled event run again.
     pub(crate) fn unthrottle(&self) {
-        self.state().write(0);
+        self.hw().state.write(0);
     }
 }
 
@@ -193,14 +182,14 @@ impl<T: PmuTypes> core::ops::Deref for ActiveEvent<T> {
     type Target = Event<T>;
 
     fn deref(&self) -> &Event<T> {
-        // SAFETY: By the invariants the event is valid.
+        // SAFETY: By the invariants.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl<T: PmuTypes> Drop for ActiveEvent<T> {
     fn drop(&mut self) {
-        self.state().write(STOPPED);
+        self.hw().state.write(STOPPED);
     }
 }
 
@@ -208,61 +197,60 @@ impl<T: PmuTypes> Drop for ActiveEvent<T> {
 ///
 /// # Invariants
 ///
-/// As for [`Event`], but for `pmu_private`, which is null. perf has not published the event yet, so
-/// that nothing else writes to it.
-pub(crate) struct NewEvent<'a, T: PmuTypes>(&'a Opaque<bindings::perf_event>, PhantomData<T>);
+/// There is no [`Event::data`] yet. perf has not published the event: nothing else writes to it.
+pub(crate) struct NewEvent<'a, T: PmuTypes> {
+    event: &'a Event<T>,
+    attr: &'a bindings::perf_event_attr,
+    cpu: i32,
+    parent: Option<&'a Event<T>>,
+}
 
 impl<'a, T: PmuTypes> NewEvent<'a, T> {
     /// # Safety
     ///
-    /// `ptr` must keep the invariants of [`NewEvent`] during `'a`.
+    /// `ptr` must keep the invariants of [`NewEvent`], and otherwise of [`Event`], during `'a`.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::perf_event) -> Self {
-        // SAFETY: `Opaque` is a transparent wrapper, and the pointer valid.
+        // SAFETY: By the safety requirement. A parent has the same PMU, and was accepted by
+        // `event_init()`. Its context is locked during the call, so that it stays.
         // INVARIANT: By the safety requirement.
-        let event = Self(unsafe { &*ptr.cast() }, PhantomData);
-        // SAFETY: The event is valid.
-        unsafe { (*ptr).hw.state = STOPPED };
-        event
+        let new = unsafe {
+            Self {
+                event: Event::from_raw(ptr),
+                attr: &(*ptr).attr,
+                cpu: (*ptr).cpu,
+                parent: (*ptr).parent.cast::<Event<T>>().as_ref(),
+            }
+        };
+        new.event.hw().state.write(STOPPED);
+        new
     }
 
-    fn get(&self) -> &bindings::perf_event {
-        // SAFETY: The event is valid, and by the invariants not written to.
-        unsafe { &*self.0.get() }
-    }
-
-    /// Returns what the event is opened with.
     pub(crate) fn attr(&self) -> Attr<'_> {
-        Attr(&self.get().attr)
+        Attr(self.attr)
     }
 
     /// Returns the CPU that the event is bound to; `None` if it follows its task.
     pub(crate) fn cpu(&self) -> Option<u32> {
-        u32::try_from(self.get().cpu).ok()
+        u32::try_from(self.cpu).ok()
     }
 
-    /// Returns the event that this one is inherited from, if it is.
     pub(crate) fn parent(&self) -> Option<&Event<T>> {
-        // SAFETY: A child has the PMU of its parent, which `event_init()` has accepted. The context
-        // of the parent is locked during the call, so that the parent stays.
-        unsafe { self.get().parent.cast::<Event<T>>().as_ref() }
+        self.parent
     }
 
-    /// Returns the sampling period.
     pub(crate) fn sample_period(&self) -> u64 {
-        self.get().hw.sample_period
+        self.event.sample_period()
     }
 
     /// Stores the length of the first period.
     pub(crate) fn set_period_left(&self, left: u64) {
-        // SAFETY: The event is valid. No other reference to the event exists here.
-        unsafe { Event::<T>::from_raw(self.0.get()) }.set_period_left(left);
+        self.event.set_period_left(left);
     }
 }
 
 /// `struct perf_event_attr`.
 pub(crate) struct Attr<'a>(&'a bindings::perf_event_attr);
 
-/// Declares getters of flags.
 macro_rules! flags {
     ($($flag:ident)*) => {$(
         #[doc = concat!("Returns `", stringify!($flag), "`.")]
@@ -277,7 +265,7 @@ impl Attr<'_> {
         exclude_user exclude_kernel exclude_idle exclude_host freq pinned sigtrap
     }
 
-    /// Returns `config`, `config1` and so on to `config4`.
+    /// Returns `config` and `config1` to `config4`.
     pub(crate) fn config(&self) -> [u64; 5] {
         // SAFETY: The members of both unions are 64-bit integers.
         let (config1, config2) = unsafe {

@@ -2,42 +2,27 @@
 
 //! A safe interface to perf for PMUs that write to an AUX buffer.
 //!
-//! A driver implements [`Pmu`] and keeps a [`Registration`]. [`Pmu::event_init`] validates what an
-//! event asks for, and its result stays with the event ([`Event::data`]). [`Event::activate`] marks
-//! an event as running: perf sees `PERF_HES_STOPPED` as soon as the [`ActiveEvent`] is dropped. An
-//! [`AuxTransaction`] owns a part of the event's AUX buffer until it is ended.
+//! A driver implements [`Pmu`] and keeps a [`Registration`]. [`Pmu::event_init`] validates an
+//! event, and its result stays with it ([`Event::data`]). [`Event::activate`] marks the event as
+//! running until the [`ActiveEvent`] is dropped. An [`AuxTransaction`] owns a part of the event's
+//! AUX buffer until it is ended.
 //!
 //! # Examples
 //!
-//! A PMU that runs one event, on one CPU, and reports that nothing was written:
+//! A PMU that runs one event per CPU and writes nothing:
 //!
 //! ```ignore
-//! use crate::{
-//!     bindings::PERF_PMU_CAP_EXCLUSIVE,
-//!     percpu::{
-//!         NotInNmi,
-//!         PerCpu, //
-//!     },
-//!     perf::*,
-//!     version::LocalInterruptDisabled, //
-//! };
-//! use core::{
-//!     cell::Cell,
-//!     ptr::NonNull, //
-//! };
-//! use kernel::{
-//!     ffi::c_void,
-//!     prelude::*, //
-//! };
+//! use crate::{bindings::PERF_PMU_CAP_EXCLUSIVE, perf::*, version::LocalInterruptDisabled};
+//! use crate::percpu::{NotInNmi, PerCpu};
+//! use core::{cell::Cell, ptr::NonNull};
+//! use kernel::{ffi::c_void, prelude::*};
 //!
-//! /// What each CPU does.
 //! enum State {
 //!     Off(AuxHandle<Example>),
 //!     Running(ActiveEvent<Example>, AuxTransaction<Example>),
 //! }
 //!
 //! struct Example(PerCpu<Cell<Option<State>>, ()>);
-//!
 //! #[repr(align(64))]
 //! struct Aux;
 //!
@@ -52,20 +37,20 @@
 //!     const CAPABILITIES: u32 = PERF_PMU_CAP_EXCLUSIVE;
 //!
 //!     fn event_init(&self, event: &NewEvent<'_, Self>) -> Result<KBox<()>> {
-//!         if event.attr().exclude_idle() {
-//!             return Err(EINVAL);
+//!         match event.attr().exclude_idle() {
+//!             true => Err(EINVAL),
+//!             false => Ok(KBox::new((), GFP_KERNEL)?),
 //!         }
-//!         Ok(KBox::new((), GFP_KERNEL)?)
 //!     }
 //!
 //!     fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result {
 //!         if start {
 //!             self.start(event, context);
-//!             if event.is_stopped() {
-//!                 return Err(EINVAL);
-//!             }
 //!         }
-//!         Ok(())
+//!         match start && event.is_stopped() {
+//!             true => Err(EINVAL),
+//!             false => Ok(()),
+//!         }
 //!     }
 //!
 //!     fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {
@@ -79,7 +64,7 @@
 //!                 let event = event.activate();
 //!                 match handle.begin(&event) {
 //!                     Ok(transaction) => Some(State::Running(event, transaction)),
-//!                     // The event is dropped, and so stopped.
+//!                     // Drops the event, which is stopped then.
 //!                     Err((handle, _)) => Some(State::Off(handle)),
 //!                 }
 //!             }
@@ -97,18 +82,11 @@
 //!
 //!     fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
 //!
-//!     fn setup_aux(
-//!         &self,
-//!         _cpu: Option<u32>,
-//!         _pages: &[NonNull<c_void>],
-//!         _overwrite: bool,
-//!     ) -> Result<KBox<Aux>> {
+//!     fn setup_aux(&self, _: Option<u32>, _: &[NonNull<c_void>], _: bool) -> Result<KBox<Aux>> {
 //!         Ok(KBox::new(Aux, GFP_KERNEL)?)
 //!     }
 //!
-//!     fn free_aux(aux: KBox<Aux>) {
-//!         drop(aux);
-//!     }
+//!     fn free_aux(_: KBox<Aux>) {}
 //! }
 //! ```
 //!

@@ -44,10 +44,10 @@ use kernel::{
 
 /// The types of what a PMU keeps with its events and with their AUX buffers.
 pub(crate) trait PmuTypes: 'static {
-    /// What belongs to an event: the validated request.
+    /// Per-event driver data: the validated request.
     type EventData: Send + Sync + 'static;
 
-    /// What belongs to an AUX buffer, aligned to [`OwnerTag::ALIGN`].
+    /// Driver data of an AUX buffer, aligned to [`OwnerTag::ALIGN`].
     type Aux: Send + Sync + 'static;
 }
 
@@ -62,10 +62,9 @@ pub(crate) trait PmuTypes: 'static {
 /// [`Event::activate`] may be called only for the event that is passed to [`Self::add`] or
 /// [`Self::start`], and what it returns must be dropped before [`Self::del`] of that event returns.
 pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
-    /// The types of its events and buffers.
     type Types: PmuTypes;
 
-    /// What the PMU can do: `PERF_PMU_CAP_*`.
+    /// `PERF_PMU_CAP_*`.
     const CAPABILITIES: u32;
 
     /// Validates a new event. May sleep.
@@ -88,11 +87,9 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
     /// [`Event::is_paused`] or [`Event::is_stopped`] has changed. May be called in an NMI.
     fn update_sampling(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
 
-    /// Makes the AUX buffer of `event`, which is bound to the CPU number `cpu` if it is bound to
-    /// one, out of `pages`: the addresses of single pages. `overwrite`: the buffer has no reader
-    /// that frees space. May sleep.
-    ///
-    /// perf reports any error as `ENOMEM`.
+    /// Makes an AUX buffer of `pages`, addresses of single pages, for an event that is bound to
+    /// `cpu` or to none. `overwrite`: no reader frees space. May sleep. perf reports any error as
+    /// `ENOMEM`.
     fn setup_aux(
         &self,
         cpu: Option<u32>,
@@ -100,16 +97,12 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
         overwrite: bool,
     ) -> Result<KBox<Aux<Self>>>;
 
-    /// Frees what [`Self::setup_aux`] made. perf calls this when it drops the last
-    /// reference, which may be in an NMI.
+    /// Frees what [`Self::setup_aux`] made. May be called in an NMI.
     fn free_aux(aux: KBox<Aux<Self>>);
 }
 
-/// What the PMU `T` keeps with an event.
-pub(crate) type EventData<T> = <<T as Pmu>::Types as PmuTypes>::EventData;
-
-/// What the PMU `T` keeps with an AUX buffer.
-pub(crate) type Aux<T> = <<T as Pmu>::Types as PmuTypes>::Aux;
+type EventData<T> = <<T as Pmu>::Types as PmuTypes>::EventData;
+type Aux<T> = <<T as Pmu>::Types as PmuTypes>::Aux;
 
 /// The part of a [`Registration`] that does not depend on the driver.
 #[repr(C)]
@@ -118,17 +111,7 @@ pub(crate) struct TaggedPmu {
     /// The first field, by which callbacks find the others.
     #[pin]
     pmu: Opaque<bindings::pmu>,
-    tag: OwnerTag,
-}
-
-impl TaggedPmu {
-    /// # Safety
-    ///
-    /// `pmu` must be that of a [`Registration`].
-    pub(super) unsafe fn tag(pmu: *const bindings::pmu) -> OwnerTag {
-        // SAFETY: The PMU is the first field, and a `TaggedPmu` that of a registration.
-        unsafe { (*pmu.cast::<Self>()).tag }
-    }
+    pub(super) tag: OwnerTag,
 }
 
 /// A registered PMU. Dropping it removes the remaining events and unregisters it.
@@ -143,7 +126,6 @@ pub(crate) struct Registration<T: Pmu> {
     #[pin]
     tagged: TaggedPmu,
     driver: T,
-    /// perf does not copy the name.
     name: CString,
 }
 
@@ -178,46 +160,35 @@ impl<T: Pmu> Registration<T> {
         parent: &'a Device,
         groups: &'static Groups,
     ) -> impl PinInit<Self, Error> + 'a {
-        let init = move |slot: *mut Self| -> Result {
-            // SAFETY: `slot` may be written to; nothing can see the fields yet.
-            let pmu = unsafe {
-                let tag = OwnerTag::new(number);
-                (&raw mut (*slot).driver).write(driver);
-                (&raw mut (*slot).name).write(name);
-                (&raw mut (*slot).tagged.tag).write(tag);
-                let pmu = Opaque::cast_into(&raw const (*slot).tagged.pmu);
-                pmu.write(Self::PMU);
-                (*pmu).module = this_module().as_ptr();
-                (*pmu).parent = device_ptr(parent);
-                (*pmu).attr_groups = groups.0.as_ptr().cast_mut();
-                pmu
-            };
-            // SAFETY: The PMU is complete and pinned, as is the name, until it is unregistered.
-            let registered = to_result(unsafe {
-                bindings::perf_pmu_register(pmu, (*slot).name.as_char_ptr(), -1)
-            });
-            if registered.is_err() {
-                // SAFETY: Both were initialised above. `slot` counts as not initialised after an
-                // error.
-                unsafe {
-                    (&raw mut (*slot).driver).drop_in_place();
-                    (&raw mut (*slot).name).drop_in_place();
-                }
-            }
-            registered
-        };
-        // SAFETY: `init` initialises all fields, or none when it returns an error.
-        // INVARIANT: `perf_pmu_register()` succeeded.
-        unsafe { pin_init::pin_init_from_closure(init) }
+        let text = name.as_char_ptr();
+        // INVARIANT: Made only if `perf_pmu_register()` succeeded.
+        try_pin_init!(Self {
+            driver,
+            name,
+            // Last, as perf may call back as soon as the PMU is registered.
+            tagged <- try_pin_init!(TaggedPmu {
+                tag: OwnerTag::new(number),
+                pmu <- Opaque::try_ffi_init(move |pmu: *mut bindings::pmu| {
+                    // SAFETY: `pmu` may be written to. It is pinned and complete when it is
+                    // registered. perf keeps `text`, memory of `name`, which is dropped after
+                    // unregistering.
+                    unsafe {
+                        pmu.write(Self::PMU);
+                        (*pmu).module = this_module().as_ptr();
+                        (*pmu).parent = device_ptr(parent);
+                        (*pmu).attr_groups = groups.0.as_ptr().cast_mut().cast();
+                        to_result(bindings::perf_pmu_register(pmu, text, -1))
+                    }
+                }),
+            }),
+        })
     }
 
-    /// Returns the driver of the PMU `pmu`.
-    ///
     /// # Safety
     ///
-    /// `pmu` must be registered by a registration of this type during `'a`.
+    /// `pmu` must be that of a registration of this type during `'a`.
     unsafe fn driver<'a>(pmu: *const bindings::pmu) -> &'a T {
-        // SAFETY: The PMU is the first field of the first field.
+        // SAFETY: By the safety requirement. The PMU is the first field of the first field.
         unsafe { &(*pmu.cast::<Self>()).driver }
     }
 
@@ -231,15 +202,23 @@ impl<T: Pmu> Registration<T> {
         unsafe { Self::driver((*dev).driver_data.cast()) }
     }
 
-    /// Returns the driver and the event of a callback.
+    /// Returns the driver and the event of a callback, which runs with interrupts disabled.
     ///
     /// # Safety
     ///
-    /// `event` must be an event of this PMU that [`Self::event_init`] has accepted, and stay valid
-    /// during `'a`.
-    unsafe fn arguments<'a>(event: *mut bindings::perf_event) -> (&'a T, &'a Event<T::Types>) {
+    /// perf must have passed `event` to a callback of this PMU other than `event_init`, which runs
+    /// during `'a`, with interrupts disabled.
+    unsafe fn arguments<'a>(
+        event: *mut bindings::perf_event,
+    ) -> (&'a T, &'a Event<T::Types>, &'a LocalInterruptDisabled) {
         // SAFETY: By the safety requirements. A PMU outlives its events.
-        unsafe { (Self::driver((*event).pmu), Event::from_raw(event)) }
+        unsafe {
+            (
+                Self::driver((*event).pmu),
+                Event::from_raw(event),
+                LocalInterruptDisabled::assume_disabled(),
+            )
+        }
     }
 
     /// # Safety
@@ -247,21 +226,16 @@ impl<T: Pmu> Registration<T> {
     /// Must be called by perf, with an event of this PMU or what belongs to one, as all callbacks.
     unsafe extern "C" fn event_init(event: *mut bindings::perf_event) -> c_int {
         // SAFETY: perf passes a valid event whose `pmu` it has set to this PMU.
-        let (pmu, requested) = unsafe { ((*event).pmu, (*event).attr.type_) };
+        let (requested, own) = unsafe { ((*event).attr.type_, (*(*event).pmu).type_) };
         // perf offers an event of an unknown type to each PMU in turn.
-        //
-        // SAFETY: The PMU is registered.
-        if unsafe { (*pmu).type_ } as u32 != requested {
+        if requested != own as u32 {
             return ENOENT.to_errno();
         }
-        from_result(|| {
-            // SAFETY: The PMU is of this type, and the event not published yet.
-            let data = unsafe { Self::driver(pmu).event_init(&NewEvent::from_raw(event))? };
-            // SAFETY: As above. `destroy` frees the box.
-            unsafe {
-                (*event).pmu_private = KBox::into_raw(data).cast();
-                (*event).destroy = Some(Self::destroy);
-            }
+        // SAFETY: The event is not published yet. `destroy` frees the box.
+        from_result(|| unsafe {
+            let data = Self::driver((*event).pmu).event_init(&NewEvent::from_raw(event))?;
+            (*event).pmu_private = KBox::into_raw(data).cast();
+            (*event).destroy = Some(Self::destroy);
             Ok(0)
         })
     }
@@ -270,25 +244,23 @@ impl<T: Pmu> Registration<T> {
     ///
     /// As for [`Self::event_init`].
     unsafe extern "C" fn destroy(event: *mut bindings::perf_event) {
-        // SAFETY: perf calls this once, at the end of an event for which `event_init` has set the
-        // pointer.
-        let data = unsafe {
-            let data = (*event).pmu_private.cast::<EventData<T>>();
-            (*event).pmu_private = null_mut();
-            KBox::from_raw(data)
-        };
-        drop(data);
+        // SAFETY: perf calls this once, at the end of an event that `event_init` has accepted.
+        drop(unsafe {
+            let data = core::mem::replace(&mut (*event).pmu_private, null_mut());
+            KBox::from_raw(data.cast::<EventData<T>>())
+        });
     }
 
     /// # Safety
     ///
     /// As for [`Self::event_init`].
     unsafe extern "C" fn add(event: *mut bindings::perf_event, flags: c_int) -> c_int {
-        // SAFETY: perf passes a valid event of this PMU, as to all callbacks below, with interrupts
-        // disabled and not in an NMI.
-        let ((pmu, event), context) = unsafe { (Self::arguments(event), not_in_nmi()) };
-        let start = has(flags, bindings::PERF_EF_START);
-        match pmu.add(event, start, context) {
+        // SAFETY: perf calls this with interrupts disabled, and not in an NMI.
+        let (pmu, event, context) = unsafe {
+            let (pmu, event, irq) = Self::arguments(event);
+            (pmu, event, NotInNmi::assume(irq))
+        };
+        match pmu.add(event, has(flags, bindings::PERF_EF_START), context) {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }
@@ -299,7 +271,10 @@ impl<T: Pmu> Registration<T> {
     /// As for [`Self::event_init`].
     unsafe extern "C" fn del(event: *mut bindings::perf_event, _flags: c_int) {
         // SAFETY: As in `add`.
-        let ((pmu, event), context) = unsafe { (Self::arguments(event), not_in_nmi()) };
+        let (pmu, event, context) = unsafe {
+            let (pmu, event, irq) = Self::arguments(event);
+            (pmu, event, NotInNmi::assume(irq))
+        };
         pmu.del(event, context);
     }
 
@@ -307,35 +282,28 @@ impl<T: Pmu> Registration<T> {
     ///
     /// As for [`Self::event_init`].
     unsafe extern "C" fn start(event: *mut bindings::perf_event, flags: c_int) {
-        // SAFETY: As in `add`.
-        let (pmu, event) = unsafe { Self::arguments(event) };
+        // SAFETY: perf calls this with interrupts disabled.
+        let (pmu, event, irq) = unsafe { Self::arguments(event) };
         if has(flags, bindings::PERF_EF_RESUME) {
-            // SAFETY: Interrupts are disabled.
-            let irq = unsafe { LocalInterruptDisabled::assume_disabled() };
             return pmu.update_sampling(event, irq);
         }
         // SAFETY: perf resumes events in NMIs, but does not start them there.
-        let context = unsafe { not_in_nmi() };
-        pmu.start(event, context);
+        pmu.start(event, unsafe { NotInNmi::assume(irq) });
     }
 
     /// # Safety
     ///
     /// As for [`Self::event_init`].
     unsafe extern "C" fn stop(event: *mut bindings::perf_event, flags: c_int) {
-        // SAFETY: As in `add`.
-        let (pmu, event) = unsafe { Self::arguments(event) };
+        // SAFETY: As in `start`.
+        let (pmu, event, irq) = unsafe { Self::arguments(event) };
         if has(flags, bindings::PERF_EF_UPDATE) {
-            // SAFETY: In an NMI perf pauses and throttles (`perf_event_throttle()`), both without
-            // this flag.
-            let context = unsafe { not_in_nmi() };
-            return pmu.stop(event, context);
+            // SAFETY: In an NMI perf only pauses and throttles, both without this flag.
+            return pmu.stop(event, unsafe { NotInNmi::assume(irq) });
         }
         if !has(flags, bindings::PERF_EF_PAUSE) {
             event.throttle();
         }
-        // SAFETY: Interrupts are disabled.
-        let irq = unsafe { LocalInterruptDisabled::assume_disabled() };
         pmu.update_sampling(event, irq);
     }
 
@@ -351,11 +319,11 @@ impl<T: Pmu> Registration<T> {
         overwrite: bool,
     ) -> *mut c_void {
         let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
-        // SAFETY: perf passes an array of that many pages, none of which is null, and a valid
-        // event whose `cpu` does not change.
-        let ((pmu, event), cpu, pages) = unsafe {
+        // SAFETY: perf passes that many pages, none null, and a valid event with a constant `cpu`.
+        let (pmu, event, cpu, pages) = unsafe {
             (
-                Self::arguments(event),
+                Self::driver((*event).pmu),
+                Event::<T::Types>::from_raw(event),
                 u32::try_from((*event).cpu).ok(),
                 core::slice::from_raw_parts(pages.cast(), nr_pages),
             )
@@ -371,14 +339,15 @@ impl<T: Pmu> Registration<T> {
     ///
     /// As for [`Self::event_init`].
     unsafe extern "C" fn free_aux(aux: *mut c_void) {
-        // SAFETY: perf passes what `setup_aux` returned, once, after the last transaction.
-        T::free_aux(unsafe { KBox::from_raw(OwnerTag::strip(aux)) });
-        // This may be the last reference to the module. The call must be the last thing, so that
-        // it is compiled to a jump and no code of the module runs after it (`make test T=hot_path`
-        // checks that).
+        // `module_put()` may drop the last reference to the module. It comes last, so that it is
+        // compiled to a jump and no code of the module runs after it (`make test T=hot_path`).
         //
-        // SAFETY: `setup_aux` took the reference (`pin_module()`).
-        unsafe { module_put(this_module().as_ptr()) };
+        // SAFETY: perf passes what `setup_aux` returned, once, after the last transaction.
+        // `pin_module()` took the reference.
+        unsafe {
+            T::free_aux(KBox::from_raw(OwnerTag::strip(aux)));
+            module_put(this_module().as_ptr());
+        }
     }
 }
 
@@ -390,40 +359,27 @@ impl<T: Pmu> PinnedDrop for Registration<T> {
     }
 }
 
-/// Returns whether the flags of a callback have `flag` (`PERF_EF_*`).
 fn has(flags: c_int, flag: u32) -> bool {
     flags as u32 & flag != 0
 }
 
-/// # Safety
-///
-/// Interrupts must be disabled during `'a`, and this must not be called in an NMI.
-unsafe fn not_in_nmi<'a>() -> NotInNmi<'a> {
-    // SAFETY: By the safety requirements.
-    unsafe { NotInNmi::assume(LocalInterruptDisabled::assume_disabled()) }
-}
-
-/// The sysfs attributes of a PMU: pointers to groups, ended by a null pointer.
+/// The sysfs attributes of a PMU.
 ///
 /// # Invariants
 ///
-/// The last pointer is null; the others, and what they point to, are static.
-pub(crate) struct Groups(&'static [*const attribute_group]);
+/// The last entry is `None`, which is a null pointer for C.
+pub(crate) struct Groups(&'static [Option<&'static attribute_group>]);
 
-// SAFETY: What the pointers point to is not written to.
+// SAFETY: The groups are not written to.
 unsafe impl Sync for Groups {}
 
 impl Groups {
-    /// # Safety
-    ///
-    /// `groups` must keep the invariants of the type.
-    pub(crate) const unsafe fn new(groups: &'static [*const attribute_group]) -> Self {
-        // INVARIANT: By the safety requirement.
+    pub(crate) const fn new(groups: &'static [Option<&'static attribute_group>]) -> Self {
+        assert!(matches!(groups, [.., None]));
         Self(groups)
     }
 }
 
-/// Returns the C device that `device` wraps.
 pub(crate) fn device_ptr(device: &Device) -> *mut kernel::bindings::device {
     core::ptr::from_ref(device).cast_mut().cast()
 }

@@ -52,7 +52,7 @@ fn misuse(values: &Values, irq: &LocalInterruptDisabled) {
 /// As above, by way of the pointer to all data.
 #[cfg(misuse = "data_by_pointer")]
 fn misuse(values: &Values) {
-    let _data = values.this_cpu_ptr(); //~ E0624 method `this_cpu_ptr` is private
+    let _data = values.this_cpu(); //~ E0624 method `this_cpu` is private
 }
 
 /// As above, as the interrupt handler gets it.

@@ -153,9 +153,13 @@ fn misuse<'a>(event: *mut bindings::perf_event) -> &'a Event<Spe> {
 
 /// As above, as one that is being opened.
 #[cfg(misuse = "forge_new_event")]
-fn misuse(event: &kernel::types::Opaque<bindings::perf_event>) -> NewEvent<'_, Spe> {
-    NewEvent(event, core::marker::PhantomData)
-    //~^ E0423 cannot initialize a tuple struct which contains private fields
+fn misuse<'a>(event: &'a Event<Spe>, attr: &'a bindings::perf_event_attr) -> NewEvent<'a, Spe> {
+    NewEvent {
+        event,        //~ E0451 field `event` of struct
+        attr,         //~ E0451 field `attr` of struct
+        cpu: 0,       //~ E0451 field `cpu` of struct
+        parent: None, //~ E0451 field `parent` of struct
+    }
 }
 
 /// The `struct perf_event` of an event, which anything can be done to.
@@ -219,7 +223,7 @@ fn misuse(event: &Event<Spe>) {
 /// `PERF_HES_STOPPED`, past [`ActiveEvent`].
 #[cfg(misuse = "write_state")]
 fn misuse(event: &Event<Spe>) {
-    event.state(); //~ E0624 method `state` is private
+    event.hw(); //~ E0624 method `hw` is private
 }
 
 /// What an event was opened with, changed.
