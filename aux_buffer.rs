@@ -60,8 +60,8 @@ impl PmuTypes for Spe {
 ///
 /// # Invariants
 ///
-/// The bytes of `layout` are mapped at `base`, writable and followed by a guard page. Only the unit,
-/// this driver's padding and readers in user space access them.
+/// The bytes of `layout` are mapped at `base`, writable and followed by a guard page. Only the
+/// unit, this driver's padding and readers in user space access them.
 pub(crate) struct Buffer {
     base: NonNull<u8>,
     layout: BufferLayout,
@@ -79,8 +79,8 @@ impl Buffer {
     /// Maps `pages` for a unit that writes records of up to `record` bytes at multiples of `align`.
     /// May sleep.
     ///
-    /// Returns `EINVAL` for a single page: head and limit would soon share it, and a snapshot buffer
-    /// is written by halves.
+    /// Returns `EINVAL` for a single page: head and limit would soon share it, and a snapshot
+    /// buffer is written by halves.
     pub(crate) fn map(
         pages: &[NonNull<c_void>],
         align: u64,

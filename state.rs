@@ -288,8 +288,8 @@ fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
     (Off { unit, handle }, goes_on)
 }
 
-/// Counts and logs what `pmbsr` reports. Returns the flags for the data: with `TRUNCATED` unless the
-/// event may go on.
+/// Counts and logs what `pmbsr` reports. Returns the flags for the data: with `TRUNCATED` unless
+/// the event may go on.
 fn examine(pmbsr: PMBSR_EL1, cpu: &Cpu) -> AuxFlags {
     let mut flags = AuxFlags::NONE;
     if let Some(reason) = report(pmbsr, cpu) {

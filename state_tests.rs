@@ -44,6 +44,7 @@ use crate::{
         PMSIRR_EL1,
         PMSLATFR_EL1, //
     },
+    version::LocalInterruptDisabled, //
 };
 use core::{
     mem::MaybeUninit,

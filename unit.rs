@@ -3,8 +3,8 @@
 //! The register sequences of one profiling unit.
 //!
 //! The order is that of the Arm ARM (DDI 0487), D17.9 on synchronisation, and of its known issues
-//! (R24557): `PMBPTR_EL1` and `PMBSR_EL1` are written while the buffer is disabled, and an ISB comes
-//! before it is enabled.
+//! (R24557): `PMBPTR_EL1` and `PMBSR_EL1` are written while the buffer is disabled, and an ISB
+//! comes before it is enabled.
 
 #[cfg(ARM_SPE_DEBUG)]
 use crate::aux_buffer::Span;

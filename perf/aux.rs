@@ -118,8 +118,8 @@ impl<T: PmuTypes> AuxHandle<T> {
 ///
 /// # Invariants
 ///
-/// The handle is in an open transaction. `aux` is what [`super::Pmu::setup_aux`] made for its buffer,
-/// to which the transaction holds a reference.
+/// The handle is in an open transaction. `aux` is what [`super::Pmu::setup_aux`] made for its
+/// buffer, to which the transaction holds a reference.
 #[must_use]
 pub(crate) struct AuxTransaction<T: PmuTypes> {
     handle: AuxHandle<T>,

@@ -19,7 +19,7 @@ CALLBACKS = {
     "free_aux": ("arm_spe_pmu_free_aux", "8free_aux"),
 }
 IRQ = ("arm_spe_pmu_irq_handler", r"_R\S*3irq\S*7Handler\S*6handle\S*")
-#: The start of the mangled names of the functions of perf/pmu.rs that perf calls, methods of Registration<Spe>.
+#: The start of the mangled names of the functions of perf/pmu.rs that perf calls, methods of Registration<SpePmu>.
 MANGLED = r"_R\S*4perf3pmu\S*12Registration\S*E"
 
 #: What perf's core does when a task leaves a CPU, and when one comes.

@@ -15,22 +15,22 @@ from kernel import STOCK
 
 TOP = Path(__file__).resolve().parents[2]
 
-PMU = "<arm_spe_pmu::perf::pmu::Registration<arm_spe_pmu::pmu::Spe>>"
-HANDLER = "<arm_spe_pmu::irq::Handler<arm_spe_pmu::pmu::Spe>>::handle"
+PMU = "<arm_spe_pmu::perf::pmu::Registration<arm_spe_pmu::pmu::SpePmu>>"
+HANDLER = "<arm_spe_pmu::irq::Handler>::handle"
 
 #: Faults: the file, the line after which the fault is inserted, the fault, and the beginning and the end of the error:
 #: the callback that reaches it, and what it reaches.
 FAULTS = {
     "an allocation": (
-        "pmu.rs", "fn start(&self, event: &Event<Self>, context: NotInNmi<'_>) {",
+        "pmu.rs", "fn start(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
         "let _ = KBox::new(event.sample_period(), GFP_ATOMIC);",
         f"{PMU}::start -> ", "rust_helper_krealloc_node_align: not among what the hot path may use of the kernel"),
     "a vector": (
-        "pmu.rs", "fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {",
+        "pmu.rs", "fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
         "let _ = KVVec::<u64>::with_capacity(self.caps.align as usize, GFP_ATOMIC);",
         f"{PMU}::del -> ", "rust_helper_kvrealloc_node_align: not among what the hot path may use of the kernel"),
     "a call by a pointer": (
-        "pmu.rs", "fn stop(&self, event: &Event<Self>, context: NotInNmi<'_>) {",
+        "pmu.rs", "fn stop(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
         "let called: fn() = unsafe { core::mem::transmute(event.sample_period()) }; called();",
         f"{PMU}::stop", ": leads anywhere: blr x"),
     "a sleeping lock": (
@@ -42,11 +42,11 @@ FAULTS = {
         "core::hint::black_box([0u8; 4][flags as usize]);",
         f"{PMU}::add -> ", "core::panicking::panic_bounds_check: not among what the hot path may use of the kernel"),
     "a return by another register": (
-        "pmu.rs", "fn update_sampling(&self, event: &Event<Self>, irq: &LocalInterruptDisabled) {",
+        "pmu.rs", "fn update_sampling(&self, event: &Event<Spe>, irq: &LocalInterruptDisabled) {",
         'unsafe { core::arch::asm!("ret x9") };',
         f"{PMU}::st", ": leads anywhere: ret x9"),
     "unmapping where that may not sleep": (
-        "pmu.rs", "fn free_aux(buffer: KBox<Self::Aux>) {",
+        "pmu.rs", "fn free_aux(buffer: KBox<Deferrable<Buffer>>) {",
         "DEFERRED.free_all();",
         f"{PMU}::free_aux -> ", "vunmap: not among what the hot path may use of the kernel"),
     "the address of a function that may sleep": (
@@ -56,7 +56,7 @@ FAULTS = {
 }
 
 #: The end of the interrupt handler's symbol, and the same of another name.
-RENAMED = ("3pmu3SpeE6handle", "3pmu3SpeE6serves")
+RENAMED = ("7Handler6handle", "7Handler6serves")
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ ATTEMPTS = {"transitions", "aux_transactions", "truncated", "start_full", "start
 AMOUNT = re.compile("bytes|full|\\w+_aux_(bytes|end)")
 
 #: A start that needs memory of each allocator, and fails without it.
-FAULT = ("state.rs", "pub(crate) fn start(&self, event: &Event<T>, cpu: &Cpu) -> bool {", """
+FAULT = ("state.rs", "pub(crate) fn start(&self, event: &Event<Spe>, cpu: &Cpu) -> bool {", """
         if KBox::new(0_u64, GFP_ATOMIC).is_err() || kernel::page::Page::alloc_page(GFP_ATOMIC).is_err() {
             return false;
         }
