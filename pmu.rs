@@ -60,7 +60,8 @@ pub(crate) fn free_deferred_buffers() {
 }
 
 // SAFETY: `Slot::start` alone activates events, the one that it is given. What it gets is in the
-// state of the slot, and `Slot::stop`, which `del` calls, drops it.
+// state of the slot, and `Slot::stop`, which `del` calls, ends the transaction and drops it. `add`
+// fails only if `Slot::start` has returned `false`: then the state does not have the event.
 unsafe impl Pmu for SpePmu {
     type Types = Spe;
 

@@ -95,7 +95,8 @@ impl<T: PmuTypes> AuxHandle<T> {
         // SAFETY: The handle is in no transaction, and the event runs on this CPU.
         let aux = unsafe { perf_core::perf_aux_output_begin(handle, event.as_raw()) };
         if let Some(aux) = event.owner_tag().untag(aux) {
-            // INVARIANT: Only `setup_aux` of this PMU makes pointers with this tag.
+            // INVARIANT: Only `setup_aux` of this PMU makes pointers with this tag. By the contract
+            // of `Pmu` the transaction is ended before the event is deleted.
             return Ok(AuxTransaction { handle: self, aux });
         }
         if !aux.is_null() {
@@ -118,8 +119,8 @@ impl<T: PmuTypes> AuxHandle<T> {
 ///
 /// # Invariants
 ///
-/// The handle is in an open transaction. `aux` is what [`super::Pmu::setup_aux`] made for its
-/// buffer, to which the transaction holds a reference.
+/// The handle is in an open transaction, of an event that was not deleted yet. `aux` is what
+/// [`super::Pmu::setup_aux`] made for its buffer, to which the transaction holds a reference.
 #[must_use]
 pub(crate) struct AuxTransaction<T: PmuTypes> {
     handle: AuxHandle<T>,

@@ -60,7 +60,9 @@ pub(crate) trait PmuTypes: 'static {
 /// # Safety
 ///
 /// [`Event::activate`] may be called only for the event that is passed to [`Self::add`] or
-/// [`Self::start`], and what it returns must be dropped before [`Self::del`] of that event returns.
+/// [`Self::start`]. What it returns must be dropped, and the AUX transaction that was begun with it
+/// ended, before [`Self::del`] of that event returns, or an [`Self::add`] that fails: perf does not
+/// call [`Self::del`] after that.
 pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
     type Types: PmuTypes;
 
