@@ -31,7 +31,8 @@
 //!     type Aux = Aux;
 //! }
 //!
-//! // SAFETY: Only `start` activates events, its own. `stop`, which `del` calls, drops what it got.
+//! // SAFETY: Only `start` activates events, its own. `stop` ends the transaction and drops what it
+//! // got: `del` calls it, and so does `add` before it fails.
 //! unsafe impl Pmu for Example {
 //!     type Types = Self;
 //!     const CAPABILITIES: u32 = PERF_PMU_CAP_EXCLUSIVE;
@@ -47,10 +48,12 @@
 //!         if start {
 //!             self.start(event, context);
 //!         }
-//!         match start && event.is_stopped() {
-//!             true => Err(EINVAL),
-//!             false => Ok(()),
+//!         if start && event.is_stopped() {
+//!             // It may run all the same: an NMI throttles at any time.
+//!             self.stop(event, context);
+//!             return Err(EINVAL);
 //!         }
+//!         Ok(())
 //!     }
 //!
 //!     fn del(&self, event: &Event<Self>, context: NotInNmi<'_>) {
