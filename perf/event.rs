@@ -48,8 +48,8 @@ impl<T: PmuTypes> Event<T> {
         if unsafe { super::stub::is_stubbed(self.as_raw()) } {
             return OwnerTag::new(0);
         }
-        // SAFETY: By the invariants `pmu` is that of a registration, which outlives its events:
-        // unregistering waits for them.
+        // SAFETY: By the invariants `pmu` is that of a registration: unregistering detaches the
+        // remaining events first, and perf calls no callback for them afterwards.
         unsafe { (*(*self.as_raw()).pmu.cast::<TaggedPmu>()).tag }
     }
 
@@ -211,7 +211,8 @@ impl<'a, T: PmuTypes> NewEvent<'a, T> {
     /// `ptr` must keep the invariants of [`NewEvent`], and otherwise of [`Event`], during `'a`.
     pub(super) unsafe fn from_raw(ptr: *mut bindings::perf_event) -> Self {
         // SAFETY: By the safety requirement. A parent has the same PMU, and was accepted by
-        // `event_init()`. Its context is locked during the call, so that it stays.
+        // `event_init()`. It stays during the call: perf has locked the context of the event that
+        // is inherited, which is the parent or has a reference to it.
         // INVARIANT: By the safety requirement.
         let new = unsafe {
             Self {

@@ -213,7 +213,7 @@ impl<T: Pmu> Registration<T> {
     unsafe fn arguments<'a>(
         event: *mut bindings::perf_event,
     ) -> (&'a T, &'a Event<T::Types>, &'a LocalInterruptDisabled) {
-        // SAFETY: By the safety requirements. A PMU outlives its events.
+        // SAFETY: By the safety requirements. Unregistering waits for callbacks that run.
         unsafe {
             (
                 Self::driver((*event).pmu),
