@@ -167,7 +167,8 @@ impl<T: Pmu> Registration<T> {
         try_pin_init!(Self {
             driver,
             name,
-            // Last, as perf may call back as soon as the PMU is registered.
+            // Last: `perf_pmu_register()` makes the sysfs files, whose functions use the driver, and
+            // other CPUs may open events before it returns.
             tagged <- try_pin_init!(TaggedPmu {
                 tag: OwnerTag::new(number),
                 pmu <- Opaque::try_ffi_init(move |pmu: *mut bindings::pmu| {
@@ -188,7 +189,8 @@ impl<T: Pmu> Registration<T> {
 
     /// # Safety
     ///
-    /// `pmu` must be that of a registration of this type during `'a`.
+    /// `pmu` must be that of a registration of this type, registered or just being registered,
+    /// during `'a`.
     unsafe fn driver<'a>(pmu: *const bindings::pmu) -> &'a T {
         // SAFETY: By the safety requirement. The PMU is the first field of the first field.
         unsafe { &(*pmu.cast::<Self>()).driver }
@@ -198,7 +200,8 @@ impl<T: Pmu> Registration<T> {
     ///
     /// # Safety
     ///
-    /// `dev` must be the device of a registered PMU of this type during `'a`.
+    /// `dev` must be the device of a PMU of this type, registered or just being registered, during
+    /// `'a`.
     pub(crate) unsafe fn from_device<'a>(dev: *mut kernel::bindings::device) -> &'a T {
         // SAFETY: The driver data of the device is the PMU.
         unsafe { Self::driver((*dev).driver_data.cast()) }
