@@ -304,8 +304,8 @@ unsafe impl driver::RegistrationOps for Adapter {
         // SAFETY: The driver is not registered yet; the table is static; its last entry is empty.
         unsafe {
             (*driver.get()).id_table = PLATFORM_TABLE.0.as_ptr();
-            // As in the C driver: a device is unbound only when the module is unloaded, which
-            // waits until all events are closed.
+            // As in the C driver: a device is unbound only when the module is unloaded, which fails
+            // while there are events.
             (*driver.get()).driver.suppress_bind_attrs = true;
         }
         // SAFETY: By the safety requirements.
@@ -315,7 +315,8 @@ unsafe impl driver::RegistrationOps for Adapter {
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: By the safety requirements.
         unsafe { Platform::unregister(driver) };
-        // All events are closed: no transaction is left that could defer another one.
+        // Each AUX buffer, which may outlive its events, has a reference to the module: there are
+        // none that could be deferred any more.
         pmu::free_deferred_buffers();
     }
 }
