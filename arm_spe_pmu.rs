@@ -133,8 +133,9 @@ impl platform::Driver for SpeDevice {
             let number_of_pmu = number.get();
             let name = CString::try_from_fmt(fmt!("arm_spe_{}", number_of_pmu))?;
             Ok(try_pin_init!(Self {
-                files: debugfs::Files::new(units.clone(), &name),
+                // First, and so released last after an error: the files have the number, too.
                 number,
+                files: debugfs::Files::new(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
                 pmu <- Registration::new(
