@@ -127,12 +127,13 @@ pub(crate) struct Disabled(NotThreadSafe);
 
 impl Disabled {
     /// Turns off the unit of this CPU, whatever it was left doing. Returns `None` if it is in use
-    /// already.
+    /// already. `gate` must be that of this CPU, here and in all functions below.
     pub(crate) fn acquire(gate: &Gate, _: NotInNmi<'_>) -> Option<Self> {
         if gate.in_use.xchg(true, Relaxed) {
             return None;
         }
-        // INVARIANT: No other token exists, and the buffer is disabled below.
+        // INVARIANT: `gate` is that of this CPU, so that no other token exists. The buffer is
+        // disabled below.
         let disabled = Self(NotThreadSafe);
         stop_sampling(gate);
         psb_csync_dsb();
