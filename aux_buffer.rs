@@ -118,7 +118,8 @@ impl Buffer {
     fn zero(&self, offset: u64, bytes: u64) {
         let bytes = bytes.min(self.layout.size().saturating_sub(offset));
         // SAFETY: The range is clamped to the buffer. Transactions call this for free space that
-        // the unit has not been given.
+        // the unit has not been given. Nothing reads the bytes but user space; a transaction of
+        // another CPU may write to the same place (`docs/upstream.md`), which mixes the data.
         unsafe {
             self.base
                 .as_ptr()
