@@ -117,12 +117,15 @@ impl<L, S> PerCpu<L, S> {
     }
 
     pub(crate) fn get<'a>(&'a self, _: NotInNmi<'a>) -> (&'a L, &'a S) {
-        let data = self.this_cpu();
+        // SAFETY: There is a value for each CPU. The code stays on this one during `'a`, and the
+        // token says that `local` has no other user.
+        let data = unsafe { &*self.this_cpu() };
         (&data.local, &data.shared)
     }
 
     pub(crate) fn get_shared<'a>(&'a self, _: &'a LocalInterruptDisabled) -> &'a S {
-        &self.this_cpu().shared
+        // SAFETY: There is a value for each CPU.
+        unsafe { &(*self.this_cpu()).shared }
     }
 
     pub(crate) fn all_shared(&self) -> impl Iterator<Item = (u32, &S)> {
@@ -132,10 +135,12 @@ impl<L, S> PerCpu<L, S> {
         })
     }
 
-    /// Returns the data of this CPU, of which only a caller with [`NotInNmi`] may use `local`.
-    fn this_cpu(&self) -> &Data<L, S> {
-        // SAFETY: `base` is the cookie of a per-CPU allocation, which has a value for each CPU.
-        unsafe { &*bindings::spe_helper_this_cpu_ptr(self.as_raw()).cast() }
+    /// Returns the address of this CPU's data.
+    fn this_cpu(&self) -> *const Data<L, S> {
+        // SAFETY: `base` is the cookie of a per-CPU allocation.
+        unsafe { bindings::spe_helper_this_cpu_ptr(self.as_raw()) }
+            .cast_const()
+            .cast()
     }
 
     /// Returns the number of each possible CPU and the address of its data.
