@@ -236,7 +236,8 @@ impl<T: Pmu> Registration<T> {
         if requested != own as u32 {
             return ENOENT.to_errno();
         }
-        // SAFETY: The event is not published yet. `destroy` frees the box.
+        // SAFETY: The PMU is this one, as above. The event is not published yet, and has no data.
+        // `destroy` frees the box.
         from_result(|| unsafe {
             let data = Self::driver((*event).pmu).event_init(&NewEvent::from_raw(event))?;
             (*event).pmu_private = KBox::into_raw(data).cast();
@@ -324,7 +325,8 @@ impl<T: Pmu> Registration<T> {
         overwrite: bool,
     ) -> *mut c_void {
         let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
-        // SAFETY: perf passes that many pages, none null, and a valid event with a constant `cpu`.
+        // SAFETY: perf passes that many pages, none null, and an event of this PMU whose `cpu` is
+        // constant.
         let (pmu, event, cpu, pages) = unsafe {
             (
                 Self::driver((*event).pmu),
