@@ -152,6 +152,7 @@ impl platform::Driver for SpeDevice {
 
 /// Returns `ENODEV`, with a message, if all CPUs are online and none has a unit.
 fn refuse_without_unit() -> Result {
+    // A CPU that is offline may have a unit.
     let has_unit = |_: NotInNmi<'_>| caps::version(ID_AA64DFR0_EL1::read()).is_ok();
     if percpu::possible_cpus().any(|cpu| percpu::run_on(cpu, has_unit).unwrap_or(true)) {
         return Ok(());
@@ -219,6 +220,7 @@ fn read_ids() -> Result<Caps, Unusable> {
     })
 }
 
+/// Warns if `field` of `PMSIDR_EL1` holds a reserved code, which is taken for the code `assumed`.
 fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
     if let Some(code) = reading.reserved {
         dev_warn!(

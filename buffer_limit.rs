@@ -54,6 +54,7 @@ impl BufferLayout {
         let powers = [size, page, align, record]
             .iter()
             .all(|n| n.is_power_of_two());
+        // A record that is smaller than the alignment takes the space of the alignment.
         let record = record.max(align);
         // INVARIANT: Checked here; `record` is one of two powers of two.
         (powers && record <= 2048 && record < page && size / page >= 2).then_some(Self {
@@ -130,6 +131,7 @@ impl BufferLayout {
             };
         }
 
+        // Too close to the limit: begin after it.
         let head = self.offset(limit);
         Snapshot {
             pad: limit.wrapping_sub(from),

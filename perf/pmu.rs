@@ -304,7 +304,8 @@ impl<T: Pmu> Registration<T> {
         // SAFETY: As in `start`.
         let (pmu, event, irq) = unsafe { Self::arguments(event) };
         if has(flags, bindings::PERF_EF_UPDATE) {
-            // SAFETY: In an NMI perf only pauses and throttles, both without this flag.
+            // SAFETY: In an NMI perf only pauses (`perf_event_aux_pause()`) and throttles
+            // (`perf_event_throttle()`), both without this flag.
             return pmu.stop(event, unsafe { NotInNmi::assume(irq) });
         }
         if !has(flags, bindings::PERF_EF_PAUSE) {
