@@ -25,7 +25,7 @@ const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) 
 ///
 /// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
 /// [`super::Registration`] with these types registered, and its `pmu_private` comes from a
-/// `KBox<T::EventData>`.
+/// `KBox<T::EventData>`. The events of KUnit cases have no PMU.
 #[repr(transparent)]
 pub(crate) struct Event<T: PmuTypes>(Opaque<bindings::perf_event>, PhantomData<T>);
 
