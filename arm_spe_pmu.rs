@@ -138,13 +138,16 @@ impl platform::Driver for SpeDevice {
                 files: debugfs::Files::new(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
                 ready <- hotplug::Instance::new(units.clone()),
-                pmu <- Registration::new(
-                    SpePmu { units, caps },
-                    number_of_pmu,
-                    name,
-                    dev,
-                    &sysfs::GROUPS,
-                ),
+                // SAFETY: All PMUs of this module have the same types.
+                pmu <- unsafe {
+                    Registration::new(
+                        SpePmu { units, caps },
+                        number_of_pmu,
+                        name,
+                        pdev.as_ref(),
+                        &sysfs::GROUPS,
+                    )
+                },
             }))
         })
     }

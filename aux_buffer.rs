@@ -24,10 +24,7 @@ use crate::{
         NoSpace, //
     }, //
 };
-use core::ptr::{
-    null_mut,
-    NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     alloc::{
         allocator::Kmalloc,
@@ -90,18 +87,11 @@ impl Buffer {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let layout = BufferLayout::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
 
-        // The list of a large buffer's pages is too large for contiguous memory.
-        let mut list = KVVec::from_elem(null_mut(), pages.len(), GFP_KERNEL)?;
-        // SAFETY: Both lists have that many entries, and `pages` the addresses of pages in the
-        // linear map. The mapping does not need the list afterwards.
-        let base = unsafe {
-            bindings::spe_helper_vmap(
-                pages.as_ptr().cast(),
-                list.as_mut_ptr(),
-                pages.len() as c_uint,
-            )
-        };
-        // INVARIANT: The pages are mapped. perf leaves them to the driver until `free_aux`.
+        // SAFETY: `pages` has as many addresses of pages in the linear map.
+        let base =
+            unsafe { bindings::spe_helper_vmap(pages.as_ptr().cast(), pages.len() as c_uint) };
+        // INVARIANT: The pages are mapped. perf leaves them to the driver until `free_aux`, and the
+        // mapping has references to them, so that they are not used for anything else afterwards.
         Ok(Self {
             base: NonNull::new(base.cast()).ok_or(ENOMEM)?,
             layout,
@@ -132,7 +122,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: `map` made the mapping. No transaction is left: each holds a reference.
-        unsafe { bindings::vunmap(self.base.as_ptr().cast()) };
+        unsafe { bindings::vfree(self.base.as_ptr().cast()) };
     }
 }
 

@@ -223,9 +223,11 @@ impl EventConfig {
     /// Validates `attr` for a unit with `features`, and with the events `supported` (the bits of
     /// `PMSEVFR_EL1` that can be set).
     pub(crate) fn new(attr: &Attr, features: Features, supported: u64) -> Result<Self, Invalid> {
-        let require = |asked: bool, needs: Features| match !asked || features.contains(needs) {
-            true => Ok(()),
-            false => Err(Invalid::NotSupported),
+        let require = |asked: bool, needs: Features| {
+            if asked && !features.contains(needs) {
+                return Err(Invalid::NotSupported);
+            }
+            Ok(())
         };
 
         let events = EVENT_FILTER.of(attr);

@@ -11,14 +11,27 @@
 
 #include "helpers.h"
 
-/* Maps the pages at the addresses @addrs; @pages has space for as many pointers. */
-void *spe_helper_vmap(void *const *addrs, struct page **pages, unsigned int count)
+/* Maps the pages at the addresses @addrs, and keeps them from being freed until vfree(). */
+void *spe_helper_vmap(void *const *addrs, unsigned int count)
 {
+	struct page **pages;
 	unsigned int i;
+	void *base;
 
-	for (i = 0; i < count; i++)
+	pages = kvmalloc_array(count, sizeof(*pages), GFP_KERNEL);
+	if (!pages)
+		return NULL;
+	for (i = 0; i < count; i++) {
 		pages[i] = virt_to_page(addrs[i]);
-	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+		get_page(pages[i]);
+	}
+	base = vmap(pages, count, VM_MAP | VM_MAP_PUT_PAGES, PAGE_KERNEL);
+	if (!base) {
+		while (i--)
+			put_page(pages[i]);
+		kvfree(pages);
+	}
+	return base;
 }
 
 bool spe_helper_preemptible(void)

@@ -10,7 +10,7 @@
 
 struct page;
 
-void *spe_helper_vmap(void *const *addrs, struct page **pages, unsigned int count);
+void *spe_helper_vmap(void *const *addrs, unsigned int count);
 bool spe_helper_preemptible(void);
 int spe_helper_cpu_to_node(int cpu);
 void *spe_helper_this_cpu_ptr(void *base);

@@ -149,13 +149,10 @@ impl Instance {
         }
         units.disable_interrupt();
         // perf removes its events from the CPU after this, when the unit is off.
-        match units.run_on(cpu, |slot, cpu, _| slot.offline(cpu)) {
-            Ok(handle) => {
-                free(handle);
-                0
-            }
-            Err(err) => err.to_errno(),
+        if let Ok(handle) = units.run_on(cpu, |slot, cpu, _| slot.offline(cpu)) {
+            free(handle);
         }
+        0
     }
 }
 

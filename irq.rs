@@ -63,9 +63,10 @@ impl Handler {
             let context = NotInNmi::assume(LocalInterruptDisabled::assume_disabled());
             UnitData::from_handler(cookie, context)
         };
-        match slot.interrupt(cpu) {
-            true => IRQ_HANDLED,
-            false => IRQ_NONE,
+        if slot.interrupt(cpu) {
+            IRQ_HANDLED
+        } else {
+            IRQ_NONE
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | item | fault of the core | test | can go when |
 //! | --- | --- | --- | --- |
 //! | [`OwnerTag`] | `PERF_EVENT_IOC_SET_OUTPUT` by way of a software event hands one PMU the AUX buffer of another | KUnit `another_pmus_buffer`; `security` | `perf_aux_output_begin()` compares the PMUs |
-//! | [`Deferred`] | `free_aux()` is called in interrupts, where `vunmap()` is a `BUG()` | `debug_kernel`: a buffer that is taken | perf calls `free_aux()` in a task only |
+//! | [`Deferred`] | `free_aux()` is called in interrupts, and with them disabled, where a mapping cannot be removed | `debug_kernel`: a buffer that is taken | perf calls `free_aux()` in a task only |
 //! | [`NoSpace`] | an event without space in its buffer is tried at each context switch, with a record and a wakeup each time | KUnit `reports_no_space_once`; `realtime` | perf leaves the event off until `aux_tail` moves |
 //! | [`pin_module`] | an AUX buffer can outlive the events of the PMU that made it (that no code of the module runs after the reference is given back is checked in each build, but not guaranteed by the language) | `reload`, `hot_path` | the ring buffer holds a reference to the PMU's module |
 

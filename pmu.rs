@@ -129,10 +129,10 @@ unsafe impl Pmu for SpePmu {
         if !self.units.supports_cpu(CpuId::current().as_u32()) {
             return Err(ENOENT);
         }
-        match start {
-            true => Err(EINVAL),
-            false => Ok(()),
+        if start {
+            return Err(EINVAL);
         }
+        Ok(())
     }
 
     fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
@@ -157,9 +157,10 @@ unsafe impl Pmu for SpePmu {
         #[cfg(ARM_SPE_DEBUG)]
         if _active {
             cpu.counters
-                .count(match event.is_paused() || event.is_stopped() {
-                    true => crate::counters::Counter::Pauses,
-                    false => crate::counters::Counter::Resumes,
+                .count(if event.is_paused() || event.is_stopped() {
+                    crate::counters::Counter::Pauses
+                } else {
+                    crate::counters::Counter::Resumes
                 });
         }
     }

@@ -102,9 +102,10 @@ impl Gate {
 
     /// Returns what `PMSCR_EL1` is to be while the gate is open for `event`.
     pub(crate) fn wanted(event: &Event<Spe>) -> PMSCR_EL1 {
-        match event.is_paused() || event.is_stopped() {
-            true => PMSCR_EL1::default(),
-            false => event.data().config.pmscr,
+        if event.is_paused() || event.is_stopped() {
+            PMSCR_EL1::default()
+        } else {
+            event.data().config.pmscr
         }
     }
 }

@@ -105,9 +105,10 @@ impl<T: PmuTypes> AuxHandle<T> {
             return Err((self, NoBuffer::NotMapped));
         }
         // perf sets `rb` as soon as it has found a buffer.
-        let why = match handle.rb.is_null() {
-            true => NoBuffer::NotMapped,
-            false => NoBuffer::Full,
+        let why = if handle.rb.is_null() {
+            NoBuffer::NotMapped
+        } else {
+            NoBuffer::Full
         };
         Err((self, why))
     }

@@ -28,7 +28,10 @@ use kernel::{
         module_put,
         perf_event_task_context_perf_sw_context, //
     },
-    device::Device,
+    device::{
+        Bound,
+        Device, //
+    },
     error::{
         from_result,
         to_result, //
@@ -154,12 +157,16 @@ impl<T: Pmu> Registration<T> {
     };
 
     /// Registers `driver` as the PMU `name` below `parent`, with the sysfs attributes `groups`.
-    /// `number`, less than 32, is that of no other PMU of this module.
-    pub(crate) fn new<'a>(
+    ///
+    /// # Safety
+    ///
+    /// `number` must be less than 32. No other PMU of this module, and no buffer of one that is
+    /// gone, may have it, unless [`PmuTypes::Aux`] is the same type.
+    pub(crate) unsafe fn new<'a>(
         driver: T,
         number: u32,
         name: CString,
-        parent: &'a Device,
+        parent: &'a Device<Bound>,
         groups: &'static Groups,
     ) -> impl PinInit<Self, Error> + 'a {
         let text = name.as_char_ptr();

@@ -13,6 +13,8 @@ import pytest
 import faulty
 from kernel import STOCK
 
+pytestmark = pytest.mark.quick
+
 TOP = Path(__file__).resolve().parents[2]
 
 PMU = "<arm_spe_pmu::perf::pmu::Registration<arm_spe_pmu::pmu::SpePmu>>"
@@ -48,7 +50,7 @@ FAULTS = {
     "unmapping where that may not sleep": (
         "pmu.rs", "fn free_aux(buffer: KBox<Deferrable<Buffer>>) {",
         "DEFERRED.free_all();",
-        f"{PMU}::free_aux -> ", "vunmap: not among what the hot path may use of the kernel"),
+        f"{PMU}::free_aux -> ", "vfree: not among what the hot path may use of the kernel"),
     "the address of a function that may sleep": (
         "perf/pmu.rs", "unsafe extern \"C\" fn del(event: *mut bindings::perf_event, _flags: c_int) {",
         "core::hint::black_box(Self::event_init as usize);",
@@ -73,11 +75,10 @@ def check(module):
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 
-def test_what_is_reachable(capsys):
+def test_what_is_reachable(show):
     """All that is reached is listed with a reason, and all that is listed is reached."""
     status, report, errors = check(STOCK.rust_module)
-    with capsys.disabled():
-        print(f"\n{report}")
+    show(f"\n{report}")
     assert status == 0 and not errors, errors
     assert "perf_aux_output_begin" in report
     # The compiler moves states by memcpy() in the build that checks itself.
