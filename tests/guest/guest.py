@@ -5,6 +5,8 @@ The harness talks to the guest's agent over one virtio port and takes files over
 Nothing here waits by the clock: the guest says when it is ready and when a script has ended.
 """
 
+import fcntl
+import io
 import os
 import re
 import select
@@ -12,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections import namedtuple
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import kcsan
 from kernel import STOCK
+from saved import Saved
 
 TOP = Path(__file__).resolve().parents[2]
 #: The driver under test: this project's, or the stock kernel's (c) as a control.
@@ -29,6 +33,9 @@ PROGRAMS = TOP / "build" / "guest"
 
 sys.path.insert(0, str(QEMU / "python"))
 from qemu.machine import QEMUMachine  # noqa: E402
+
+#: Timeouts are for a machine that has nothing else to do; this is for one that runs several scenarios at a time.
+SLACK = 3
 
 #: For Guest(arguments=...): the machine starts with UEFI firmware, and ACPI tables describe it instead of the
 #: device tree.
@@ -81,9 +88,29 @@ def overlay(path, files):
         out.write(archive)
 
 
-def guest_files(scratch, kernel=STOCK, rust=True):
-    """What every guest gets: both drivers and the programs, which are built if need be."""
-    subprocess.run(["make", "-s", "-C", TOP / "tests" / "guest"], check=True)
+def archive(files):
+    """Files, as for overlay(), as a tar archive."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name.lstrip("/"))
+            data = content.read_bytes() if isinstance(content, Path) else content.encode()
+            entry.size = len(data)
+            entry.mode = content.stat().st_mode if isinstance(content, Path) else 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def programs():
+    """The programs that every guest has, which are built if need be."""
+    with open(TOP / "tests" / "guest" / "Makefile", "rb") as makefile:
+        fcntl.flock(makefile, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-C", TOP / "tests" / "guest"], check=True)
+    return {f"usr/bin/{program.name}": program for program in sorted(PROGRAMS.iterdir()) if os.access(program, os.X_OK)}
+
+
+def drivers(scratch, kernel=STOCK, rust=True):
+    """The drivers that every guest gets."""
     c_module = Path(scratch, "arm_spe_pmu_c.ko")
     c_module.write_bytes(kernel.module("arm_spe_pmu"))
     files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
@@ -91,9 +118,6 @@ def guest_files(scratch, kernel=STOCK, rust=True):
         files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = kernel.rust_module
     if rust and kernel.checked_module and kernel.checked_module.exists():
         files["usr/lib/drivers/checked/arm_spe_pmu.ko"] = kernel.checked_module
-    for program in sorted(PROGRAMS.iterdir()):
-        if os.access(program, os.X_OK):
-            files[f"usr/bin/{program.name}"] = program
     return files
 
 
@@ -124,6 +148,8 @@ class Guest:
                  files=None, qemu=None, arguments=(), rust=True, initrd=None):
         """Boot, keeping the console log and the transcript in directory.
 
+        A machine without arguments that has booted before is restored instead: see saved.py.
+
         spe: cpu properties of the profiling extension; "" for a machine without it.
         initrd: another system's instead of the guest's own; it has to start the agent.
         """
@@ -135,14 +161,20 @@ class Guest:
         self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
         self.scratch = Path(self._scratch.name)
         spe = self.SPE if spe is None else spe
-        if not initrd:
-            initrd = self.scratch / "initrd"
-            overlay(initrd, {**guest_files(self.scratch, kernel, rust), **(files or {})})
-
         self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
         coverage = coverage_arguments()
         if coverage:
             append += " nokaslr"    # where modules are loaded, the plugin has to know
+        saved = None
+        if not initrd:
+            initrd = self.scratch / "initrd"
+            at_boot, later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
+            if arguments or coverage:
+                at_boot, later = {**at_boot, **later}, {}
+            else:
+                saved = Saved(Path(self._qemu), kernel.image, INITRAMFS, *at_boot.values(), *at_boot,
+                              spe, str(smp), memory, kernel.append, append)
+            overlay(initrd, at_boot)
         self._arguments = [
             *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
                             smp, memory, append),
@@ -168,11 +200,28 @@ class Guest:
         #: Why the trace of this guest is not accounted for: see account().
         self.unaccounted = None
         try:
-            self._launch()
-            self._until_ready()
+            self._boot_or_restore(saved)
+            if saved and later:
+                self.put(later)
         except BaseException:
             self.close()
             raise
+
+    def _boot_or_restore(self, saved):
+        if not saved:
+            self._launch()
+            self._until_ready()
+            return
+        with saved.lock():
+            restorable = saved.is_complete()
+            if not restorable:
+                self._launch()
+                self._until_ready()
+                saved.keep(self.save, self.console)
+                self.qmp("cont")
+        if restorable:
+            shutil.copy(saved.console, self.console)
+            self._restore(saved.state)
 
     def _listener(self, name):
         listener = socket.socket(socket.AF_UNIX)
@@ -203,11 +252,11 @@ class Guest:
         self.close()
 
     def _receive(self, connection, timeout):
-        connection.settimeout(timeout)
+        connection.settimeout(SLACK * timeout)
         try:
             data = connection.recv(1 << 16)
         except TimeoutError:
-            raise GuestError(f"no answer within {timeout} s; the console ends:\n"
+            raise GuestError(f"no answer within {SLACK * timeout} s; the console ends:\n"
                              f"{self.console_tail()}") from None
         if not data:
             raise GuestError(f"the guest is gone; the console ends:\n{self.console_tail()}")
@@ -251,7 +300,7 @@ class Guest:
 
     def hear(self, timeout=120):
         """Wait until the script that runs has written something to /dev/vport0p2; b"" if it ends without."""
-        ready, _, _ = select.select([self._files, self._control], [], [], timeout)
+        ready, _, _ = select.select([self._files, self._control], [], [], SLACK * timeout)
         return b"" if ready == [self._control] else self._receive(self._files, timeout)
 
     def answer(self):
@@ -279,6 +328,14 @@ class Guest:
             raise GuestError(f"cannot take {path}: status {status}: {self._until_nul(timeout)}")
         self._until_nul(timeout)
         return target
+
+    def put(self, files, timeout=120):
+        """Unpack files, as for overlay(), in the guest."""
+        content = archive(files)
+        self.begin(f"head -c {len(content)} </dev/vport0p2 | tar -x -C /")
+        self._files.sendall(content)
+        if (done := self.finish(timeout))[0]:
+            raise GuestError(f"cannot put files into the guest: {done[1]}")
 
     def load(self, driver):
         """Load a driver, "rust", "checked" (the same, which checks itself: DEBUG=1) or "c"; the kernel log shows that it is the one."""
@@ -360,6 +417,9 @@ class Guest:
     def resume(self, path):
         """Go on from a saved state, in another QEMU of the same machine."""
         self._machine.shutdown()
+        self._restore(path)
+
+    def _restore(self, path):
         self._launch("-incoming", "defer")
         self._until_migrated("migrate-incoming", f"file:{path}")
         self.qmp("cont")

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A machine that has booted before is restored, and only if its saved state is whole and of the same parts.
+
+That the records after a restart from a saved state are the same bytes, `qemu_migration` shows.
+"""
+
+import pytest
+
+import saved
+from spe import check_decodes, record
+
+#: The times of the messages tell one boot from another.
+BOOT = "dmesg | head -n 100"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A directory of its own for saved machines."""
+    monkeypatch.setattr(saved, "DIRECTORY", tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_restored(boot, driver, place):
+    """The second guest goes on from where the first had booted, and records as it should; a state cut short is not used."""
+    first, second = (boot(name) for name in ("first", "second"))
+    assert first.sh(BOOT) == second.sh(BOOT)
+    second.load(driver)
+    check_decodes(record(second, "arm_spe/period=1024/", "workload 1", "-a"), 10)
+    (state,) = place.glob("*/state")
+    whole = state.stat().st_size
+    with open(state, "r+b") as file:
+        file.truncate(whole - 1)
+    third = boot("third")
+    assert third.sh(BOOT) != second.sh(BOOT)
+    # It is kept in the place of the other.
+    assert boot("fourth").sh(BOOT) == third.sh(BOOT)
+
+
+def kept(parts, state="state"):
+    """A saved machine of these parts, complete."""
+    machine = saved.Saved(*parts)
+    console = machine.state.parent.with_suffix(".txt")
+    console.write_text("")
+    machine.keep(lambda path: path.write_text(state), console)
+    return machine
+
+
+def test_other_parts(place, tmp_path):
+    """The contents of files count, not their names."""
+    del place
+    file, copy = tmp_path / "file", tmp_path / "copy"
+    file.write_text("kernel")
+    copy.write_text("kernel")
+    kept([file, "1G"])
+    assert saved.Saved(copy, "1G").is_complete()
+    copy.write_text("other kernel")
+    for parts in ([copy, "1G"], [file, "2G"], [file, "1", "G"], [file]):
+        assert not saved.Saved(*parts).is_complete()
+
+
+def test_nothing_half_made(place, capsys):
+    """Without space for the state there is no saved machine, and no error."""
+    def full(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    machine = saved.Saved("machine")
+    machine.keep(full, place / "console")
+    assert not machine.is_complete() and not list(place.glob("*/state"))
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_oldest_go(place, monkeypatch):
+    """Beyond the limit, what was not used for longest is removed."""
+    del place
+    monkeypatch.setattr(saved, "LIMIT", 10)
+    machines = [kept([name], "12345") for name in ("a", "b")]
+    assert machines[0].is_complete()
+    kept(["c"], "12345")
+    assert [machine.is_complete() for machine in machines] == [True, False]
