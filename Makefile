@@ -73,28 +73,17 @@ define check_driver
 	echo "error: DRIVER=$(DRIVER): give rust (this project's, the default) or c (the stock kernel's)" >&2; exit 1;; esac
 endef
 
-# The debug kernel takes a while to build: a single other scenario does without.
-debug = $(filter-out $(filter-out allocation_failure kunit debug_kernel pause no_allocation fuzz storms two_cpus,$(patsubst tests/scenarios/%.py,%,$(wildcard tests/scenarios/*.py))),$(or $(T),all))
-
-# The same of what PREEMPT_RT takes.
-rt = $(filter all realtime storms,$(or $(T),all))
-
 ifneq ($(DRIVER),c)
-test demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
-test: checked_module = $(WITH) kernel $(BUILD_MODULE) checked -s modules
-test: debug_module = $(if $(debug),$(WITH) kernel_debug $(BUILD_MODULE) debug -s modules)
-test: rt_module = $(if $(rt),$(WITH) kernel$(,)kernel_rt $(BUILD_MODULE) rt -s modules)
+demo shell: module = $(WITH) kernel $(BUILD_MODULE) -s modules
 endif
 
+# Minutes; every subject; hours.
+check:
+	@TIER=quick tests/test
 test:
-	$(check_driver)
-	$(module)
-	$(checked_module)
-	$(debug_module)
-	$(rt_module)
-	@mkdir -p build && rm -f build/env.tap
-	$(if $(filter-out environment,$(T)),,@tests/env/check >build/env.tap)
-	$(WITH) kernel,kernel_control,$(if $(debug),kernel_debug$(,))$(if $(rt),kernel_rt$(,))qemu,$(if $(filter speed,$(T)),qemu_unpatched$(,))qemu_touched,$(if $(filter-out qemu_trace qemu_decode perf_tools,$(T)),,perf$(,))guest,uefi tests/run
+	@tests/test
+test-long:
+	@TIER=long tests/test
 
 # Which lines of the module the tests execute. T=name adds to what earlier runs have left.
 coverage: export ARM_SPE_COVERAGE := $(CURDIR)/build/coverage
@@ -227,7 +216,9 @@ help:
 	@echo 'make deb           a Debian package that builds the module by DKMS: build/deb/'
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
-	@echo 'make test          the tests, but for a few long ones; T=name for one scenario; DRIVER=c for the stock C driver'
+	@echo 'make check         the quickest tests: minutes'
+	@echo 'make test          every subject; T=name for one scenario; DRIVER=c for the stock C driver; WORKERS=n at a time'
+	@echo 'make test-long     what takes hours'
 	@echo 'make coverage      run the tests and report which lines of the module they execute; T=name adds one'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
@@ -258,6 +249,6 @@ help:
 	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
-.PHONY: all modules install modules_install uninstall sign deb test test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb check test test-long test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

@@ -15,7 +15,7 @@ ROOT_PACKAGES=(
 	meson ninja-build pkgconf python3-venv python3-pycotap libglib2.0-dev libpixman-1-dev libfdt-dev
 	# the tests
 	cargo librust-proptest-dev
-	python3 python3-pytest python3-pytest-timeout python3-pygal shellcheck pyflakes3
+	python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-pygal shellcheck pyflakes3
 	# the package
 	debhelper dh-dkms dpkg-dev
 )
@@ -41,7 +41,7 @@ build_root() {
 enter_root() {
 	local user=() variable pass=()
 	[ "$(id -u)" = 0 ] || user=(--user --map-root-user)
-	for variable in TERM T DRIVER JOBS KEEP V; do
+	for variable in TERM T TIER WORKERS DRIVER JOBS KEEP V; do
 		[ -z "${!variable+set}" ] || pass+=("$variable=${!variable}")
 	done
 	for variable in "${!ARM_SPE_@}"; do

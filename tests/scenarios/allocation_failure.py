@@ -21,7 +21,7 @@ CPU = "/sys/devices/system/cpu/cpu1"
 PLATFORM = "/sys/bus/platform"
 ANYWHERE = (0, 2**64 - 1)
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.long, pytest.mark.needs("kernel_debug"), pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

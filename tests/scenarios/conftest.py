@@ -6,20 +6,32 @@ with the driver loaded, or for `boot`, to make machines of its own.
 """
 
 import os
+import re
 import shutil
 
 import pytest
 
-from guest import DRIVER, TOP, Guest, GuestError
+from guest import DRIVER, SLACK, TOP, Guest, GuestError
 
 OUT = TOP / "out" / "test"
+
+
+def pytest_addoption(parser):
+    """Options of tests/run."""
+    parser.addoption("--needs", action="store_true", help="print what the selected tests need to be made")
 
 
 def pytest_configure(config):
     """Refuse a driver that does not exist."""
     if DRIVER not in ("rust", "c"):
         raise pytest.UsageError(f"DRIVER={DRIVER}: give rust (this project's) or c (the stock kernel's)")
-    config.counts = {"passed": [], "failed": [], "skipped": []}
+    for line in ("long: too long for `make test`; `make test-long` runs it",
+                 "quick: part of `make check`",
+                 "needs(things...): what tests/env/with has to make besides what every scenario needs",
+                 "independent: the tests of the file need not run in one process, in their order"):
+        config.addinivalue_line("markers", line)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(config))
 
 
 def pytest_report_header():
@@ -27,47 +39,78 @@ def pytest_report_header():
     return f"driver: {DRIVER}, kernel: {os.environ.get('ARM_SPE_RELEASE')}"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of a file share guests and an order: they run in one process, unless the file says that they need not."""
+    for item in items:
+        if timeout := item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLACK * timeout.args[0]), append=False)
+        if not item.get_closest_marker("independent"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish(session):
+    """With --needs: print what the selected tests need, for tests/env/with."""
+    if session.config.option.needs:
+        needs = {need for item in session.items for mark in item.iter_markers("needs") for need in mark.args}
+        print("needs:", *sorted(needs))
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(item):
     """Let fixtures see the result of the test."""
     report = (yield).get_result()
     setattr(item, f"report_{report.when}", report)
-    counts = item.config.counts
-    if report.failed:
-        # A scenario that could not be set up or cleaned up did not pass.
-        for names in counts.values():
-            if item.nodeid in names:
-                names.remove(item.nodeid)
-        counts["failed"].append(item.nodeid)
-    elif report.skipped:
-        counts["skipped"].append(item.nodeid)
-    elif report.when == "call":
-        counts["passed"].append(item.nodeid)
 
 
-def pytest_collectreport(report):
-    """A file that does not load is a failure."""
-    if report.failed:
-        COLLECT_FAILURES.append(report.nodeid)
+@pytest.fixture
+def show(request):
+    """A function that prints text below the result of the test, wherever that runs."""
+    return lambda *text: request.node.user_properties.append(("shown", " ".join(map(str, text)).strip("\n")))
 
 
-COLLECT_FAILURES = []
+class Results:
+    """What has become of the tests. With pytest-xdist, in the process that hears of all of them."""
 
+    def __init__(self, config):
+        self.config = config
+        self.counts = {"passed": [], "failed": [], "skipped": []}
 
-def pytest_unconfigure(config):
-    """The last line: what passed, what failed, what was skipped."""
-    counts = getattr(config, "counts", None)
-    if counts is None or config.option.collectonly:
-        return
-    failed = COLLECT_FAILURES + counts["failed"]
-    for name in counts["skipped"]:
-        print(f"skipped: {name}")
-    for name in failed:
-        print(f"failed: {name}")
-    line = f"{len(counts['passed'])} passed, {len(failed)} failed"
-    if counts["skipped"]:
-        line += f", {len(counts['skipped'])} skipped"
-    print(line, flush=True)
+    def pytest_runtest_logreport(self, report):
+        """Count the result, and print what the test shows."""
+        counts = self.counts
+        # pytest-xdist appends the group.
+        name = re.sub(r"@\w+$", "", report.nodeid)
+        if report.failed:
+            # A scenario that could not be set up or cleaned up did not pass.
+            for names in counts.values():
+                if name in names:
+                    names.remove(name)
+            counts["failed"].append(name)
+        elif report.skipped:
+            counts["skipped"].append(name)
+        elif report.when == "call":
+            counts["passed"].append(name)
+        if report.when == "call":
+            for text in (text for kind, text in report.user_properties if kind == "shown"):
+                self.config.get_terminal_writer().line(f"\n{text}")
+
+    def pytest_collectreport(self, report):
+        """A file that does not load is a failure."""
+        if report.failed:
+            self.counts["failed"].append(report.nodeid)
+
+    def pytest_unconfigure(self, config):
+        """The last line: what passed, what failed, what was skipped."""
+        if config.option.collectonly:
+            return
+        for what in ("skipped", "failed"):
+            for name in self.counts[what]:
+                print(f"{what}: {name}")
+        line = f"{len(self.counts['passed'])} passed, {len(self.counts['failed'])} failed"
+        if self.counts["skipped"]:
+            line += f", {len(self.counts['skipped'])} skipped"
+        print(line, flush=True)
 
 
 @pytest.fixture

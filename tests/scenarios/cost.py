@@ -22,7 +22,7 @@ OF_KERNEL = {"kernel", "written", "synchronised"}
 
 
 @pytest.mark.timeout(600)
-def test_growth(boot, driver, artefacts, capsys):
+def test_growth(boot, driver, artefacts, show):
     if driver == "c":
         pytest.skip("the baseline is that of this driver")
     guest = boot(append=cost.APPEND, smp=1, arguments=cost.arguments(artefacts))
@@ -34,11 +34,10 @@ def test_growth(boot, driver, artefacts, capsys):
         BASELINE.write_text(json.dumps({"licence": LICENCE, "kernel": release, "rows": rows}, indent="\t") + "\n")
     baseline = json.loads(BASELINE.read_text())
     skipped = set() if release == baseline["kernel"] else OF_KERNEL
-    with capsys.disabled():
-        print(*(f"\n    {name}: {', '.join(f'{value} {what}' for what, value in values.items() if value)}"
-                for name, values in rows.items()))
-        if skipped:
-            print(f"    not compared, the baseline is of {baseline['kernel']}: {', '.join(sorted(skipped))}")
+    show(*(f"\n    {name}: {', '.join(f'{value} {what}' for what, value in values.items() if value)}"
+           for name, values in rows.items()))
+    if skipped:
+        show(f"    not compared, the baseline is of {baseline['kernel']}: {', '.join(sorted(skipped))}")
     assert rows.keys() == baseline["rows"].keys()
     grown = [f"{name}: {value} {what}, {baseline['rows'][name][what]} in the baseline"
              for name, values in rows.items() for what, value in values.items()

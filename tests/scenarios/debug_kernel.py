@@ -7,6 +7,8 @@ from kernel import debug
 from spe import TAKEN, UNMAPS, check_decodes, counters, record, recorded, trace_of
 from traces import unload_without_loss
 
+pytestmark = pytest.mark.needs("kernel_debug")
+
 #: Of the walk through what a user can do, see invariants.py.
 STEPS = 5000
 #: How many buffers of progs/taken_nmi.c are mapped for the unit, with a guard page each.

@@ -23,6 +23,8 @@ from device_tree import PPI, edited, one_unit_per_cpu, replace
 from guest import TOP, UEFI
 from kernel import STOCK, renamed_stock_module
 
+pytestmark = pytest.mark.long
+
 DOCTOR = TOP / "tools/spe-doctor"
 MODULES = f"/lib/modules/{STOCK.release}"
 CONFIG = f"/boot/config-{STOCK.release}"

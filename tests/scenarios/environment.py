@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.needs("environment")
+
 REPORT = Path(__file__).resolve().parents[2] / "build" / "env.tap"
 NAMES = [
     "missing_host_command", "no_network", "cache_not_writable", "disk_full", "failed_step",

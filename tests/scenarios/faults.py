@@ -62,7 +62,7 @@ def test_storm(guest, driver):
 
 
 @pytest.mark.timeout(TIMEOUT)
-def test_every_fault_in_every_mode(guest, driver, tmp_path, capsys):
+def test_every_fault_in_every_mode(guest, driver, tmp_path, show):
     """All in one guest. If a CPU is never heard of again, it goes on from before that."""
     prepare(guest)
     verdicts = {fault: {} for fault in FAULTS}
@@ -83,8 +83,7 @@ def test_every_fault_in_every_mode(guest, driver, tmp_path, capsys):
                 guest.resume(saved)
     known = json.loads(VERDICTS.read_text()) if VERDICTS.exists() else {}
     VERDICTS.write_text(json.dumps(known | {driver: verdicts}, indent=1))
-    with capsys.disabled():
-        print(f"\n{render(verdicts)}")
+    show(f"\n{render(verdicts)}")
     if driver == "rust":
         assert not [f"{fault}, {mode}: {words}" for fault, row in verdicts.items() for mode, words in row.items()
                     if words != AS_IT_SHOULD]

@@ -11,12 +11,14 @@ import pytest
 
 import fuzzing
 
+pytestmark = pytest.mark.needs("kernel_debug")
+
 SEED = 1
 ROUNDS = 3
 
 
 @pytest.mark.timeout(3600)
-def test_rounds(boot, driver, artefacts, capsys):
+def test_rounds(boot, driver, artefacts, show):
     find, checked, append = fuzzing.KERNELS["nmi"]
     guest = boot(kernel=find(), append=append, arguments=fuzzing.port(artefacts))
     fuzzer = fuzzing.Fuzzer(guest, artefacts, SEED, checked if driver == "rust" else driver)
@@ -24,8 +26,7 @@ def test_rounds(boot, driver, artefacts, capsys):
         fuzzer.leg(0, ROUNDS)
         fuzzer.end()
     finally:
-        with capsys.disabled():
-            print("\n    " + "\n    ".join(fuzzer.report()))
+        show("\n    " + "\n    ".join(fuzzer.report()))
     # Deep enough to tell something.
     done = fuzzer.total
     assert done["opened_spe"] > 20 * ROUNDS and done["aux_maps"] > 12 * ROUNDS and done["looks"] > 30 * ROUNDS, done

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.quick
+
 HOST = Path(__file__).resolve().parents[1] / "host" / "run"
 
 

@@ -18,7 +18,7 @@ MET = ["aux_transactions", "bytes", "full", "truncated", "start_not_mapped", "st
 
 
 @pytest.mark.timeout(900)
-def test_a_million_transitions(boot, driver, capsys):
+def test_a_million_transitions(boot, driver, show):
     if driver == "c":
         pytest.skip("the C driver does not check itself")
     guest = boot()
@@ -29,8 +29,7 @@ def test_a_million_transitions(boot, driver, capsys):
         guest.sh(f"transitions {seed} {STEPS} 0 & transitions {seed + 1} {STEPS} 1; a=$?; wait $! && exit $a",
                  timeout=300)
         assert counters(guest)["mismatches"] == 0, f"seed {seed}: {guest.sh('dmesg | grep Mismatch')}"
-    with capsys.disabled():
-        print(f"\n    {seen['transitions']} transitions, {seen['mismatches']} mismatches;"
-              f" seeds 2 to {seed + 1}; {seen}")
+    show(f"\n    {seen['transitions']} transitions, {seen['mismatches']} mismatches;"
+          f" seeds 2 to {seed + 1}; {seen}")
     assert seen["mismatches"] == 0
     assert all(seen[name] for name in MET), seen

@@ -11,6 +11,8 @@ import pytest
 from kernel import debug
 from traces import unload_without_loss
 
+pytestmark = pytest.mark.needs("kernel_debug")
+
 
 SUITES = ["arm_spe_event", "arm_spe_caps", "arm_spe_buffer_limit", "arm_spe_state", "arm_spe_syndrome"]
 
@@ -24,7 +26,7 @@ def parsed(log):
 
 
 @pytest.mark.timeout(1800)
-def test_suites(boot, driver, artefacts, capsys):
+def test_suites(boot, driver, artefacts, show):
     if driver == "c":
         pytest.skip("the C driver has no suites")
     guest = boot(kernel=debug(suites=True))
@@ -37,8 +39,7 @@ def test_suites(boot, driver, artefacts, capsys):
     log = artefacts / "kunit.log"
     log.write_bytes(guest.console.read_bytes()[booted:])
     status, report = parsed(log)
-    with capsys.disabled():
-        print(f"\n{report}")
+    show(f"\n{report}")
     assert loaded == 0, output
     # It fails if a test failed or crashed and if there was none, but not for a broken report.
     assert set(SUITES) <= set(re.findall(r"= (arm_spe_\w+) \(", report)), report

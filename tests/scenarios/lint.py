@@ -10,6 +10,8 @@ import pytest
 
 from rust_source import driver
 
+pytestmark = [pytest.mark.quick, pytest.mark.independent]
+
 TOP = Path(__file__).resolve().parents[2]
 #: Made elsewhere, or built; .git is a file in a worktree.
 NOT_OURS = {".git", "build", "out", "target", "__pycache__"}

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.quick, pytest.mark.independent]
+
 TOP = Path(__file__).resolve().parents[2]
 ROOT = TOP / "arm_spe_pmu.rs"
 FILES = sorted((TOP / "tests/misuse").glob("*.rs"))

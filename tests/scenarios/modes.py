@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Per task, per CPU and system-wide sessions record what they are asked for, and only that."""
 
+import pytest
+
 from spe import check_decodes, record
 
 BOTH_CPUS = "bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'"
@@ -21,6 +23,7 @@ def test_task_and_children_on_all_cpus(guest):
     assert "workload" in comms and comms <= {"workload", "bash", "taskset", "perf", "perf-exec"}
 
 
+@pytest.mark.quick
 def test_per_cpu(guest):
     trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-C 1")
     check_decodes(trace, 1000)

@@ -27,7 +27,7 @@ TRACING = "/sys/kernel/tracing"
 DEBUGFS = "/sys/kernel/debug"
 TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "10000"))
 # A million of them takes half an hour, or more on a busy machine.
-pytestmark = pytest.mark.timeout(3600 + TRANSITIONS // 50)
+pytestmark = [pytest.mark.needs("kernel_debug"), pytest.mark.timeout(3600 + TRANSITIONS // 50)]
 
 #: Of one walk, which two tasks take at the same time.
 STEPS = 5000
@@ -152,7 +152,7 @@ def walk(guest, seed):
     return seen
 
 
-def test_nothing_is_allocated(guest, windows, capsys):
+def test_nothing_is_allocated(guest, windows, show):
     hot, cold = windows
     # The clock that resumes events is throttled sooner than by default: it took most of the time.
     guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
@@ -161,11 +161,8 @@ def test_nothing_is_allocated(guest, windows, capsys):
     seed, began = 1, time.monotonic()
     while (seen := walk(guest, seed))["transitions"] < TRANSITIONS:
         seed += 2
-        with capsys.disabled():
-            print(f"\n    {seen['transitions']} transitions in {time.monotonic() - began:.0f} s", end="", flush=True)
-    with capsys.disabled():
-        print(f"\n    {seen['transitions']} transitions in {time.monotonic() - began:.0f} s, {sum(hot.entered())} calls:"
-              f" {hot.allocations()} allocations; where it is allowed, {cold.allocations()}")
+    show(f"\n    {seen['transitions']} transitions in {time.monotonic() - began:.0f} s, {sum(hot.entered())} calls:"
+          f" {hot.allocations()} allocations; where it is allowed, {cold.allocations()}")
     assert hot.allocations() == 0, hot.trace()
     # As opening an event and mapping a buffer do: what is allocated is seen.
     assert sum(cold.entered()) < cold.allocations()

@@ -41,6 +41,7 @@ def test_started_paused_and_never_resumed(guest, driver):
     assert not trace.records
 
 
+@pytest.mark.needs("kernel_debug")
 @pytest.mark.timeout(900)
 def test_from_an_nmi(boot, driver):
     """Counters that interrupt as NMIs pause, resume and throttle, in the middle of whatever the driver does.

@@ -15,6 +15,8 @@ import pytest
 
 from guest import PROGRAMS, TOP
 
+pytestmark = pytest.mark.needs("perf")
+
 PAGE = TOP / "docs" / "perf.md"
 
 #: Where the commands run; a section finds there what the sections before it have left.

@@ -8,6 +8,8 @@ import pytest
 
 from spe import UNDECODABLE, host_dump, packets
 
+pytestmark = pytest.mark.needs("perf")
+
 #: Every kind of packet, and records without padding.
 SPE = ("spe=on,spe-version=1.5,spe-cache=on,spe-prev-branch=on,spe-load-source=on,"
        "spe-align=1,spe-max-record-size=128,spe-count-size=16")
@@ -15,7 +17,7 @@ KINDS = {"PC", "TGT", "VA", "PA", "PBT", "LAT", "EV", "CONTEXT", "DATA-SOURCE", 
 
 
 @pytest.mark.timeout(600)
-def test_million_records(boot, capsys):
+def test_million_records(boot, show):
     guest = boot(rust=False, spe=SPE)
     guest.load("c")
     guest.sh("perf record -q -B -N -o /tmp/perf.data -m ,128M"
@@ -24,8 +26,7 @@ def test_million_records(boot, capsys):
     with host_dump(data) as lines:
         counts, undecodable, (decoded, recorded) = packets(lines)
     data.unlink()
-    with capsys.disabled():
-        print(f"\n    {counts['PC']} records in {recorded} bytes, {counts.total()} packets: {dict(counts.most_common())}")
+    show(f"\n    {counts['PC']} records in {recorded} bytes, {counts.total()} packets: {dict(counts.most_common())}")
     assert not undecodable, f"{len(undecodable)}: {undecodable[:5]}"
     assert counts["PC"] == counts["TS"] >= 1_000_000
     assert decoded == recorded

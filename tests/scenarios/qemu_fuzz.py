@@ -12,10 +12,9 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/qemu"))
 
 
-def test_fuzz(artefacts, capsys):
+def test_fuzz(artefacts, show):
     import fuzz  # pylint: disable=import-outside-toplevel
 
     total = fuzz.fuzz(Path(os.environ["ARM_SPE_QEMU"]), 30, 1, artefacts / "run", say=lambda *_, **__: None)
-    with capsys.disabled():
-        print("\n    " + ", ".join(f"{count} {what}" for what, count in total.items() if what != "milliseconds"))
+    show("\n    " + ", ".join(f"{count} {what}" for what, count in total.items() if what != "milliseconds"))
     assert total["runs"] > 2 and total["records"] and total["injections"] and total["events"]

@@ -14,6 +14,8 @@ import pytest
 import executed
 from spe import host_trace
 
+pytestmark = pytest.mark.needs("perf")
+
 #: The version whose operation types say most.
 SPE = "spe=on,spe-version=1.4"
 #: How far from the real mix the share of a class may be, in standard deviations.
@@ -114,35 +116,34 @@ def missed_faults(trace, log):
     return missed | ({"a record that is lost"} if sum("PC " in line for line in late) < 1000 else set())
 
 
-def report(capsys, compared, distances=None):
+def report(show, compared, distances=None):
     """Print the figures."""
-    with capsys.disabled():
-        print("\n    agree: " + ", ".join(f"{number} {what}" for what, number in compared.most_common()))
-        if distances:
-            print("    from the real mix: " + ", ".join(f"{kind} {z:+.2f}" for kind, z in distances.items()))
+    show("\n    agree: " + ", ".join(f"{number} {what}" for what, number in compared.most_common()))
+    if distances:
+        show("    from the real mix: " + ", ".join(f"{kind} {z:+.2f}" for kind, z in distances.items()))
 
 
 @pytest.mark.timeout(600)
-def test_every_record(follow, capsys):
+def test_every_record(follow, show):
     """User space and the kernel, on two CPUs at once."""
     both = "bash -c 'mixed 100 & dd if=/dev/zero of=/dev/null bs=512 count=6000; wait'"
     (trace, reads), log = follow(("period=256,pa_enable=1/", both))
     compared = agree(trace, reads, log)
-    report(capsys, compared)
+    report(show, compared)
     assert compared["record"] >= 100_000
     assert compared["data address"] > 25_000 and compared["branch target"] >= 100_000
     assert not missed_faults(trace, log)
 
 
 @pytest.mark.timeout(600)
-def test_mix(follow, capsys):
+def test_mix(follow, show):
     """With jitter, what is sampled is as it is executed; without, the counts are right with -icount too."""
     (jitter, _), (exact, reads), log = follow(
         ("period=256,jitter=1/u", "mixed 100"), ("period=256,pa_enable=1/", "mixed 20"),
         smp=1, arguments=["-icount", "shift=0"])
     distances = from_mix(jitter.records, log)
     compared = agree(exact, reads, log)
-    report(capsys, compared, distances)
+    report(show, compared, distances)
     assert all(abs(z) < Z for z in distances.values()), distances
     assert compared["record"] > 10_000
     # It would be seen if one load in ten were missing.

@@ -13,6 +13,8 @@ from kernel import rt
 from situations import FACT
 from spe import TRUNCATED
 
+pytestmark = pytest.mark.needs("kernel_rt")
+
 
 @pytest.mark.parametrize("room, told", [(63, True), (0, False)], ids=["too_little", "none"])
 def test_no_room(boot, room, told):

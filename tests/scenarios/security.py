@@ -109,7 +109,7 @@ def loaded(guest, which):
 
 
 @pytest.mark.parametrize("which", ["c", "rust"])
-def test_table(guest, driver, which, capsys):
+def test_table(guest, driver, which, show):
     if driver == "c" and which == "rust":
         pytest.skip("DRIVER=c")
     loaded(guest, which)
@@ -125,8 +125,7 @@ def test_table(guest, driver, which, capsys):
         counts[want if isinstance(want, str) else "ran"] += 1
         if want != have:
             wrong.append(f"{event}: wanted {want}, found {result}")
-    with capsys.disabled():
-        print(f"\n    {which}: {len(asked)} events: {dict(counts)}")
+    show(f"\n    {which}: {len(asked)} events: {dict(counts)}")
     assert not wrong, f"{len(wrong)} of {len(asked)}:\n" + "\n".join(wrong[:20])
     assert set(counts) == {"EACCES", "EOPNOTSUPP", "opened", "ran"}
 
@@ -212,7 +211,7 @@ def check_without_kernel(records, context):
     assert {record.context >= 0 for record in records} == {context}
 
 
-def test_records(guest, driver, capsys):
+def test_records(guest, driver, show):
     """The records themselves, of a program that goes to the kernel and back by all ways, decoded."""
     fields = "period=256,ts_enable=1"
     user = recorded_by(guest, "user", 2, f"arm_spe/{fields}/u")
@@ -230,9 +229,8 @@ def test_records(guest, driver, capsys):
     names = {name for name, _ in kernel_addresses(both)}
     assert names == {"PC", "TGT", "VA", "PBT"}
     assert [record for record in both if "PA" in record.address] and both[0].context > 0
-    with capsys.disabled():
-        print(f"\n    {len(user)} records of user space, {len(crossings(user)[0])} with an exception;"
-              f" {len(kernel)} of the kernel, {len(returned)} returns from an exception")
+    show(f"\n    {len(user)} records of user space, {len(crossings(user)[0])} with an exception;"
+          f" {len(kernel)} of the kernel, {len(returned)} returns from an exception")
 
 
 def test_fork_with_fewer_rights(guest, driver):
@@ -326,7 +324,7 @@ def test_another_pmus_buffer(boot, artefacts, driver):
 
 
 @pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
-def test_hostile_reader(guest, driver, how, capsys):
+def test_hostile_reader(guest, driver, how, show):
     """A reader who lies about the tail: the hardware stays within the buffer and off what is not read.
 
     And not one byte of the buffer changes that was not reported: what was zero at first is zero.
@@ -348,8 +346,7 @@ def test_hostile_reader(guest, driver, how, capsys):
         made = sessions(accesses, driver)
         check_sessions(made, rounds, size, how == "still")
         number += len(made)
-    with capsys.disabled():
-        print(f"\n    {how}: {number} sessions within the buffer")
+    show(f"\n    {how}: {number} sessions within the buffer")
     assert number > 100
     if driver == "rust":
         assert "mismatches 0" in guest.sh(f"cat {COUNTERS}/cpu0")

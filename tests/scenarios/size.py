@@ -9,6 +9,8 @@ import pytest
 
 from kernel import STOCK
 
+pytestmark = [pytest.mark.quick, pytest.mark.independent]
+
 TOP = Path(__file__).resolve().parents[2]
 #: .text of this driver over that of the C driver, with a margin: a guard against accidents.
 TEXT = 2.4
@@ -27,12 +29,11 @@ def ours(driver):
         pytest.skip("the C driver against itself")
 
 
-def test_text(artefacts, capsys):
+def test_text(artefacts, show):
     theirs = artefacts / "arm_spe_pmu_c.ko"
     theirs.write_bytes(STOCK.module("arm_spe_pmu"))
     ours, theirs = text(STOCK.rust_module), text(theirs)
-    with capsys.disabled():
-        print(f"\n    .text: {ours} bytes, {ours / theirs:.2f} times the C driver's {theirs}")
+    show(f"\n    .text: {ours} bytes, {ours / theirs:.2f} times the C driver's {theirs}")
     assert ours <= TEXT * theirs
 
 

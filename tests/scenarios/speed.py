@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.long, pytest.mark.needs("qemu_unpatched")]
+
 TURNS = 8
 #: Present but disabled, against unpatched: nothing but noise. Two boots of the same QEMU differ by up
 #: to 8 %, as was seen on a virtual machine with 2 cores; what costs something costs more than this.
@@ -32,7 +34,7 @@ SAMPLED = ("perf record -q -B -N -o /tmp/perf.data -C 0 -m ,16M --snapshot=e -e 
 
 
 @pytest.mark.timeout(600)
-def test_ratios(boot, driver, capsys):
+def test_ratios(boot, driver, show):
     files = {"root/timed": TIMED}
     unpatched = boot("unpatched", spe="", files=files,
                      qemu=Path(os.environ["ARM_SPE_QEMU_UNPATCHED"], "qemu-system-aarch64"))
@@ -47,9 +49,8 @@ def test_ratios(boot, driver, capsys):
             best[name] = min(took, best.get(name, took))
     disabled = best["disabled"] / best["unpatched"]
     sampling = {period: best[period] / best["disabled"] for period in SAMPLING}
-    with capsys.disabled():
-        print(f"\n    unpatched {best['unpatched'] / 1e6:.3f} s; SPE disabled {disabled:.3f} times that;"
-              + "".join(f"; sampling every {period:,} operations {ratio:.3f} times disabled"
-                        for period, ratio in sampling.items()))
+    show(f"\n    unpatched {best['unpatched'] / 1e6:.3f} s; SPE disabled {disabled:.3f} times that;"
+          + "".join(f"; sampling every {period:,} operations {ratio:.3f} times disabled"
+                    for period, ratio in sampling.items()))
     assert disabled <= DISABLED
     assert all(sampling[period] <= bound for period, bound in SAMPLING.items()), sampling

@@ -10,7 +10,7 @@ import pytest
 
 from storm import MET, Storm, missed
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.needs("kernel_debug", "kernel_rt"), pytest.mark.timeout(1800)]
 
 #: The seeds of some gusts. Those of the fast kernel meet everything together; one on the slow one takes as long, and `make storm`
 #: has more of them.

@@ -22,6 +22,7 @@ DRIVERS = dict(zip(COLUMNS, [(STOCK, "rust"), (STOCK, "c"), (OLDER, "c")]))
 verdicts = {}
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("column", COLUMNS, ids=["ours", "c", "c_older"])
 def test_every_situation(artefacts, driver, column):
     """All of them in one guest. Only this driver has to do as it should; what the kernel says is judged, too."""

@@ -79,7 +79,7 @@ def parts_of(trace):
     return sorted(parts, key=lambda part: part.start)
 
 
-def test_one_buffer(boot, driver, capsys):
+def test_one_buffer(boot, driver, show):
     """What a CPU has published, its unit has written, and all that the units have written is published."""
     guest = boot(smp=3)
     guest.load(driver)
@@ -105,8 +105,7 @@ def test_one_buffer(boot, driver, capsys):
                 wrong.append((part, records))
     missing += abs(len(whose) - position // RECORD) * RECORD
     mixed = [part.size for part in parts if part.mixed]
-    with capsys.disabled():
-        print(f"\n    {len(parts)} parts, {len(mixed)} of them mixed by perf; records of own work {seen}")
+    show(f"\n    {len(parts)} parts, {len(mixed)} of them mixed by perf; records of own work {seen}")
     assert not wrong, f"{len(wrong)} transactions with what their unit has not written: {wrong[:5]}"
     # Two that end at once may not both move the head.
     assert missing <= sum(mixed), f"{missing} bytes are published by no transaction"
@@ -114,6 +113,7 @@ def test_one_buffer(boot, driver, capsys):
     assert len(mixed) < len(parts) / 2 and min(seen.values()) > PUBLISHED / RECORD / 100
 
 
+@pytest.mark.needs("kernel_debug")
 @pytest.mark.timeout(900)
 def test_buffers_that_are_taken(boot, driver):
     """A buffer is unmapped while two CPUs write to it: nothing uses it after it was freed (KASAN), nor writes to its pages.
@@ -149,6 +149,7 @@ def aux_nest(artefacts):
     return directory / "build/aux_nest.ko"
 
 
+@pytest.mark.needs("kernel_debug")
 @pytest.mark.timeout(900)
 def test_one_place_for_two(boot, driver, aux_nest):
     """perf gives two CPUs one place in a buffer, always: their records mix, but the units stay in the buffer, and stop."""
