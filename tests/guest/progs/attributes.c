@@ -29,7 +29,8 @@
 
 #undef AUX_PAGES
 #undef DATA_PAGES
-#define AUX_PAGES 64
+/* Large: how much the kernel adds depends on the machine, and the reader is woken at half of it. */
+#define AUX_PAGES 1024
 #define DATA_PAGES 64
 #define ATTR_SIZE 4096
 
