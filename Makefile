@@ -158,6 +158,11 @@ qemu-mutants:
 	$(WITH) kernel $(BUILD_MODULE) -s modules
 	$(WITH) kernel,qemu,qemu_source,guest tests/qemu/mutate --readme $(if $(M),'$(M)')
 
+# Each mutation of the driver: does a test notice? M=name for one (a regular expression), ALL=1 to try all scenarios.
+mutants:
+	$(WITH) kernel,kernel_control,kernel_debug,kernel_rt,qemu,qemu_touched,$(if $(ALL),perf$(,))guest,uefi \
+		tests/mutants/run $(if $(ALL),--all) $(if $(M),'$(M)')
+
 test-host:
 	$(WITH) root tests/host/run
 
@@ -232,6 +237,7 @@ help:
 	@echo '                   MINUTES=10; SEED=1; KERNEL=debug, kcsan or rt'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
+	@echo 'make mutants       break the driver in many ways and see that a test notices; M=name for one, ALL=1: by any scenario; hours'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
@@ -250,5 +256,5 @@ help:
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
 .PHONY: all modules install modules_install uninstall sign deb check test test-long test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
-	fuzz storm qemu-series qemu-fuzz qemu-mutants test-host demo \
+	fuzz storm qemu-series qemu-fuzz qemu-mutants mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help
