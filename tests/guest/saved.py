@@ -16,7 +16,7 @@ from pathlib import Path
 
 DIRECTORY = Path(os.environ.get("ARM_SPE_CACHE", "none"), "saved-guests")
 #: Machines that were not used for longest go when all take more, in bytes.
-LIMIT = 8 << 30
+LIMIT = 6 << 30
 #: Part of the keys: to be changed when a machine is saved in another way.
 VERSION = "1"
 
