@@ -165,12 +165,12 @@ class Guest:
         coverage = coverage_arguments()
         if coverage:
             append += " nokaslr"    # where modules are loaded, the plugin has to know
-        saved = None
+        saved, self._later = None, {}
         if not initrd:
             initrd = self.scratch / "initrd"
-            at_boot, later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
+            at_boot, self._later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
             if arguments or coverage:
-                at_boot, later = {**at_boot, **later}, {}
+                at_boot, self._later = {**at_boot, **self._later}, {}
             else:
                 saved = Saved(Path(self._qemu), kernel.image, INITRAMFS, *at_boot.values(), *at_boot,
                               spe, str(smp), memory, kernel.append, append)
@@ -201,8 +201,7 @@ class Guest:
         self.unaccounted = None
         try:
             self._boot_or_restore(saved)
-            if saved and later:
-                self.put(later)
+            self.put(self._later)
         except BaseException:
             self.close()
             raise
@@ -331,6 +330,8 @@ class Guest:
 
     def put(self, files, timeout=120):
         """Unpack files, as for overlay(), in the guest."""
+        if not files:
+            return
         content = archive(files)
         self.begin(f"head -c {len(content)} </dev/vport0p2 | tar -x -C /")
         self._files.sendall(content)
@@ -460,6 +461,7 @@ class Guest:
         found = look(self)
         self.qmp("cont")
         self._until_ready()
+        self.put(self._later)
         return found
 
     @contextmanager
