@@ -131,11 +131,12 @@ TABLE = {
     # The first version of the struct, which ends before config1; and what cannot be a struct, or has more than is known.
     "size": [same(size=64), same(size=0), refused("E2BIG", size=63), refused("E2BIG", size=1 << 16)],
     "config": [programs({"PMSCR_EL1": SCR | 1 << 5}, config=1)],
-    # The event filter, latency filter, inverted event filter, inverted data source filter: parity.py has all of it.
+    # The event filter, latency filter, inverted event filter, inverted data source filter (of a source that nothing has, as
+    # the others leave nothing out): parity.py has all of it.
     "config1": [programs({"PMSFCR_EL1": 1, "PMSEVFR_EL1": 2}, config1=2)],
     "config2": [programs({"PMSFCR_EL1": 1 << 2, "PMSLATFR_EL1": 1}, config2=1)],
     "config3": [programs({"PMSFCR_EL1": 1 << 3, "PMSNEVFR_EL1": 1 << 7}, config3=1 << 7)],
-    "config4": [programs({"PMSFCR_EL1": 1 << 4, "PMSDSFR_EL1": (1 << 64) - 2}, config4=1)],
+    "config4": [programs({"PMSFCR_EL1": 1 << 4, "PMSDSFR_EL1": (1 << 64) - 1 - (1 << 62)}, config4=1 << 62)],
 
     # How often. A frequency would need samples, to be adjusted by.
     "sample_period": [programs({"PMSIRR_EL1": 4096}, sample_period=4096), refused("EINVAL", sample_period=1 << 63)],
