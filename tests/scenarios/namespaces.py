@@ -138,7 +138,7 @@ def test_attached(guest):
     """Opened in the initial namespace on a process that is in another: the packet has the PID that perf was given."""
     guest.sh(f"{PID_NAMESPACE} workload 1000000 >/dev/null 2>&1 & until pgrep -x workload; do sleep 0.1; done")
     recording = profile(guest, "pgrep -x workload >pid && "
-                        "perf record -e arm_spe/period=1000000/u -p $(cat pid) -- workload 20 && pkill -x workload")
+                        "perf record -e arm_spe/period=8192/u -p $(cat pid) -- workload 20 && pkill -x workload")
     assert recording.contexts == {recording.pid}
     assert recording.found(), recording.report
 
