@@ -19,7 +19,8 @@ exec /usr/bin/sleep $(($1 * 3))
 
 @pytest.mark.timeout(800)
 @pytest.mark.parametrize("name", [
-    "Arm SPE trace data recording and synthesized samples",
+    # Three minutes, for what perf_tools and decode show as well.
+    pytest.param("Arm SPE trace data recording and synthesized samples", marks=pytest.mark.long),
     "Arm SPE doesn't hang when there are forks",
 ])
 def test_perf_test(boot, driver, name):
