@@ -174,8 +174,8 @@ impl<T: Pmu> Registration<T> {
         try_pin_init!(Self {
             driver,
             name,
-            // Last: `perf_pmu_register()` makes the sysfs files, whose functions use the driver, and
-            // other CPUs may open events before it returns.
+            // Last: `perf_pmu_register()` makes the sysfs files, whose functions use the driver.
+            // Other CPUs may open events before it returns.
             tagged <- try_pin_init!(TaggedPmu {
                 tag: OwnerTag::new(number),
                 pmu <- Opaque::try_ffi_init(move |pmu: *mut bindings::pmu| {
