@@ -15,6 +15,7 @@ use crate::{
         ActiveEvent,
         AuxFlags,
         AuxHandle,
+        AuxPage,
         AuxTransaction,
         NoBuffer,
         PmuTypes, //
@@ -31,10 +32,7 @@ use kernel::{
         Allocator,
         NumaNode, //
     },
-    ffi::{
-        c_uint,
-        c_void, //
-    },
+    ffi::c_uint,
     page::PAGE_SIZE,
     prelude::*, //
 };
@@ -78,16 +76,11 @@ impl Buffer {
     ///
     /// Returns `EINVAL` for a single page: head and limit would soon share it, and a snapshot
     /// buffer is written by halves.
-    pub(crate) fn map(
-        pages: &[NonNull<c_void>],
-        align: u64,
-        record: u64,
-        snapshot: bool,
-    ) -> Result<Self> {
+    pub(crate) fn map(pages: &[AuxPage], align: u64, record: u64, snapshot: bool) -> Result<Self> {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let layout = BufferLayout::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
 
-        // SAFETY: `pages` has as many addresses of pages in the linear map.
+        // SAFETY: `AuxPage` is transparent: these are that many addresses of pages in the linear map.
         let base =
             unsafe { bindings::spe_helper_vmap(pages.as_ptr().cast(), pages.len() as c_uint) };
         // INVARIANT: The pages are mapped. perf leaves them to the driver until `free_aux`, and the

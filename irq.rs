@@ -73,7 +73,8 @@ impl Handler {
 
 impl Drop for Handler {
     fn drop(&mut self) {
-        // SAFETY: By the invariants.
+        // SAFETY: By the invariants this handler was requested with that cookie. The interrupt is
+        // disabled on all CPUs: `hotplug::Instance` was dropped before.
         unsafe { free_percpu_irq(self.0.irq(), self.0.data().as_raw()) };
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     percpu::NotInNmi,
     perf::{
         self,
+        AuxPage,
         Event,
         NewEvent,
         Pmu, //
@@ -36,10 +37,8 @@ use crate::{
         LocalInterruptDisabled, //
     }, //
 };
-use core::ptr::NonNull;
 use kernel::{
     cpu::CpuId,
-    ffi::c_void,
     prelude::*,
     sync::Arc, //
 };
@@ -168,7 +167,7 @@ unsafe impl Pmu for SpePmu {
     fn setup_aux(
         &self,
         cpu: Option<u32>,
-        pages: &[NonNull<c_void>],
+        pages: &[AuxPage],
         overwrite: bool,
     ) -> Result<KBox<Deferrable<Buffer>>> {
         free_deferred_buffers();

@@ -23,6 +23,7 @@ use crate::{
     },
     perf::{
         stub::Stub,
+        AuxPage,
         Event, //
     },
     perf_quirks::{
@@ -54,6 +55,12 @@ use core::{
     }, //
 };
 use kernel::{
+    bindings::{
+        self,
+        alloc_pages_exact_noprof,
+        free_pages_exact,
+        __GFP_ZERO, //
+    },
     ffi::{
         c_int,
         c_ulong,
@@ -192,9 +199,36 @@ unsafe fn end(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) {
         .set(ring.space.get().saturating_sub(bytes as u64));
 }
 
-/// A page of memory, where pages are.
-#[repr(align(4096))]
 struct Page([u8; PAGE_SIZE]);
+
+/// Zeroed pages, each with a reference of its own, as perf's AUX pages are.
+struct Pages(NonNull<[Page; PAGES]>);
+
+impl Pages {
+    fn new() -> Result<Self> {
+        // SAFETY: Has no requirements.
+        let pages =
+            unsafe { alloc_pages_exact_noprof(SIZE as usize, bindings::GFP_KERNEL | __GFP_ZERO) };
+        NonNull::new(pages.cast()).map(Self).ok_or(ENOMEM)
+    }
+}
+
+impl core::ops::Deref for Pages {
+    type Target = [Page; PAGES];
+
+    fn deref(&self) -> &[Page; PAGES] {
+        // SAFETY: `new` has allocated as many bytes, for which each value is valid. A case reads them
+        // while the unit is off.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: `new` has allocated them. A mapping that is left has its own references.
+        unsafe { free_pages_exact(self.0.as_ptr().cast(), SIZE as usize) };
+    }
+}
 
 /// The buffer of a bench, in pages.
 const PAGES: usize = 4;
@@ -212,7 +246,7 @@ struct Bench {
     /// A ring of the other kind, which no event has in the beginning.
     other: KBox<Ring>,
     config: EventConfig,
-    memory: KVec<Page>,
+    memory: Pages,
 }
 
 /// The condition that did not hold.
@@ -253,14 +287,11 @@ impl Drop for Bench {
 
 impl Bench {
     fn new(attr: &Attr, snapshot: bool) -> Result<Self> {
-        let mut memory = KVec::with_capacity(PAGES, GFP_KERNEL)?;
-        for _ in 0..PAGES {
-            memory.push_within_capacity(Page([0; PAGE_SIZE]))?;
-        }
-        let mut pages = [NonNull::dangling(); PAGES];
-        for (pointer, page) in pages.iter_mut().zip(&memory) {
-            *pointer = NonNull::from(page).cast();
-        }
+        let memory = Pages::new()?;
+        // SAFETY: Pages of the linear map, which the bench keeps as long as the buffers.
+        let pages = memory
+            .each_ref()
+            .map(|page| unsafe { AuxPage::new(NonNull::from(page).cast()) });
         let (align, sampling) = run_on(0, |_| {
             let version = caps::version(ID_AA64DFR0_EL1::read()).ok()?;
             let align = caps::alignment(PMBIDR_EL1::read()).ok()?;

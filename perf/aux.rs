@@ -154,7 +154,7 @@ impl<T: PmuTypes> AuxTransaction<T> {
     /// Gives `bytes` back to perf as if they had been written (`perf_aux_output_skip()`); `ENOSPC`
     /// if there are less.
     pub(crate) fn skip(&mut self, bytes: u64) -> Result {
-        // SAFETY: By the invariants.
+        // SAFETY: By the invariants the handle is in an open transaction.
         to_result(unsafe {
             perf_core::perf_aux_output_skip(&mut **self.handle.0, bytes as c_ulong)
         })
@@ -166,13 +166,14 @@ impl<T: PmuTypes> AuxTransaction<T> {
     }
 
     pub(crate) fn flag(&mut self, flags: AuxFlags) {
-        // SAFETY: By the invariants. The flags are none of those that perf sets itself.
+        // SAFETY: By the invariants the handle is in an open transaction. The flags are none of those that perf sets itself.
         unsafe { bindings::perf_aux_output_flag(&mut **self.handle.0, flags.0.into()) };
     }
 
     /// Ends the transaction after `bytes` were written (`perf_aux_output_end()`).
     pub(crate) fn end(mut self, bytes: u64) -> AuxHandle<T> {
-        // SAFETY: By the invariants; the handle is in no transaction afterwards.
+        // SAFETY: By the invariants the transaction is open and its event not deleted; it is spent
+        // here.
         unsafe { perf_core::perf_aux_output_end(&mut **self.handle.0, bytes as c_ulong) };
         self.handle
     }

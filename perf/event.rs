@@ -153,12 +153,13 @@ struct Word<'a, V>(*mut V, PhantomData<&'a V>);
 
 impl<V: Copy> Word<'_, V> {
     fn read(&self) -> V {
-        // SAFETY: By the invariants.
+        // SAFETY: The field is valid during the borrow of the event, and perf and the PMU only write it
+        // as a whole.
         unsafe { self.0.read_volatile() }
     }
 
     fn write(&self, value: V) {
-        // SAFETY: By the invariants.
+        // SAFETY: As in `read()`. There are no references to the field.
         unsafe { self.0.write_volatile(value) }
     }
 }
@@ -182,7 +183,7 @@ impl<T: PmuTypes> core::ops::Deref for ActiveEvent<T> {
     type Target = Event<T>;
 
     fn deref(&self) -> &Event<T> {
-        // SAFETY: By the invariants.
+        // SAFETY: By the invariants the event was not deleted, before which perf does not free it.
         unsafe { self.0.as_ref() }
     }
 }

@@ -14,8 +14,8 @@
 //! ```ignore
 //! use crate::{bindings::PERF_PMU_CAP_EXCLUSIVE, perf::*, version::LocalInterruptDisabled};
 //! use crate::percpu::{NotInNmi, PerCpu};
-//! use core::{cell::Cell, ptr::NonNull};
-//! use kernel::{ffi::c_void, prelude::*};
+//! use core::cell::Cell;
+//! use kernel::prelude::*;
 //!
 //! enum State {
 //!     Off(AuxHandle<Example>),
@@ -85,7 +85,7 @@
 //!
 //!     fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
 //!
-//!     fn setup_aux(&self, _: Option<u32>, _: &[NonNull<c_void>], _: bool) -> Result<KBox<Aux>> {
+//!     fn setup_aux(&self, _: Option<u32>, _: &[AuxPage], _: bool) -> Result<KBox<Aux>> {
 //!         Ok(KBox::new(Aux, GFP_KERNEL)?)
 //!     }
 //!
@@ -115,6 +115,7 @@ pub(crate) use self::{
     },
     pmu::{
         device_ptr,
+        AuxPage,
         Groups,
         Pmu,
         PmuTypes,

@@ -92,18 +92,36 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
     /// [`Event::is_paused`] or [`Event::is_stopped`] has changed. May be called in an NMI.
     fn update_sampling(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
 
-    /// Makes an AUX buffer of `pages`, addresses of single pages, for an event that is bound to
-    /// `cpu` or to none. `overwrite`: no reader frees space. May sleep. perf reports any error as
+    /// Makes an AUX buffer of `pages` for an event that is bound to `cpu` or to none. `overwrite`: no reader frees space. May sleep. perf reports any error as
     /// `ENOMEM`.
     fn setup_aux(
         &self,
         cpu: Option<u32>,
-        pages: &[NonNull<c_void>],
+        pages: &[AuxPage],
         overwrite: bool,
     ) -> Result<KBox<Aux<Self>>>;
 
     /// Frees what [`Self::setup_aux`] made. May be called in an NMI.
     fn free_aux(aux: KBox<Aux<Self>>);
+}
+
+/// The address of a page of an AUX buffer.
+///
+/// # Invariants
+///
+/// The page is in the linear map, and belongs to the AUX buffer that is being made.
+#[repr(transparent)]
+pub(crate) struct AuxPage(NonNull<c_void>);
+
+#[cfg(CONFIG_KUNIT = "y")]
+impl AuxPage {
+    /// # Safety
+    ///
+    /// `address` must keep the invariants of the type.
+    pub(crate) unsafe fn new(address: NonNull<c_void>) -> Self {
+        // INVARIANT: By the safety requirement.
+        Self(address)
+    }
 }
 
 type EventData<T> = <<T as Pmu>::Types as PmuTypes>::EventData;
@@ -243,12 +261,16 @@ impl<T: Pmu> Registration<T> {
         if requested != own as u32 {
             return ENOENT.to_errno();
         }
-        // SAFETY: The PMU is this one, as above. The event is not published yet, and has no data.
-        // `destroy` frees the box.
-        from_result(|| unsafe {
-            let data = Self::driver((*event).pmu).event_init(&NewEvent::from_raw(event))?;
-            (*event).pmu_private = KBox::into_raw(data).cast();
-            (*event).destroy = Some(Self::destroy);
+        // SAFETY: perf holds a reference to the PMU, which is this one, and has not published the
+        // event yet.
+        let (pmu, new) = unsafe { (Self::driver((*event).pmu), NewEvent::from_raw(event)) };
+        from_result(|| {
+            let data = KBox::into_raw(pmu.event_init(&new)?).cast();
+            // SAFETY: As above, nothing else uses the fields yet. `destroy` frees the box.
+            unsafe {
+                (*event).pmu_private = data;
+                (*event).destroy = Some(Self::destroy);
+            }
             Ok(0)
         })
     }
@@ -333,8 +355,8 @@ impl<T: Pmu> Registration<T> {
         overwrite: bool,
     ) -> *mut c_void {
         let nr_pages = usize::try_from(nr_pages).unwrap_or(0);
-        // SAFETY: perf passes that many pages, none null, and an event of this PMU whose `cpu` is
-        // constant.
+        // SAFETY: perf passes an event of this PMU, whose `cpu` is constant, and that many pages,
+        // which it keeps until `free_aux`. None is null, as `AuxPage` demands.
         let (pmu, event, cpu, pages) = unsafe {
             (
                 Self::driver((*event).pmu),

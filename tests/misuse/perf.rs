@@ -14,6 +14,7 @@ use crate::{
         ActiveEvent,
         AuxFlags,
         AuxHandle,
+        AuxPage,
         AuxTransaction,
         Event,
         NewEvent,
@@ -30,7 +31,6 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    ffi::c_void,
     prelude::*,
     str::CString, //
 };
@@ -68,7 +68,7 @@ macro_rules! pmu_items {
         fn setup_aux(
             &self,
             _cpu: Option<u32>,
-            _pages: &[NonNull<c_void>],
+            _pages: &[AuxPage],
             _overwrite: bool,
         ) -> Result<KBox<u64>> {
             Err(EINVAL)
