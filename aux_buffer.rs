@@ -80,7 +80,7 @@ impl Buffer {
         let size = pages.len().checked_mul(PAGE_SIZE).ok_or(EINVAL)? as u64;
         let layout = BufferLayout::new(size, PAGE_SIZE as u64, align, record).ok_or(EINVAL)?;
 
-        // SAFETY: `AuxPage` is transparent: these are that many addresses of pages in the linear map.
+        // SAFETY: `AuxPage` is transparent: an address of a page in the linear map.
         let base =
             unsafe { bindings::spe_helper_vmap(pages.as_ptr().cast(), pages.len() as c_uint) };
         // INVARIANT: The pages are mapped. perf leaves them to the driver until `free_aux`, and the

@@ -217,8 +217,8 @@ impl core::ops::Deref for Pages {
     type Target = [Page; PAGES];
 
     fn deref(&self) -> &[Page; PAGES] {
-        // SAFETY: `new` has allocated as many bytes, for which each value is valid. A case reads them
-        // while the unit is off.
+        // SAFETY: `new` has allocated as many bytes, for which each value is valid. A case reads
+        // them while the unit is off.
         unsafe { self.0.as_ref() }
     }
 }

@@ -166,7 +166,8 @@ impl<T: PmuTypes> AuxTransaction<T> {
     }
 
     pub(crate) fn flag(&mut self, flags: AuxFlags) {
-        // SAFETY: By the invariants the handle is in an open transaction. The flags are none of those that perf sets itself.
+        // SAFETY: By the invariants the handle is in an open transaction. The flags are none of
+        // those that perf sets itself.
         unsafe { bindings::perf_aux_output_flag(&mut **self.handle.0, flags.0.into()) };
     }
 

@@ -92,8 +92,8 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
     /// [`Event::is_paused`] or [`Event::is_stopped`] has changed. May be called in an NMI.
     fn update_sampling(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
 
-    /// Makes an AUX buffer of `pages` for an event that is bound to `cpu` or to none. `overwrite`: no reader frees space. May sleep. perf reports any error as
-    /// `ENOMEM`.
+    /// Makes an AUX buffer of `pages` for an event that is bound to `cpu` or to none. `overwrite`:
+    /// no reader frees space. May sleep. perf reports any error as `ENOMEM`.
     fn setup_aux(
         &self,
         cpu: Option<u32>,
