@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """storm.py KERNEL MINUTES SEED: a storm of hotplug, migration, reloading and suspending over events of SPE.
 
-KERNEL is debug, kcsan or rt. The storm is made of gusts (tests/guest/progs/storm.c), each with a seed of its own made
+KERNEL is debug, kcsan or rt. The storm is made of rounds (tests/guest/progs/storm.c), each with a seed of its own made
 from SEED. After each, what the emulated units say that they wrote is held against what the driver has counted, and the
 kernel log is read; at the end the driver is unloaded, and kmemleak asked where there is one. Says what was done. The log
 stays in out/storm/KERNEL-SEED/. Runs in the build root.
@@ -51,7 +51,7 @@ MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "op
        "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
        *(["paused", "transitions"] if DRIVER == "rust" else [])]
 
-GUST = "storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko"
+ROUND = "storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko"
 
 
 class Storm:
@@ -70,7 +70,7 @@ class Storm:
         self.guest.sh(HOOKS)
         # Counters that overflow more often are throttled: here, they would leave no time for anything else.
         self.guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
-        self.guest.unaccounted = "each gust accounts for itself, over drivers that come and go"
+        self.guest.unaccounted = "each round accounts for itself, over drivers that come and go"
         self.before = left_behind(self.guest)
         self.guest.load(DRIVER)
         if "pseudo_nmi" in APPEND[name]:
@@ -81,10 +81,10 @@ class Storm:
         """What the units have counted, all together."""
         return total(self.guest.hardware())
 
-    def gust(self, seed, timeout=1200):
+    def round(self, seed, timeout=1200):
         """A part of the storm; what was done in it."""
         before = self.hardware()
-        output = self.guest.sh(waker.AROUND.format(GUST.format(seed=seed, driver=DRIVER)), timeout)
+        output = self.guest.sh(waker.AROUND.format(ROUND.format(seed=seed, driver=DRIVER)), timeout)
         seen = Counter({name: int(value) for name, value in (line.split() for line in output.splitlines())})
         for name, value in self.hardware().items():
             seen[f"hardware_{name}"] = value - before[name]
@@ -98,7 +98,7 @@ class Storm:
         counted = "bytes_received" if seen["loads"] else "bytes_driver"
         assert DRIVER == "c" or seen["hardware_bytes"] == seen[counted], seen
         self.check()
-        self.total["gusts"] += 1
+        self.total["rounds"] += 1
         self.total.update(seen)
         return seen
 
@@ -137,14 +137,14 @@ def main():
         storm = Storm(name, lambda **options: stack.enter_context(Guest(directory, **options)), scratch)
         print(f"storm: {storm.guest.sh('uname -rv')}, driver {DRIVER}, log in {directory}", flush=True)
         end = time.monotonic() + minutes * 60
-        for gust in count(seed * 10000):
+        for number in count(seed * 10000):
             if time.monotonic() > end:
                 break
-            print(f"seed {gust}: {listed(storm.gust(gust))}", flush=True)
+            print(f"seed {number}: {listed(storm.round(number))}", flush=True)
         storm.end()
         print(*kcsan.summary(storm.guest), sep="\n")
     # Half as many are enough to meet everything (T=storms).
-    failed = missed(storm) and storm.total["gusts"] >= 32
+    failed = missed(storm) and storm.total["rounds"] >= 32
     print(f"storm: {'FAILED' if failed else 'OK'}: {name} kernel, {minutes:g} minutes from seed {seed}: {listed(storm.total)}")
     print(f"did not happen: {', '.join(missed(storm)) or 'nothing'}")
     return bool(failed)

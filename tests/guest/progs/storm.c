@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * storm SEED MODULE: a gust of what a machine can do to events of SPE and to their driver, at once.
+ * storm SEED MODULE: a round of what a machine can do to events of SPE and to their driver, at once.
  *
- * Mostly, some tasks record, each in a mode of its own, which goes by SEED so that a few gusts in a row have
+ * Mostly, some tasks record, each in a mode of its own, which goes by SEED so that a few rounds in a row have
  * them all: itself, a CPU or all CPUs; as a snapshot, in a group, with its children, paused and resumed by
  * counters, or discarding. They go from CPU to CPU, stop and start, and read late. Meanwhile CPUs go offline and come back, and the machine is suspended to idle
  * if somebody at its second serial port wakes it. Or else MODULE is unloaded and loaded, or bound to its
@@ -78,7 +78,7 @@ static uint64_t random_state;
 static int nr_cpus;
 static uint32_t type;
 /* Whether tasks are recorded, and not CPUs. */
-static bool gust_per_task;
+static bool round_per_task;
 /* How many transitions the driver, since it was loaded, had counted before. */
 static uint64_t old_transitions;
 
@@ -421,13 +421,13 @@ static void give_up(struct stream *streams, int n)
 	_exit(0);
 }
 
-/* Records until the gust is over. */
+/* Records until the round is over. */
 static void record(uint64_t number)
 {
 	static const enum count modes[] = { plain, snapshot, group, paused, discard, inherit };
-	enum count scope = gust_per_task ? one_task : number % 2 ? one_cpu : all_cpus;
+	enum count scope = round_per_task ? one_task : number % 2 ? one_cpu : all_cpus;
 	/* Without a task, there is nobody to inherit from. */
-	enum count mode = modes[number % (gust_per_task ? 6 : 5)];
+	enum count mode = modes[number % (round_per_task ? 6 : 5)];
 	/* A buffer is for one CPU if many tasks write to it, as if all tasks do. */
 	bool everywhere = scope == all_cpus || mode == inherit;
 	int first = everywhere ? 0 : scope == one_task ? -1 : (int)below(nr_cpus);
@@ -512,7 +512,7 @@ static void sleep_until_woken(int waker)
 	tcflush(waker, TCIOFLUSH);
 }
 
-static void recording_gust(uint64_t number, int waker)
+static void recording_round(uint64_t number, int waker)
 {
 	uint64_t driver = driver_count("bytes"), received = shared->counts[bytes_received];
 	bool online[MAX_CPUS];
@@ -561,14 +561,14 @@ static void open_and_close(uint64_t cpu)
 	static const enum count modes[] = { discard, discard, plain, snapshot };
 
 	while (!stopped()) {
-		enum count scope = gust_per_task ? one_task : one_cpu;
+		enum count scope = round_per_task ? one_task : one_cpu;
 		FILE *file = fopen(PMU "type", "r");
 		struct stream stream;
 		bool there = file && fscanf(file, "%u", &type) == 1;
 
 		if (file)
 			fclose(file);
-		if (there && open_stream(&stream, scope, modes[below(4)], gust_per_task ? -1 : (int)cpu)) {
+		if (there && open_stream(&stream, scope, modes[below(4)], round_per_task ? -1 : (int)cpu)) {
 			switch_stream(&stream, true);
 			work(below(3));
 			finish_stream(&stream);
@@ -619,7 +619,7 @@ static void load(const char *module, const char *device)
 	count(binds, 1);
 }
 
-static void reloading_gust(const char *module, const char *device)
+static void reloading_round(const char *module, const char *device)
 {
 	struct perf_event_attr attr = { .type = type, .disabled = 1, .exclude_hv = 1, .sample_period = PERIOD };
 	uint64_t driver, received;
@@ -709,11 +709,11 @@ int main(int argc, char **argv)
 	if (nr_cpus > MAX_CPUS || !access(DRIVER "unbind", F_OK) || glob(DRIVER "*spe*", 0, NULL, &devices))
 		fail(DRIVER);
 
-	gust_per_task = below(2);
+	round_per_task = below(2);
 	if (below(4))
-		recording_gust(number, open_waker());
+		recording_round(number, open_waker());
 	else
-		reloading_gust(argv[2], basename(devices.gl_pathv[0]));
+		reloading_round(argv[2], basename(devices.gl_pathv[0]));
 
 	count(transitions, driver_count("transitions") - old_transitions);
 	count(mismatches, driver_count("mismatches"));
