@@ -153,8 +153,8 @@ struct Word<'a, V>(*mut V, PhantomData<&'a V>);
 
 impl<V: Copy> Word<'_, V> {
     fn read(&self) -> V {
-        // SAFETY: The field is valid during the borrow of the event, and perf and the PMU only write
-        // it as a whole.
+        // SAFETY: The field is valid during the borrow of the event. perf and the PMU only write it
+        // as a whole.
         unsafe { self.0.read_volatile() }
     }
 
