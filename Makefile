@@ -4,7 +4,7 @@
 
 , := ,
 WITH := tests/env/with
-BUILD_MODULE := tests/env/build-module
+BUILD_MODULE := scripts/build-module
 
 # A tree to build against. Without one: the running kernel's on arm64, the stock Debian kernel that
 # the tests boot elsewhere.
@@ -105,49 +105,38 @@ no-allocation:
 table:
 	@rm -f build/verdicts.json
 	-$(MAKE) test T=three_drivers
-	$(WITH) root python3 tests/guest/table.py
+	$(WITH) root tests/cli/tables situations
 
-# What each driver does when the hardware fails, in every mode: tests/scenarios/faults.md has it from the runs.
+# What each driver does when the hardware fails, in every mode: docs/faults.md has it from the runs.
 fault-table:
 	@rm -f build/faults.json
 	-$(MAKE) test T=faults
 	-$(MAKE) test T=faults DRIVER=c
-	$(WITH) kernel,qemu,guest python3 tests/guest/hardware_faults.py
+	$(WITH) kernel,qemu,guest tests/cli/tables faults
 
 # What this driver and the C driver cost, counted: docs/cost.md.
 bench:
 	$(WITH) kernel $(BUILD_MODULE) -s modules
-	$(WITH) kernel,qemu,qemu_touched,guest tests/guest/bench.py
+	$(WITH) kernel,qemu,qemu_touched,guest tests/cli/bench
 
 # What the driver costs is as it is: the next `make test` compares with that.
 bench-baseline:
 	@ARM_SPE_BASELINE=1 $(MAKE) --no-print-directory test T=cost
 
-# perf_event_open(2) around the PMU, for as many minutes as wanted, on one of the kernels of tests/guest/fuzzing.py.
-fuzz: KERNEL ?= debug
-fuzz: variant = $(patsubst stock,checked,$(patsubst nmi,debug,$(KERNEL)))
-fuzz: built = $(patsubst kernel_checked,kernel,kernel_$(variant))
+# perf_event_open(2) around the PMU, for as many minutes as wanted, on one of the kernels of tests/env/kernels.
 fuzz: export ARM_SPE_COVERAGE := $(CURDIR)/build/fuzz-coverage
 fuzz:
 	$(check_driver)
-	@case '$(KERNEL)' in stock|debug|nmi|kcsan|rt) ;; *) \
-		echo "error: KERNEL=$(KERNEL): give debug (the default), nmi, kcsan, rt or stock" >&2; exit 1;; esac
-	$(WITH) kernel $(BUILD_MODULE) -s modules
-	$(WITH) kernel,$(built) $(BUILD_MODULE) $(variant) -s modules
-	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
 	@rm -rf $(ARM_SPE_COVERAGE) && mkdir -p $(ARM_SPE_COVERAGE)
-	$(WITH) kernel,$(built),qemu,guest tests/guest/fuzzing.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
+	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
+	tests/env/with-kernel $(or $(KERNEL),debug) tests/cli/fuzz $(or $(KERNEL),debug) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
 	$(if $(filter c,$(DRIVER)),,@$(WITH) kernel tests/coverage/report.py $(ARM_SPE_COVERAGE) table)
 
 # For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and
-# events of all kinds record. KERNEL: debug, kcsan or rt.
-storm: KERNEL ?= debug
+# events of all kinds record.
 storm:
 	$(check_driver)
-	@case '$(KERNEL)' in debug|kcsan|rt) ;; *) \
-		echo "error: KERNEL=$(KERNEL): give debug (the default), kcsan or rt" >&2; exit 1;; esac
-	$(WITH) kernel,kernel_$(KERNEL) $(BUILD_MODULE) $(KERNEL) -s modules
-	$(WITH) kernel,kernel_$(KERNEL),qemu,guest tests/guest/storm.py $(KERNEL) $(or $(MINUTES),10) $(or $(SEED),1)
+	tests/env/with-kernel $(or $(KERNEL),nmi) tests/cli/storm $(or $(KERNEL),nmi) $(or $(MINUTES),10) $(or $(SEED),1)
 
 # For as many minutes as wanted, with sanitizers in QEMU: random register values, faults and interrupts.
 qemu-fuzz:
@@ -177,12 +166,12 @@ test-native:
 demo:
 	$(check_driver)
 	$(module)
-	$(WITH) kernel,qemu,guest tests/guest/demo
+	$(WITH) kernel,qemu,guest tests/cli/demo
 
 shell:
 	$(check_driver)
 	$(module)
-	$(WITH) kernel,qemu,guest tests/guest/shell
+	$(WITH) kernel,qemu,guest tests/cli/shell
 
 # The crate roots; rustfmt goes on to their modules.
 crates := arm_spe_pmu.rs tests/host/src/lib.rs $(wildcard tests/misuse/*.rs)
@@ -194,10 +183,10 @@ fmt-check:
 	$(WITH) root rustfmt --check $(crates)
 
 clippy:
-	$(WITH) kernel tests/env/clippy
+	$(WITH) kernel scripts/clippy
 
 doc:
-	$(WITH) kernel tests/env/doc
+	$(WITH) kernel scripts/doc
 
 # FEAT_SPE for QEMU, as patches that are complete.
 qemu-series:
@@ -228,13 +217,13 @@ help:
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
 	@echo 'make table         run the situations of the table in README.md and write it anew'
-	@echo 'make fault-table   what the drivers do with faults, anew for tests/scenarios/faults.md'
+	@echo 'make fault-table   what the drivers do with faults, anew for docs/faults.md'
 	@echo 'make bench         what this driver and the C driver cost, counted in instructions: build/bench/'
 	@echo 'make bench-baseline  take what the driver costs now as what make test compares with'
 	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
-	@echo '                   it) KERNEL=debug, nmi, kcsan, rt or stock'
+	@echo '                   it) KERNEL=debug or another one of tests/env/kernels'
 	@echo 'make storm         hotplug, migration, reloading and suspending over events of all kinds, for'
-	@echo '                   MINUTES=10; SEED=1; KERNEL=debug, kcsan or rt'
+	@echo '                   MINUTES=10; SEED=1; KERNEL=nmi or another one of tests/env/kernels'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
 	@echo 'make mutants       break the driver in many ways and see that a test notices; M=name for one, ALL=1: by any scenario; hours'

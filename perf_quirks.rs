@@ -114,7 +114,7 @@ impl<T: Send> Deferred<T> {
     /// Frees `entry` at once where the caller may sleep, or else in a later call of this function
     /// or of [`Self::free_all`]. May be called in an NMI.
     // Inlined, `head` would be on the stack of `free_aux()`, whose last call would not be a jump.
-    #[inline(never)] // named in tests/env/hot-path
+    #[inline(never)] // named in scripts/hot-path
     pub(crate) fn free(&self, entry: KBox<Deferrable<T>>) {
         let entry = KBox::into_raw(entry);
         let mut head = self.0.load(Relaxed);
@@ -133,7 +133,7 @@ impl<T: Send> Deferred<T> {
     }
 
     /// Frees all boxes of the list. May sleep.
-    #[inline(never)] // named in tests/env/hot-path
+    #[inline(never)] // named in scripts/hot-path
     pub(crate) fn free_all(&self) {
         let mut head = self.0.xchg(null_mut(), Acquire);
         while !head.is_null() {

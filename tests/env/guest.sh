@@ -23,8 +23,8 @@ build_guest() {
 	ln -s mawk "$root/usr/bin/awk"
 	echo 'root:x:0:0:root:/root:/bin/bash' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
-	cp "$TOP/tests/guest/init" "$root/init"
-	cp "$TOP/tests/guest/agent" "$root/usr/bin/agent"
+	cp "$TOP/tests/payload/init" "$root/init"
+	cp "$TOP/tests/payload/agent" "$root/usr/bin/agent"
 	WORKDIR=$root enter_root "$ROOT" bash -euo pipefail -c \
 		'find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc -R 0:0 --quiet -O ../initramfs.cpio'
 	rm -rf "$root"
@@ -33,6 +33,6 @@ build_guest() {
 want_guest() {
 	want_root
 	step guest build_guest -- "$(with_dependencies arm64 "${GUEST_PACKAGES[@]}")" \
-		"$(files_hash tests/guest/{init,agent})"
+		"$(files_hash tests/payload/{init,agent})"
 	export ARM_SPE_INITRAMFS=$result/initramfs.cpio
 }

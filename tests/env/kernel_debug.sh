@@ -28,10 +28,10 @@ want_with() {
 
 want_kernel_debug() {
 	want_with kernel-debug kasan
-	export ARM_SPE_DEBUG_KERNEL=$result
+	export ARM_SPE_KERNEL_DEBUG=$result
 }
 
 want_kernel_kcsan() {
 	want_with kernel-kcsan kcsan
-	export ARM_SPE_KCSAN_KERNEL=$result
+	export ARM_SPE_KERNEL_KCSAN=$result
 }

@@ -11,7 +11,9 @@ import shutil
 
 import pytest
 
-from guest import DRIVER, SLACK, TOP, Guest, GuestError
+import kernel
+from guest import DRIVER, SLACK, Guest, GuestError
+from paths import TOP
 
 OUT = TOP / "out" / "test"
 
@@ -25,7 +27,8 @@ def pytest_configure(config):
     """Refuse a driver that does not exist."""
     if DRIVER not in ("rust", "c"):
         raise pytest.UsageError(f"DRIVER={DRIVER}: give rust (this project's) or c (the stock kernel's)")
-    for line in ("long: too long for `make test`; `make test-long` runs it",
+    for line in ("kernel(name): what is booted, of tests/env/kernels; stock is the default",
+                 "long: too long for `make test`; `make test-long` runs it",
                  "quick: part of `make check`",
                  "needs(things...): what tests/env/with has to make besides what every scenario needs",
                  "independent: the tests of the file need not run in one process, in their order"):
@@ -53,6 +56,7 @@ def pytest_collection_finish(session):
     """With --needs: print what the selected tests need, for tests/env/with."""
     if session.config.option.needs:
         needs = {need for item in session.items for mark in item.iter_markers("needs") for need in mark.args}
+        needs |= {kernel.TABLE[name][0] for item in session.items for mark in item.iter_markers("kernel") for name in mark.args}
         print("needs:", *sorted(needs))
 
 
@@ -135,12 +139,19 @@ def keep_or_remove(directory, failed):
         shutil.rmtree(directory)
 
 
-def booter(directory):
-    """A function that boots guests (see Guest), and the list of them."""
+def kernel_of(node):
+    """The kernel that a test, or the tests of a file, are marked with."""
+    marker = node.get_closest_marker("kernel")
+    return kernel.named(marker.args[0] if marker else "stock")
+
+
+def booter(directory, node):
+    """A function that boots guests (see Guest) for a test or a file, and the list of them."""
     guests = []
 
     def boot_one(name="guest", **options):
         options.setdefault("rust", DRIVER == "rust")
+        options.setdefault("kernel", kernel_of(node))
         guests.append(Guest(directory / name, **options))
         return guests[-1]
 
@@ -173,7 +184,7 @@ def artefacts(request):
 @pytest.fixture
 def boot(artefacts, request):
     """A function that boots guests for this test alone; see Guest."""
-    boot_one, guests = booter(artefacts)
+    boot_one, guests = booter(artefacts, request.node)
     yield boot_one
     try:
         close(guests)
@@ -201,7 +212,7 @@ def guest(request, machine, build):
     directory = made_directory(request.node.path.stem)
     failures = request.session.testsfailed
     try:
-        boot_one, guests = booter(directory)
+        boot_one, guests = booter(directory, request.node)
         booted = boot_one(**machine)
         booted.load(build)
         yield booted

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the callbacks of a driver cost: instructions that a guest executes, counted exactly (tests/qemu/plugin/cost.c)."""
+
+import re
+import subprocess
+from collections import Counter, defaultdict, namedtuple
+
+from paths import TOP
+
+
+
+#: Each callback by the name that it has in the C driver, and in ours as rustc mangles it. A start is part of what adds
+#: an event, a stop of what takes it off.
+CALLBACKS = {
+    "add": ("arm_spe_pmu_add", "3add"),
+    "del": ("arm_spe_pmu_del", "3del"),
+    "start": ("arm_spe_pmu_start", "5start"),
+    "stop": ("arm_spe_pmu_stop", "4stop"),
+    "event_init": ("arm_spe_pmu_event_init", "10event_init"),
+    "setup_aux": ("arm_spe_pmu_setup_aux", "9setup_aux"),
+    "free_aux": ("arm_spe_pmu_free_aux", "8free_aux"),
+}
+IRQ = ("arm_spe_pmu_irq_handler", r"_R\S*3irq\S*7Handler\S*6handle\S*")
+#: The start of the mangled names of the functions of perf/pmu.rs that perf calls, methods of Registration<SpePmu>.
+MANGLED = r"_R\S*4perf3pmu\S*12Registration\S*E"
+
+#: What perf's core does when a task leaves a CPU, and when one comes.
+SWITCH = {"leaves": "__perf_event_task_sched_out", "comes": "__perf_event_task_sched_in"}
+
+#: One call: instructions of the module, and of all of the kernel; what the module does to registers; bytes of stack.
+Call = namedtuple("Call", "module kernel reads writes isb dsb psb stack")
+#: Instructions from the interrupt's exception to the write that lets the unit sample again, and to its effect.
+Gap = namedtuple("Gap", "written synchronised")
+
+#: Instructions that a CPU has executed: of the kernel, and all.
+Mark = namedtuple("Mark", "kernel all")
+
+
+def arguments(directory, cpus=1):
+    """For Guest(arguments=...): the plugin, which writes to directory.
+
+    With one CPU time is that of its instructions, so that interrupts come where they came before. With more of them
+    QEMU 10.0 would count for the wrong one (gen_cpu_index()); what a callback executes is the same without.
+    """
+    subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/plugin"], check=True)
+    return [*(["-icount", "shift=0,sleep=off"] if cpus == 1 else []),
+            "-plugin", f"{TOP}/build/plugin/cost.so,out={directory}/cost,entries={directory}/entries"]
+
+
+#: For Guest(append=...): addresses that the plugin can know.
+APPEND = "nokaslr"
+
+
+class Costs:
+    """Counts what a driver executes in a guest, as it is used."""
+
+    def __init__(self, guest, directory):
+        self.guest = guest
+        self.log = directory / "cost"
+        self.entries = directory / "entries"
+        self.read = 0
+
+    def load(self, driver):
+        """Load a driver, and count what its callbacks execute from now on."""
+        self.guest.load(driver)
+        which = int(driver != "c")
+        self.watch({"vectors": "vectors", "irq": IRQ[which], **{
+            name: both[0] if driver == "c" else rf"{MANGLED}{both[1]}\S*" for name, both in CALLBACKS.items()}})
+
+    def watch(self, functions):
+        """Count what these functions execute, of which one is not called by another; names to patterns of symbols."""
+        symbols = [line.split()[:3:2] for line in self.guest.sh("cat /proc/kallsyms").splitlines()]
+        lines = []
+        for name, pattern in functions.items():
+            found = [address for address, symbol in symbols if re.fullmatch(pattern, symbol)]
+            assert len(found) == 1, f"{name} has to be one function: {pattern} stands for {len(found)}"
+            lines.append(f"{found[0]} {name}\n")
+        self.entries.write_text("".join(lines))
+        self.guest.sh("cost entries")
+
+    def unload(self):
+        """Unload it: another one may have its addresses."""
+        self.watch({})
+        self.guest.unload()
+
+    def _new(self):
+        """Lines of the plugin since the last time, as words, and its last mark."""
+        self.guest.sh("taskset -c 0 cost mark")
+        with open(self.log, encoding="ascii") as log:
+            log.seek(self.read)
+            text = log.read()
+        # A mark flushes what was written; what comes after it may be cut.
+        text = text[:text.rindex("\n") + 1]
+        self.read += len(text)
+        lines = [line.split() for line in text.splitlines()]
+        return lines, Mark(*map(int, [words for words in lines if words[0] == "mark"][-1][2:]))
+
+    def run(self, command, timeout=600):
+        """Let a command use the driver: the calls by name, the gaps, and what CPU 0 has executed."""
+        _, before = self._new()
+        self.guest.sh(command, timeout)
+        calls, gaps = defaultdict(list), []
+        lines, after = self._new()
+        for kind, *words in lines:
+            if kind == "call":
+                calls[words[0]].append(Call(*map(int, words[2:])))
+            elif kind == "gap":
+                gaps.append(Gap(*map(int, words[1:])))
+        return calls, gaps, Mark(*(new - old for new, old in zip(after, before)))
+
+
+def typical(values):
+    """What most calls come to: of each figure the value that is there most often, which is the same in each run."""
+    values = list(values)
+    return type(values[0])(*(Counter(column).most_common(1)[0][0] for column in zip(*values)))
+
+
+def average(values):
+    """What the calls come to on average. Not all are alike: some wake somebody, for example."""
+    values = list(values)
+    return type(values[0])(*(round(sum(column) / len(values), 1) for column in zip(*values)))
+
+
+def table(costs, driver, of):
+    """What each operation costs, of the driver that is loaded: a Call, and the gap of a full buffer a Gap.
+
+    of: typical or average.
+    """
+    opened, _, _ = costs.run("cost opens 10 1024")
+    switched, _, _ = costs.run("cost switches 100")
+    filled, gaps, _ = costs.run("cost fills 100 16")
+    rows = {
+        "add and start": switched["add"], "stop and del": switched["del"], "buffer full": filled["irq"],
+        "event_init": opened["event_init"], "setup_aux of 4 MiB": opened["setup_aux"], "free_aux of 4 MiB": opened["free_aux"],
+        "gap": gaps,
+    }
+    if driver != "c":
+        # The other one cannot.
+        paused, _, _ = costs.run("cost pauses 100")
+        rows |= {"pause": paused["stop"], "resume": paused["start"]}
+    return {name: of(values) for name, values in rows.items()}

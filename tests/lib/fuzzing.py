@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0
+"""perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz.c).
+
+What is found: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a mismatch of
+the driver that checks itself, a fault of the unit, bytes that the unit wrote and that perf neither received nor was
+said to be missing, and, in the end, a driver that does not record or cannot be unloaded without a loss.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+
+import kcsan
+import storm
+from aux_output import AuxOutput
+from guest import DRIVER, GuestError, total
+from spe import check_decodes, counters, record
+from traces import left_behind, unload_without_loss
+
+#: The shortest period: any, but on a kernel that is slow in interrupts, where KCSAN waits for other CPUs.
+PERIOD = 1
+SLOW_PERIOD = 8192
+
+#: What takes about SECONDS is done between two looks at everything.
+SECONDS = 30
+#: So many of the last operations of each task of the fuzzer are printed.
+LAST = 12
+
+#: What the driver may not have counted: nothing was injected.
+FAULTS = ("fault_stage1", "fault_stage2", "external_abort", "unknown_status", "unknown_class", "stray_pointer",
+          "partial", "mismatches")
+#: Nor that, where no NMI can come between the acknowledgement of an interrupt and its handler (__gic_handle_irq_from_irqson()
+#: lets them) and, throttling the group, stop the event whose buffer was full.
+FAULTS_WITHOUT_NMI = (*FAULTS, "spurious")
+
+#: An event that pauses or resumes another one loses it when that is closed, and goes to an error state. When it is
+#: enabled again, perf's core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause().
+KNOWN = r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
+
+OPERATION = re.compile(r"^\[ *([0-9.]+)\] \d+ (\d+)'?\.(\d+)\.")
+
+
+class Finding(Exception):
+    """Something that fuzzing has found."""
+
+
+def port(directory):
+    """For Guest(arguments=...): what the fuzzer does is written to a file in directory, even if the guest is lost."""
+    return ["-chardev", f"file,id=fuzz,path={directory}/operations,append=on",
+            "-device", "virtserialport,chardev=fuzz,nr=3,name=fuzz"]
+
+
+def last_operations(directory, complaints):
+    """What each task did last; if the kernel has complained, before that."""
+    lines = (directory / "operations").read_text(errors="replace").splitlines()
+    until = min((float(when) for when in re.findall(r"^\[ *([0-9.]+)\]", "\n".join(complaints), re.MULTILINE)), default=float("inf"))
+    did = {}
+    for line in lines:
+        if (match := OPERATION.match(line)) and float(match[1]) <= until:
+            did.setdefault(match[2], []).append(line)
+    return [line for lines in did.values() for line in lines[-LAST:]], did
+
+
+class Fuzzer:
+    """Fuzzes a driver in a guest; adds up what the program counts."""
+
+    def __init__(self, guest, directory, seed):
+        self.guest, self.directory, self.seed = guest, directory, seed
+        guest.known = f"{KNOWN}|{storm.KNOWN}"
+        self.total = Counter()
+        # A counter of the CPU that overflows more often is throttled: one with a short period kept a CPU of PREEMPT_RT, whose
+        # interrupts are slow here, from doing anything else.
+        guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+        guest.sh(storm.HOOKS)
+        self.without = left_behind(guest)
+        self.output = AuxOutput(guest)
+        self.checked = DRIVER != "c"
+        guest.load(guest.kernel.checked if self.checked else DRIVER)
+        self.period = SLOW_PERIOD if kcsan.begin(guest) else PERIOD
+        self.faults = FAULTS if "pseudo_nmi" in guest.kernel.append else FAULTS_WITHOUT_NMI
+
+    def _finding(self, what):
+        operations, did = last_operations(self.directory, self.guest.complaints())
+        rounds = [int(OPERATION.match(lines[-1])[3]) for lines in did.values()]
+        return Finding("\n".join([f"SEED={self.seed} START={min(rounds, default=0)}: {self.directory}", *operations, what]))
+
+    def leg(self, start, rounds):
+        """So many rounds, and a look at everything."""
+        try:
+            status, output = self.guest.run(f"fuzz {self.seed} {start} {rounds} /dev/vport0p3 {self.period}", timeout=1800)
+            for name, *numbers in map(str.split, output.splitlines()):
+                if all(number.isdigit() for number in numbers):
+                    self.total.update(dict(zip((name, f"{name} done"), map(int, numbers))))
+            if status:
+                raise self._finding(output)
+            seen = counters(self.guest) if self.checked else {}
+            if found := {name: seen[name] for name in self.faults if seen.get(name)}:
+                raise self._finding(f"the driver has counted {found}")
+            self.guest.account()
+            if self.checked:    # the C driver says nonsense of a CPU that goes offline: hotplug.py
+                self.output.account(total(self.guest.hardware()))
+        except (AssertionError, GuestError) as error:
+            raise self._finding(str(error)) from None
+        if complaints := self.guest.complaints():
+            raise self._finding("\n".join(complaints))
+        os.truncate(self.directory / "operations", 0)
+
+    def run(self, seconds, start, say=lambda *_: None):
+        """Rounds from start on, until the time is over."""
+        end, rounds = time.monotonic() + seconds, 1
+        while (began := time.monotonic()) < end:
+            self.leg(start, rounds)
+            start += rounds
+            took = time.monotonic() - began
+            say(f"{self.total['rounds']} rounds, {self.total['opened_spe']} events of the PMU opened,"
+                f" {self.total['aux_bytes']} bytes of trace")
+            rounds = max(1, min(2 * rounds, int(rounds * min(SECONDS, end - time.monotonic()) / took)))
+
+    def end(self):
+        """The driver records as before, and goes without leaving anything."""
+        guest = self.guest
+        try:
+            check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+            if guest.run("test -e /sys/kernel/debug/kmemleak")[0] == 0:
+                unload_without_loss(guest)
+            else:
+                guest.unload()
+            if left := set(left_behind(guest)) ^ set(self.without):
+                raise self._finding(f"not as before the driver came: {left}")
+        except (AssertionError, GuestError) as error:
+            raise self._finding(str(error)) from None
+
+    def report(self):
+        """What was done, as lines."""
+        total = dict(self.total)
+        kinds = [name.removesuffix(" done") for name in total if name.endswith(" done")]
+        yield from (f"{name:12} {total.pop(name):9} {total.pop(name + ' done'):9}" for name in kinds)
+        yield ", ".join(f"{count} {name}" for name, count in total.items())

@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A guest: QEMU with a kernel, perf, both drivers and the test programs.
+
+The harness talks to the guest's agent over one virtio port and takes files over another.
+Nothing here waits by the clock: the guest says when it is ready and when a script has ended.
+"""
+
+import fcntl
+import io
+import os
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import namedtuple
+from contextlib import contextmanager
+from pathlib import Path
+
+import kcsan
+from kernel import STOCK
+from paths import TOP
+from saved import Saved
+
+#: The driver under test: this project's, or the stock kernel's (c) as a control.
+DRIVER = os.environ.get("DRIVER") or "rust"
+QEMU = Path(os.environ["ARM_SPE_QEMU"])
+INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
+PROGRAMS = TOP / "build" / "payload"
+
+sys.path.insert(0, str(QEMU / "python"))
+from qemu.machine import QEMUMachine  # noqa: E402
+
+#: Timeouts are for a machine that has nothing else to do; this is for one that runs several scenarios at a time.
+SLACK = 3
+
+#: For Guest(arguments=...): the machine starts with UEFI firmware, and ACPI tables describe it instead of the
+#: device tree.
+UEFI = ("-bios", os.environ.get("ARM_SPE_UEFI", "none"))
+
+#: What no scenario may leave in the kernel log.
+COMPLAINTS = re.compile(
+    r"^.*(?:WARNING:|BUG:|Oops|Internal error|Kernel panic|rcu:.*stall|possible recursive"
+    r"|sleeping function called|blocked for more than|UBSAN:|ODEBUG:|DEBUG_LOCKS_WARN_ON"
+    r"|INFO: trying to register non-static key|list_(?:add|del) corruption|panicked at"
+    r"|arm_spe_pmu: Mismatch).*$",
+    re.MULTILINE,
+)
+
+#: An access of the guest to a register of the profiling unit; a value as it was written, before the
+#: unit ignores what it does not have.
+Access = namedtuple("Access", "cpu register value")
+ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", re.MULTILINE)
+
+
+class GuestError(Exception):
+    """The guest did not do what was asked of it."""
+
+
+def total(units):
+    """The sum over the CPUs of what Guest.hardware() says."""
+    return {name: sum(unit[name] for unit in units) for name in units[0]}
+
+
+def overlay(path, files):
+    """Write to path the base initramfs with files (name in the guest: content or Path) added.
+
+    The same files make the same bytes, so that two guests can boot alike.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        for name, content in files.items():
+            file = Path(directory, name.lstrip("/"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copy(content, file)
+            else:
+                file.write_text(content)
+        archive = subprocess.run(
+            "find . -exec touch -h -d @0 {} + && find . -mindepth 1 | LC_ALL=C sort"
+            " | cpio -o -H newc -R 0:0 --reproducible --quiet",
+            shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
+        ).stdout
+    with open(path, "wb") as out:
+        out.write(INITRAMFS.read_bytes())
+        out.write(archive)
+
+
+def archive(files):
+    """Files, as for overlay(), as a tar archive."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name.lstrip("/"))
+            data = content.read_bytes() if isinstance(content, Path) else content.encode()
+            entry.size = len(data)
+            entry.mode = content.stat().st_mode if isinstance(content, Path) else 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def programs():
+    """The programs that every guest has, which are built if need be."""
+    with open(TOP / "tests" / "payload" / "Makefile", "rb") as makefile:
+        fcntl.flock(makefile, fcntl.LOCK_EX)
+        subprocess.run(["make", "-s", "-C", TOP / "tests" / "payload"], check=True)
+    return {f"usr/bin/{program.name}": program for program in sorted(PROGRAMS.iterdir()) if os.access(program, os.X_OK)}
+
+
+def drivers(scratch, kernel=STOCK, rust=True):
+    """The drivers that every guest gets."""
+    c_module = Path(scratch, "arm_spe_pmu_c.ko")
+    c_module.write_bytes(kernel.module("arm_spe_pmu"))
+    files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
+    if rust and kernel.rust_module:
+        files["usr/lib/drivers/rust/arm_spe_pmu.ko"] = kernel.rust_module
+    if rust and kernel.checked_module and kernel.checked_module.exists():
+        files["usr/lib/drivers/checked/arm_spe_pmu.ko"] = kernel.checked_module
+    return files
+
+
+def coverage_arguments():
+    """With ARM_SPE_COVERAGE=DIRECTORY, QEMU notes there which code of modules is executed; see `make coverage`."""
+    directory = os.environ.get("ARM_SPE_COVERAGE")
+    return ["-plugin", f"{TOP}/build/plugin/coverage.so,out={directory}"] if directory else []
+
+
+def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
+    """The machine that every guest is."""
+    return [
+        "-nodefaults", "-no-reboot",
+        "-M", "virt,gic-version=3", "-cpu", cpu, "-smp", str(smp), "-m", memory,
+        "-kernel", str(kernel.image), "-initrd", str(initrd),
+        "-append", " ".join(filter(None, ["console=ttyAMA0 panic=-1", kernel.append, append])),
+    ]
+
+
+class Guest:
+    """A booted guest. Use as a context manager, or call close()."""
+
+    CPU = "max,pauth-impdef=on"
+    SPE = "spe=on"
+
+    # pylint: disable=too-many-arguments
+    def __init__(self, directory, *, kernel=STOCK, spe=None, smp=2, memory="2G", append="",
+                 files=None, qemu=None, arguments=(), rust=True, initrd=None):
+        """Boot, keeping the console log and the transcript in directory.
+
+        A machine without arguments that has booted before is restored instead: see saved.py.
+
+        spe: cpu properties of the profiling extension; "" for a machine without it.
+        initrd: another system's instead of the guest's own; it has to start the agent.
+        """
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.console = self.directory / "console.log"
+        self._transcript = open(self.directory / "transcript.log", "w", encoding="utf-8")
+        # Unix socket names have to be short.
+        self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
+        self.scratch = Path(self._scratch.name)
+        spe = self.SPE if spe is None else spe
+        self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
+        coverage = coverage_arguments()
+        if coverage:
+            append += " nokaslr"    # where modules are loaded, the plugin has to know
+        saved, self._later = None, {}
+        if not initrd:
+            initrd = self.scratch / "initrd"
+            at_boot, self._later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
+            if arguments or coverage:
+                at_boot, self._later = {**at_boot, **self._later}, {}
+            else:
+                saved = Saved(Path(self._qemu), kernel.image, INITRAMFS, *at_boot.values(), *at_boot,
+                              spe, str(smp), memory, kernel.append, append)
+            overlay(initrd, at_boot)
+        self._arguments = [
+            *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
+                            smp, memory, append),
+            "-chardev", f"file,id=console,path={self.console},append=on",
+            "-serial", "chardev:console",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=control,path={self.scratch}/control",
+            "-device", "virtserialport,chardev=control,nr=1,name=control",
+            "-chardev", f"socket,id=files,path={self.scratch}/files",
+            "-device", "virtserialport,chardev=files,nr=2,name=files",
+            *coverage, *arguments,
+        ]
+        self.kernel = kernel
+        self._boot_timeout = kernel.boot_timeout
+        #: Complaints that are none of the driver's, as a regular expression; whoever sets it says why.
+        self.known = None
+        self._listeners = [self._listener(name) for name in ("control", "files")]
+        self._machines = []
+        self._control = self._files = None
+        self._pending = b""
+        self._excused = 0
+        self._script_runs = False
+        self._at_load = None
+        #: Why the trace of this guest is not accounted for: see account().
+        self.unaccounted = None
+        try:
+            self._boot_or_restore(saved)
+            self.put(self._later)
+        except BaseException:
+            self.close()
+            raise
+
+    def _boot_or_restore(self, saved):
+        if not saved:
+            self._launch()
+            self._until_ready()
+            return
+        with saved.lock():
+            restorable = saved.is_complete()
+            if not restorable:
+                self._launch()
+                self._until_ready()
+                saved.keep(self.save, self.console)
+                self.qmp("cont")
+        if restorable:
+            shutil.copy(saved.console, self.console)
+            self._restore(saved.state)
+
+    def _listener(self, name):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{self.scratch}/{name}")
+        listener.listen(1)
+        listener.settimeout(60)
+        return listener
+
+    def _launch(self, *more):
+        """Start a QEMU of this guest's machine, and talk to the guest through it from now on."""
+        number = f"{len(self._machines) or ''}"
+        self._trace = self.directory / f"trace{number}.log"
+        self._machine = QEMUMachine(
+            self._qemu, args=[*self._arguments, "-D", str(self._trace), *more],
+            name=f"qemu{number}", base_temp_dir=str(self.scratch), log_dir=str(self.directory))
+        self._machine.launch()
+        self._machines.append(self._machine)
+        self._control, self._files = (listener.accept()[0] for listener in self._listeners)
+
+    def _until_ready(self):
+        if (word := self._until_nul(self._boot_timeout)) != "ready":
+            raise GuestError(f"the guest's agent said {word!r}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _receive(self, connection, timeout):
+        connection.settimeout(SLACK * timeout)
+        try:
+            data = connection.recv(1 << 16)
+        except TimeoutError:
+            raise GuestError(f"no answer within {SLACK * timeout} s; the console ends:\n"
+                             f"{self.console_tail()}") from None
+        if not data:
+            raise GuestError(f"the guest is gone; the console ends:\n{self.console_tail()}")
+        return data
+
+    def _until_nul(self, timeout):
+        while b"\0" not in self._pending:
+            self._pending += self._receive(self._control, timeout)
+        word, self._pending = self._pending.split(b"\0", 1)
+        return word.decode(errors="replace")
+
+    @property
+    def pid(self):
+        """The process of QEMU."""
+        return self._machine.get_pid()
+
+    def console_tail(self, lines=30):
+        """The last lines of the console log."""
+        return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
+
+    def begin(self, script):
+        """Let a bash script run in the guest; finish() has to follow, for its result."""
+        self._transcript.write(f"$ {script}\n")
+        self._transcript.flush()
+        self._script_runs = True
+        self._control.sendall(script.encode() + b"\0")
+
+    def finish(self, timeout=120):
+        """Wait for the end of the script that began last; its exit status and its output."""
+        status = int(self._until_nul(timeout))
+        output = self._until_nul(timeout)
+        self._script_runs = False
+        self._transcript.write(f"{output}[status {status}]\n\n")
+        self._transcript.flush()
+        return status, output
+
+    def run(self, script, timeout=120):
+        """Run a bash script in the guest; its exit status and its output."""
+        self.begin(script)
+        return self.finish(timeout)
+
+    def hear(self, timeout=120):
+        """Wait until the script that runs has written something to /dev/vport0p2; b"" if it ends without."""
+        ready, _, _ = select.select([self._files, self._control], [], [], SLACK * timeout)
+        return b"" if ready == [self._control] else self._receive(self._files, timeout)
+
+    def answer(self):
+        """Let the script go on that has written to /dev/vport0p2, and now reads a line from it."""
+        self._files.sendall(b"\n")
+
+    def sh(self, script, timeout=120):
+        """Run a bash script that has to succeed; its output."""
+        status, output = self.run(script, timeout)
+        if status:
+            raise GuestError(f"status {status} from: {script}\n{output}")
+        return output.strip()
+
+    def fetch(self, path, timeout=120):
+        """Take a file out of the guest into this guest's directory; its Path there."""
+        size = int(self.sh(f"stat -L -c %s {path}"))
+        target = self.directory / Path(path).name
+        self._control.sendall(f"cat {path} >/dev/vport0p2".encode() + b"\0")
+        with open(target, "wb") as out:
+            while size > 0:
+                data = self._receive(self._files, timeout)
+                out.write(data)
+                size -= len(data)
+        if status := int(self._until_nul(timeout)):
+            raise GuestError(f"cannot take {path}: status {status}: {self._until_nul(timeout)}")
+        self._until_nul(timeout)
+        return target
+
+    def put(self, files, timeout=120):
+        """Unpack files, as for overlay(), in the guest."""
+        if not files:
+            return
+        content = archive(files)
+        self.begin(f"head -c {len(content)} </dev/vport0p2 | tar -x -C /")
+        self._files.sendall(content)
+        if (done := self.finish(timeout))[0]:
+            raise GuestError(f"cannot put files into the guest: {done[1]}")
+
+    def load(self, driver):
+        """Load a driver, "rust", "checked" (the same, which checks itself: DEBUG=1) or "c"; the kernel log shows that it is the one."""
+        self.sh(f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko")
+        log = self.sh("dmesg")
+        is_rust = bool(re.search(r"arm_spe_pmu:.*Rust", log))
+        if is_rust != (driver != "c"):
+            raise GuestError(f"the kernel log does not show the {driver} driver:\n{log[-2000:]}")
+        self._at_load = self.hardware() if is_rust else None
+
+    def unload(self):
+        """Unload the driver that load() has loaded."""
+        self.account()
+        self._at_load = None
+        self.sh("rmmod arm_spe_pmu")
+
+    def account(self):
+        """Each byte that the units have written since this driver was loaded is one that it knows of.
+
+        Asked of every guest at its end, and before the driver goes. A scenario in which that cannot be says why, by
+        setting `unaccounted`. A driver that came without load() was there from the beginning on.
+        """
+        if self.unaccounted:
+            return
+        if self._script_runs:
+            raise GuestError("cannot account for the trace: a script still runs")
+        lines = self.sh("cat /sys/kernel/debug/arm_spe_*/cpu* 2>/dev/null || true").splitlines()
+        if self._at_load and not lines:
+            raise GuestError("cannot account for the trace: the driver is gone, and not by unload()")
+        if lines:
+            known = sum(int(line.split()[1]) for line in lines if line.startswith("bytes "))
+            written = total(self.hardware())["bytes"] - (total(self._at_load)["bytes"] if self._at_load else 0)
+            assert known == written, f"the hardware has written {written} bytes, the driver knows of {known}"
+
+    def complaints(self):
+        """What no scenario may cause: lines of the console log, and data races that the driver has a part in."""
+        found = COMPLAINTS.findall(log := self.log())
+        return [line for line in found
+                if "BUG: KCSAN" not in line and not (self.known and re.search(self.known, line))
+                ] + list(filter(kcsan.concerns_driver, kcsan.reports(log)))
+
+    def log(self):
+        """The console log, from the last complaint on that was provoked."""
+        return self.console.read_bytes()[self._excused:].decode(errors="replace")
+
+    def excuse(self):
+        """What the kernel has complained about so far was provoked."""
+        self._excused = self.console.stat().st_size
+
+    def qmp(self, command, **arguments):
+        """A QMP command; its answer. Errors are raised."""
+        return self._machine.cmd(command, **arguments)
+
+    def _units(self):
+        """The paths of the CPUs among QEMU's objects."""
+        return [cpu["qom-path"] for cpu in self.qmp("query-cpus-fast")]
+
+    def hardware(self):
+        """What became of the samples on each CPU: the counters of its unit (spe-counters)."""
+        return [self.qmp("qom-get", path=path, property="spe-counters") for path in self._units()]
+
+    def inject(self, cpu, what):
+        """Make the unit of a CPU report what is hard to bring about (spe-inject)."""
+        self.qmp("qom-set", path=self._units()[cpu], property="spe-inject", value=what)
+
+    def _until_migrated(self, command, uri):
+        """Let this QEMU give its state away, or take one, and wait until it has."""
+        self.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        self.qmp(command, uri=uri)
+        self._machine.event_wait("MIGRATION", match={"data": {"status": "completed"}})
+
+    def save(self, path):
+        """Stop the guest and save its state in a file, from which resume() lets it go on. It stands still until then."""
+        self.qmp("stop")
+        self._until_migrated("migrate", f"file:{path}")
+        while self.qmp("query-status")["status"] == "finish-migrate":
+            pass    # what is left takes no time; there is no event at its end
+
+    def resume(self, path):
+        """Go on from a saved state, in another QEMU of the same machine."""
+        self._machine.shutdown()
+        self._restore(path)
+
+    def _restore(self, path):
+        self._launch("-incoming", "defer")
+        self._until_migrated("migrate-incoming", f"file:{path}")
+        self.qmp("cont")
+
+    def migrate(self, look=lambda guest: None):
+        """Move the running guest to another QEMU of the same machine, whatever it is doing but fetch().
+
+        What look(guest) says in the one that it leaves, and in the other before it goes on there.
+        """
+        source, control, files = self._machine, self._control, self._files
+        address = f"unix:{self.scratch}/migration"
+        self._launch("-S", "-incoming", "defer")
+        target, self._machine = self._machine, source
+        target.cmd("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        target.cmd("migrate-incoming", uri=address)
+        self._until_migrated("migrate", address)
+        left = look(self)
+        source.shutdown()
+        # What the guest had said before it left.
+        while data := control.recv(1 << 16):
+            self._pending += data
+        control.close()
+        files.close()
+        self._machine = target
+        target.event_wait("MIGRATION", match={"data": {"status": "completed"}})
+        found = look(self)
+        self.qmp("cont")
+        return left, found
+
+    def reset(self, look=lambda guest: None):
+        """The reset button: the guest boots again. What look(guest) says after the reset and before the boot."""
+        self.qmp("set-action", reboot="reset")
+        self.qmp("stop")
+        self.qmp("system_reset")
+        self._machine.event_wait("RESET")
+        # Nobody can be asked any more for what was recorded until then.
+        self._at_load = None
+        found = look(self)
+        self.qmp("cont")
+        self._until_ready()
+        self.put(self._later)
+        return found
+
+    @contextmanager
+    def registers(self, *kinds):
+        """Every Access to the unit's registers while the context is open, in a list that is filled at its end.
+
+        kinds: "read" and "write"; none stands for "write" alone.
+        """
+        accesses = []
+        events = [f"arm_spe_{kind}" for kind in kinds or ("write",)]
+        before = self._trace.stat().st_size
+        for event in events:
+            self.qmp("trace-event-set-state", name=event, enable=True)
+        try:
+            yield accesses
+        finally:
+            for event in events:
+                self.qmp("trace-event-set-state", name=event, enable=False)
+        with open(self._trace, encoding="utf-8") as trace:
+            trace.seek(before)
+            accesses += [Access(int(cpu), register, int(value, 16))
+                         for cpu, register, value in ACCESS.findall(trace.read())]
+
+    def quit(self):
+        """End QEMU in an orderly way, so that its plugins write what they still have."""
+        self.account()
+        self.unaccounted = "it was, before it ended"
+        self._machine.shutdown(timeout=60)
+
+    def close(self):
+        """End QEMU and keep the console log and transcript."""
+        for machine in self._machines:
+            try:
+                machine.shutdown(hard=True)
+            except Exception:  # pylint: disable=broad-except
+                # QEMU had ended by itself (a crash or a panic); what counts was said before.
+                pass
+        for connection in (*self._listeners, self._control, self._files):
+            if connection:
+                connection.close()
+        self._transcript.close()
+        self._scratch.cleanup()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A storm of hotplug, migration, reloading and suspending over events of SPE, in rounds (tests/payload/progs/storm.c).
+
+Each round has a seed of its own. After each, what the emulated units say that they wrote is compared with what the
+driver has counted, and the kernel log is read; at the end the driver is unloaded, and kmemleak asked where there is one.
+"""
+
+from collections import Counter
+
+import kcsan
+import waker
+from guest import DRIVER, total
+from traces import left_behind, unload_without_loss
+
+CPUS = 3
+
+#: PREEMPT_RT's scheduler warns, once, without any event: a task whose affinity is set to a CPU that is just going down stays
+#: where it is (migration_cpu_stop() drops the request, __migrate_task() finds the CPU inactive), and at its next
+#: migrate_enable() nobody waits for it to move. Tasks that allocate memory, and whose affinity is set at random while CPUs
+#: go off- and online, do it within a minute or two, with no module loaded.
+KNOWN = r"WARNING: kernel/sched/core\.c:\d+ at affine_move_task\+"
+
+#: As long as there is an event of a task, perf's hooks in the scheduler stay in the code. When the last one goes they are
+#: patched away, and in again later. QEMU invalidates what it has translated before the new instruction is written
+#: (notdirty_write()), not after, so that another CPU may translate the old one once more, for good. That is likely to be why,
+#: on a busy machine, perf complained that the events of a task that ran were not there (event_function()): also in a guest
+#: without this driver, where a task opened a software event each second, within some minutes.
+HOOKS = "setsid perf stat -e dummy -- sleep 1000000 >/dev/null 2>&1 </dev/null &"
+
+#: What a storm has to have met. The C driver cannot be paused.
+MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "opens", "one_task", "one_cpu",
+       "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
+       *(["paused", "transitions"] if DRIVER == "rust" else [])]
+
+ROUND = "storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko"
+
+
+class Storm:
+    """A guest that stands a storm: it gets the driver, and something to sleep and wake with."""
+
+    def __init__(self, boot, scratch):
+        """boot: a function that makes a Guest; scratch: an empty directory with a short name."""
+        self.total = Counter()
+        port = waker.Waker(scratch)
+        self.guest = boot(smp=CPUS, rust=DRIVER == "rust", append=waker.APPEND, arguments=port.arguments)
+        self.driver = DRIVER if DRIVER == "c" else self.guest.kernel.checked
+        port.watch(self.guest)
+        self.guest.known = KNOWN
+        self.guest.sh(HOOKS)
+        # Counters that overflow more often are throttled: here, they would leave no time for anything else.
+        self.guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
+        self.guest.unaccounted = "each round accounts for itself, over drivers that come and go"
+        self.before = left_behind(self.guest)
+        self.guest.load(self.driver)
+        if "pseudo_nmi" in self.guest.kernel.append:
+            assert "Pseudo-NMIs enabled" in self.guest.sh("dmesg")
+        kcsan.begin(self.guest)
+
+    def hardware(self):
+        """What the units have counted, all together."""
+        return total(self.guest.hardware())
+
+    def round(self, seed, timeout=1200):
+        """A part of the storm; what was done in it."""
+        before = self.hardware()
+        output = self.guest.sh(waker.AROUND.format(ROUND.format(seed=seed, driver=self.driver)), timeout)
+        seen = Counter({name: int(value) for name, value in (line.split() for line in output.splitlines())})
+        for name, value in self.hardware().items():
+            seen[f"hardware_{name}"] = value - before[name]
+        # Of a CPU that goes offline the C driver tells nonsense (hotplug.py).
+        assert seen["mismatches"] == seen["lost"] == 0 and (DRIVER == "c" or not seen["wrong"]), seen
+        assert seen["hardware_dropped"] == seen["hardware_partial"] == seen["partial"] == 0, seen
+        # What collided was said, unless nobody read it.
+        assert not seen["collision"] or seen["hardware_collided"], seen
+        assert not seen["hardware_collided"] or seen["collision"] or seen["abandoned"], seen
+        # A driver that goes takes its counters with it, but then nobody dies before the trace is read.
+        counted = "bytes_received" if seen["loads"] else "bytes_driver"
+        assert DRIVER == "c" or seen["hardware_bytes"] == seen[counted], seen
+        self.check()
+        self.total["rounds"] += 1
+        self.total.update(seen)
+        return seen
+
+    def check(self):
+        """The kernel has not complained."""
+        complaints = self.guest.complaints()
+        assert not complaints, "\n".join(complaints)
+
+    def end(self):
+        """Unload, and see that nothing is left."""
+        if self.guest.run("test -e /sys/kernel/debug/kmemleak")[0] == 0:
+            unload_without_loss(self.guest)
+        else:
+            self.guest.unload()
+        assert left_behind(self.guest) == self.before
+        self.check()
+
+
+def listed(counted):
+    """What was done, for people."""
+    return ", ".join(f"{value} {name}" for name, value in counted.items() if value)
+
+
+def missed(storm):
+    """What this storm has not met."""
+    return [what for what in MET if not storm.total[what]]

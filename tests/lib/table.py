@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The table of the README: what each driver does in each situation. It is made from the runs alone.
+
+`make table` runs the situations and then this, which writes the table between the two markers.
+"""
+
+import json
+import re
+
+from paths import TOP
+
+README = TOP / "README.md"
+VERDICTS = TOP / "build" / "verdicts.json"
+
+#: The drivers, in the order of the columns.
+COLUMNS = ("this driver", "C driver", "C driver of 6.18.12")
+
+BETWEEN = re.compile(r"(<!-- table: .*? -->\n)(.*?)(<!-- end of table -->\n)", re.DOTALL)
+
+
+def render(verdicts):
+    """The table of verdicts ({column: {situation: verdict}})."""
+    lines = ["| situation | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
+    for situation in verdicts[COLUMNS[0]]:
+        cells = [verdicts[column][situation] for column in COLUMNS]
+        lines.append(f"| {situation} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def in_readme():
+    """The verdicts that the README states, in the form of render()'s argument."""
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")]
+            for line in BETWEEN.search(README.read_text())[2].splitlines()]
+    columns = rows[0][1:]
+    return {column: {row[0]: row[number] for row in rows[2:]}
+            for number, column in enumerate(columns, 1)}
+
+
+def write():
+    """Write the table of the README."""
+    verdicts = json.loads(VERDICTS.read_text()) if VERDICTS.exists() else {}
+    missing = [column for column in COLUMNS if column not in verdicts]
+    if missing:
+        raise SystemExit(f"error: no verdicts on {', '.join(missing)}: the README keeps its table")
+    text, found = BETWEEN.subn(lambda match: match[1] + render(verdicts) + match[3], README.read_text())
+    assert found == 1
+    README.write_text(text)

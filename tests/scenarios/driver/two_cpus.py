@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Two CPUs write to one AUX buffer, which perf keeps apart by a counter that is not atomic (progs/two_cpus.c).
+
+perf_aux_output_begin() reads rb->aux_nest, compares it with 0 and writes it in steps that another CPU can come between. Most
+of the time the second CPU is refused, with a warning. Now and then both are given a transaction from the same head on, and
+their records mix; perf_aux_output_end() of either lets a third begin. Which transactions those are is in perf's own calls, as
+the kernel's tracing sees them. In all others, what a driver has published has to be what its own unit has written.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+
+from guest import total
+from paths import TOP
+from perf_core import TRACING
+from spe import TAKEN, UNMAPS, check_decodes, counters, record
+from traces import unload_without_loss
+
+RECORD = 64
+#: So much is published in one buffer. A driver that let a unit write outside a transaction had
+#: published several times what was not written.
+PUBLISHED = 32 << 20
+#: Buffers that are taken away, on the debug kernel.
+ROUNDS = 40
+
+#: perf's complaint about the CPU that it refuses.
+NEST = r"WARNING: kernel/events/ring_buffer\.c:\d+ at perf_aux_output_begin\+"
+
+#: The arguments of the two functions that move the head of an AUX buffer.
+FIELDS = "head=handle->head aux_head=handle->rb->aux_head size=size"
+CALL = re.compile(r"\[(\d+)\] .* (end|skip): \(.*?\) head=(\d+) aux_head=(\d+) size=(\d+)$", re.MULTILINE)
+
+
+@dataclass
+class Part:
+    """A part of what was published: one AUX transaction, or what was skipped in one."""
+
+    cpu: int
+    kind: str
+    #: Where perf let the transaction begin, and with it the unit.
+    head: int
+    #: Where perf says that it is, which differs if another CPU has published since.
+    start: int
+    size: int
+    #: Whether perf had given the same place to two CPUs.
+    mixed: bool = False
+
+    @property
+    def end(self):
+        """The index after the last byte, as perf says."""
+        return self.start + self.size
+
+
+def mark_mixed(parts, start):
+    """Mark the parts that overlap others, which begin where start(part) says."""
+    last = None
+    for part in sorted(parts, key=start):
+        if last and start(part) < start(last) + last.size:
+            part.mixed = last.mixed = True
+        if not last or start(part) + part.size > start(last) + last.size:
+            last = part
+
+
+def parts_of(trace):
+    """The Part of each call in the text of a trace."""
+    lost = re.search(r"entries-in-buffer/entries-written: (\d+)/(\d+)", trace)
+    assert lost[1] == lost[2], "the trace is not complete"
+    parts = [Part(int(cpu), kind, *map(int, values)) for cpu, kind, *values in CALL.findall(trace)]
+    parts = [part for part in parts if part.size]
+    for part in parts:
+        part.mixed = part.start != part.head
+    mark_mixed(parts, lambda part: part.head)
+    mark_mixed(parts, lambda part: part.start)
+    return sorted(parts, key=lambda part: part.start)
+
+
+def test_one_buffer(boot, driver, show):
+    """What a CPU has published, its unit has written, and all that the units have written is published."""
+    guest = boot(smp=3)
+    guest.load(driver)
+    guest.known = NEST
+    for name in ("end", "skip"):
+        guest.sh(f"echo 'f:two_cpus/{name} perf_aux_output_{name} {FIELDS}' >>{TRACING}/dynamic_events")
+    guest.sh(f"echo 16384 >{TRACING}/buffer_size_kb; echo 1 >{TRACING}/events/two_cpus/enable")
+    before = total(guest.hardware())["bytes"]
+    guest.sh(f"two_cpus keep {PUBLISHED} /tmp/whose", timeout=200)
+    written = total(guest.hardware())["bytes"] - before
+    guest.sh(f"echo 0 >{TRACING}/events/two_cpus/enable; cat {TRACING}/trace >/tmp/trace")
+    whose = guest.fetch("/tmp/whose").read_text()
+    parts = parts_of(guest.fetch("/tmp/trace").read_text())
+
+    wrong, missing, position, seen = [], 0, 0, {1: 0, 2: 0}
+    for part in parts:
+        missing += max(0, part.start - position)
+        position = max(position, part.end)
+        records = whose[part.start // RECORD:part.end // RECORD]
+        if part.kind == "end" and not part.mixed:
+            seen[part.cpu] += records.count(str(part.cpu))
+            if "0" in records or str(3 - part.cpu) in records:
+                wrong.append((part, records))
+    missing += abs(len(whose) - position // RECORD) * RECORD
+    mixed = [part.size for part in parts if part.mixed]
+    show(f"\n    {len(parts)} parts, {len(mixed)} of them mixed by perf; records of own work {seen}")
+    assert not wrong, f"{len(wrong)} transactions with what their unit has not written: {wrong[:5]}"
+    # Two that end at once may not both move the head.
+    assert missing <= sum(mixed), f"{missing} bytes are published by no transaction"
+    assert sum(part.size for part in parts if part.kind == "end") == written
+    assert len(mixed) < len(parts) / 2 and min(seen.values()) > PUBLISHED / RECORD / 100
+
+
+@pytest.mark.kernel("debug")
+@pytest.mark.timeout(900)
+def test_buffers_that_are_taken(boot, driver):
+    """A buffer is unmapped while two CPUs write to it: nothing uses it after it was freed (KASAN), nor writes to its pages.
+
+    perf stops neither of the two, which are children of an event, and says so itself.
+    """
+    if driver == "c":
+        pytest.skip(UNMAPS)
+    guest = boot(smp=3)
+    guest.load(driver)
+    guest.known = f"{NEST}|{TAKEN}"
+    # perf frees the pages in the interrupt. If the CPU's own lists are full, the page allocator
+    # takes zone->lock there. lockdep reports that as an invalid wait context, and is off from then
+    # on. With long lists it does not happen.
+    guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
+    guest.sh(f"two_cpus free {ROUNDS}", timeout=600)
+    log = guest.sh("dmesg")
+    for function in ("perf_aux_output_begin", "perf_mmap_close", "__rb_free_aux"):
+        assert f" at {function}+" in log, f"{function}() did not see it"
+    seen = counters(guest)
+    assert seen["full"] > ROUNDS and seen["mismatches"] == 0, seen
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+    unload_without_loss(guest)
+
+
+@pytest.fixture
+def aux_nest(artefacts):
+    """The module that makes perf give one place to two CPUs, for the debug kernel."""
+    directory = artefacts / "aux_nest"
+    shutil.copytree(TOP / "tests/payload/modules", directory)
+    subprocess.run([TOP / "scripts/build-module", "debug", "-s", "modules"], cwd=directory, check=True,
+                   env={**os.environ, "OUT": str(directory / "build")})
+    return directory / "build/aux_nest.ko"
+
+
+@pytest.mark.kernel("debug")
+@pytest.mark.timeout(900)
+def test_one_place_for_two(boot, driver, aux_nest):
+    """perf gives two CPUs one place in a buffer, always: their records mix, but the units stay in the buffer, and stop."""
+    if driver == "c":
+        pytest.skip("the C driver pads a buffer whose head was moved with a negative length, and writes beyond it")
+    guest = boot(smp=3, files={"root/aux_nest.ko": aux_nest})
+    guest.load(driver)
+    # A CPU that asks before the module has cleared the counter is refused as usual.
+    guest.known = f"{NEST}|{TAKEN}"
+    guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
+    guest.sh("insmod /root/aux_nest.ko")
+    guest.sh(f"two_cpus keep {PUBLISHED >> 4} /tmp/whose; two_cpus free {ROUNDS // 4}", timeout=600)
+    assert int(guest.sh("cat /sys/module/aux_nest/parameters/mixed")) > 20
+    guest.sh("rmmod aux_nest")
+    written = total(guest.hardware())
+    guest.sh("workload 1")
+    assert total(guest.hardware()) == written
+    assert counters(guest)["mismatches"] == 0
+    check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
+    unload_without_loss(guest)

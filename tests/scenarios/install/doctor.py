@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: GPL-2.0
+"""tools/spe-doctor says whether SPE can work on a machine: each disease is told from a guest that has it, and a healthy
+guest has none. Both drivers are in the guests, as modprobe would find them.
+
+What cannot be had in a guest:
+
+- Firmware or a hypervisor that traps the registers. Both drivers ask PMBIDR_EL1.P before any other register, and where
+  EL3 or EL2 keeps the buffer (MDCR_EL3.NSPB, MDCR_EL2.E2PB) that bit is set, so what is to be seen is `owned`
+  (tests/qemu/baremetal/traps.c holds the unit against that). An access that traps where the bit is clear is emulated,
+  or ends in the firmware or in an undefined instruction of the kernel: that has not been tried.
+- A C driver that is built in: no kernel here has one. What the doctor goes by is given to it one by one.
+"""
+
+import os
+import re
+import subprocess
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from device_tree import PPI, edited, one_unit_per_cpu, replace
+from guest import UEFI
+from kernel import STOCK, renamed_stock_module
+from paths import TOP
+
+pytestmark = pytest.mark.long
+
+DOCTOR = TOP / "tools/spe-doctor"
+MODULES = f"/lib/modules/{STOCK.release}"
+CONFIG = f"/boot/config-{STOCK.release}"
+DRIVER = "/sys/bus/platform/drivers/arm_spe_pmu"
+USER = "setpriv --reuid 1000 --regid 1000 --clear-groups"
+PERFMON = f"{USER} --inh-caps=+perfmon --ambient-caps=+perfmon"
+#: In the place of the guest's tools: nothing but busybox's.
+BUSYBOX = "PATH=/usr/local/bin:/usr/bin"
+FILES = {
+    "usr/bin/spe-doctor": DOCTOR,
+    CONFIG: Path(os.environ["ARM_SPE_KERNEL"], ".config"),
+}
+
+#: What the doctor says: its exit status, the text of each check by mark and subject, and the last line.
+Diagnosis = namedtuple("Diagnosis", "status texts verdict")
+
+
+def diagnosis(status, output):
+    """The doctor's output, taken apart. It fits on a screen."""
+    lines = output.strip().splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80, output
+    texts = {}
+    for line in lines[1:-1]:
+        if line[0] != " ":
+            mark, subject = line.split()[:2]
+            assert mark in ("ok", "note", "unknown", "PROBLEM"), output
+            line = line.split(None, 2)[2]
+        texts[mark, subject] = f"{texts.get((mark, subject), '')} {line.strip()}".strip()
+    assert status == any(mark == "PROBLEM" for mark, _ in texts), output
+    return Diagnosis(status, texts, lines[-1])
+
+
+def doctor(guest, who="", environment="", shell="busybox sh"):
+    """What the doctor says in a guest."""
+    return diagnosis(*guest.run(f"{environment} {who} {shell} /usr/bin/spe-doctor"))
+
+
+def fake(guest, name, script):
+    """A command of this name that goes before the guest's own; the environment in which it does."""
+    guest.sh(f"mkdir -p /tmp/bin; printf '%s\\n' '#!/bin/sh' '{script}' >/tmp/bin/{name}; chmod +x /tmp/bin/{name}")
+    return "PATH=/tmp/bin:$PATH"
+
+
+def problems(found):
+    """The subjects of the problems."""
+    return {subject for mark, subject in found.texts if mark == "PROBLEM"}
+
+
+def install(guest, *drivers):
+    """These drivers, of "rust" and "c", are where modprobe looks, and no others. The Rust driver goes before."""
+    places = {"c": "kernel/drivers/perf", "rust": "updates"}
+    guest.sh(f"rm -rf {MODULES}; mkdir -p {MODULES}; touch {MODULES}/modules.{{order,builtin,builtin.modinfo}}")
+    for driver in drivers:
+        guest.sh(f"cd {MODULES} && install -D /usr/lib/drivers/{driver}/arm_spe_pmu.ko {places[driver]}/arm_spe_pmu.ko")
+    guest.sh("depmod")
+
+
+def loaded(guest, driver):
+    """This driver is loaded, or none, and no longer the one that plays the built-in driver."""
+    guest.run("rmmod arm_spe_own")
+    if guest.run("test -e /sys/module/arm_spe_pmu")[0] == 0:
+        guest.unload()
+    if driver:
+        guest.sh("dmesg -C")
+        guest.load(driver)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def both_drivers():
+    """The doctor knows both, so there is nothing to compare with."""
+    if os.environ.get("DRIVER") == "c":
+        pytest.skip("the scenario loads both drivers")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    module = tmp_path_factory.mktemp("doctor") / "arm_spe_own.ko"
+    module.write_bytes(renamed_stock_module())
+    return {"files": {**FILES, "root/arm_spe_own.ko": module}}
+
+
+@pytest.mark.parametrize("driver, who", [(None, ""), (None, USER), ("c", USER), ("rust", ""), ("rust", USER)],
+                         ids=["none-root", "none-user", "c-user", "rust-root", "rust-user"])
+def test_healthy(guest, driver, who):
+    """No alarm, whoever asks and whichever driver is loaded; and what the doctor says to do works."""
+    install(guest, driver or "c")
+    loaded(guest, driver)
+    guest.sh("echo 2 >/proc/sys/kernel/perf_event_paranoid")
+    found = doctor(guest, who)
+    assert found.status == 0 and not problems(found)
+    assert {("ok", "device"), ("note", "machine"), ("ok", "perf")} <= {*found.texts}
+    assert ("note" if who else "ok", "rights") in found.texts
+    if not driver:
+        assert "the C driver is installed" in found.texts["note", "driver"]
+        assert ("unknown", "KPTI") in found.texts if who else ("ok", "KPTI") in found.texts
+        guest.sh(found.texts["note", "driver"].partition("-> sudo ")[2])
+        guest.sh("rmmod arm_spe_pmu")
+        return
+    assert found.texts["ok", "driver"] == f"the {driver.capitalize()} driver is loaded"
+    assert found.texts["ok", "PMU"] == "arm_spe_0 on CPUs 0-1"
+    assert ("ok", "CPU") in found.texts and ("ok", "KPTI") in found.texts
+    command = found.verdict.removeprefix("SPE works: ").replace("COMMAND", "true")
+    guest.sh("rm -rf /tmp/work && mkdir -m 777 /tmp/work")
+    assert re.search(r"\d% +true ", guest.sh(f"cd /tmp/work && {who} bash -c '{command}'"))
+
+
+def test_with_busybox_alone(guest):
+    """Its tools are enough."""
+    install(guest, "rust")
+    loaded(guest, "rust")
+    found = doctor(guest, environment=BUSYBOX)
+    assert not problems(found) and not [subject for mark, subject in found.texts if mark == "unknown"]
+    assert found.texts["ok", "driver"] == "the Rust driver is loaded" and ("ok", "PMU") in found.texts
+
+
+def test_drivers(guest):
+    """The C driver in the place of the Rust driver, and no driver at all."""
+    install(guest, "c", "rust")
+    loaded(guest, "c")
+    assert "the Rust driver is installed" in doctor(guest).texts["note", "driver"]
+    loaded(guest, None)
+    assert "the Rust driver is installed" in doctor(guest).texts["note", "driver"]
+    install(guest)
+    found = doctor(guest)
+    assert problems(found) == {"driver"} and "none for this kernel" in found.texts["PROBLEM", "driver"]
+    # As with initcall_blacklist=.
+    guest.sh(f"echo kernel/drivers/perf/arm_spe_pmu.ko >{MODULES}/modules.builtin")
+    found = doctor(guest)
+    assert problems(found) == {"driver"} and "built into the kernel, but" in found.texts["PROBLEM", "driver"]
+
+
+def test_built_in_driver(guest):
+    """The C driver, where the Rust driver cannot take its place: no problem for SPE, but it has to be said."""
+    install(guest, "rust")
+    loaded(guest, None)
+    guest.sh("insmod /root/arm_spe_own.ko")
+    assert "the module arm_spe_own" in doctor(guest).texts["note", "driver"]
+    built_in = "built into the kernel: the Rust driver cannot take its place"
+    for disease, mend in [
+            (f"sed -i.was s/^CONFIG_ARM_SPE_PMU=m/CONFIG_ARM_SPE_PMU=y/ {CONFIG}", f"mv {CONFIG}.was {CONFIG}"),
+            (f"echo kernel/drivers/perf/arm_spe_pmu.ko >{MODULES}/modules.builtin", f": >{MODULES}/modules.builtin"),
+            # A driver that is in no module.
+            (f"mkdir -p /tmp/none; mount --bind /tmp/none {DRIVER}", f"umount {DRIVER}")]:
+        guest.sh(disease)
+        found = doctor(guest)
+        guest.sh(mend)
+        assert built_in in found.texts["note", "driver"] and found.status == 0
+        assert found.verdict.startswith("SPE works")
+
+
+def test_rights(guest):
+    """Who the doctor says may record can, at each perf_event_paranoid, and nobody else."""
+    install(guest, "rust")
+    loaded(guest, "rust")
+    for level, who, event in [(1, USER, "arm_spe//"), (2, USER, "arm_spe//u"), (3, USER, None),
+                              (2, PERFMON, "arm_spe//"), (3, PERFMON, None), (3, "", "arm_spe//")]:
+        guest.sh(f"echo {level} >/proc/sys/kernel/perf_event_paranoid")
+        found = doctor(guest, who)
+        assert problems(found) == (set() if event else {"rights"}), (level, who)
+        assert (f"-e {event} " if event else "SPE can work here, but this user cannot") in found.verdict
+        status, said = guest.run(f"{who} perf record -B -N -o /tmp/perf.{level} -e {event or 'arm_spe//u'} true")
+        guest.sh("rm -f /tmp/perf.*")
+        assert (status == 0) == bool(event), said
+    guest.sh("echo -1 >/proc/sys/kernel/perf_event_paranoid; mount -t tmpfs none /proc/sys/kernel")
+    found = doctor(guest)
+    guest.sh("umount /proc/sys/kernel")
+    assert problems(found) == {"kernel"} and "a kernel without perf" in found.texts["PROBLEM", "kernel"]
+    assert found.verdict.startswith("SPE does not work")
+
+
+@pytest.mark.parametrize("script, mark, text", [
+    ("echo perf version 4.15.18", "PROBLEM", "4.15.18 cannot record SPE"),
+    ("echo perf version 4.16.rc1", "PROBLEM", "4.16.rc1 records SPE but shows no samples"),
+    ("echo perf version 5.7.19", "PROBLEM", "5.7.19 records SPE but shows no samples"),
+    ("echo perf version 5.8.g1a2b3c4d5e6f", "note", "perf mem needs 5.12"),
+    ("echo perf version 5.12", "ok", "5.12 records and reports"),
+    ("echo perf version 10.0", "ok", "10.0 records and reports"),
+    ("echo perf of our own", "unknown", "its version: perf of our own"),
+    ("echo perf version 6.x.1", "unknown", "its version: 6.x.1"),
+    ("exit 2", "PROBLEM", "perf does not run"),
+    (None, "PROBLEM", "perf is missing"),
+])
+def test_perf(guest, script, mark, text):
+    """Another perf in the place of the guest's own."""
+    install(guest, "c")
+    loaded(guest, None)
+    found = doctor(guest, environment=fake(guest, "perf", script) if script else "PATH=/usr/local/bin")
+    guest.sh("rm -f /tmp/bin/perf")
+    assert text in found.texts[mark, "perf"]
+    assert problems(found) == ({"perf"} if mark == "PROBLEM" else set())
+    assert found.verdict.startswith("SPE can work")
+
+
+def test_building_the_rust_driver(guest):
+    """What it takes; the C driver does without, so none of this is a problem."""
+    install(guest, "c")
+    loaded(guest, None)
+    version = re.search(r'^CONFIG_RUSTC_VERSION_TEXT="(.*)"$', FILES[CONFIG].read_text(), re.MULTILINE)[1]
+
+    def rust(environment="", **options):
+        found = doctor(guest, environment=environment, **options)
+        assert not problems(found)
+        ((mark, text),) = [(mark, text) for (mark, subject), text in found.texts.items() if subject == "Rust"]
+        return mark, text
+
+    mark, text = rust()
+    assert mark == "note" and text.endswith(f"-> install linux-headers-{STOCK.release}")
+    guest.sh(f"mkdir -p {MODULES}/build/rust; touch {MODULES}/build/Makefile")
+    mark, text = rust()
+    assert mark == "note" and version in text and "here: none ->" in text
+    other = "rustc 1.90.0 (1159e78c4 2025-09-14)"
+    mark, text = rust(fake(guest, "rustc", f'echo "{other}"'))
+    assert mark == "note" and version in text and f"here: {other} ->" in text
+    mark, text = rust(fake(guest, "rustc", f'echo "{version}"'))
+    assert mark == "note" and "rust/libkernel.rmeta is missing" in text
+    guest.sh(f"touch {MODULES}/build/rust/libkernel.rmeta")
+    assert rust(fake(guest, "rustc", f'echo "{version}"'))[0] == "ok"
+    # The configuration is also found in the kernel's build tree.
+    guest.sh(f"sed '/^CONFIG_RUST=/d' {CONFIG} >{MODULES}/build/.config; mv {CONFIG} /tmp/config")
+    mark, text = rust()
+    assert mark == "note" and "no CONFIG_RUST" in text
+    guest.sh(f"rm {MODULES}/build/.config")
+    assert rust()[0] == "unknown"
+    guest.sh(f"mv /tmp/config {CONFIG}")
+    # Of the last kernel that is too old, and of the first that is not, nothing but the configuration is there.
+    for release, words in (("7.1.9+deb13-arm64", "for Linux 7.2 or later"), ("7.2.0-rc1-arm64", "headers are needed")):
+        guest.sh(f"cp {CONFIG} /boot/config-{release}; ln -s {MODULES} /lib/modules/{release}; rm -rf {MODULES}/build")
+        # The shell of busybox would take its own uname.
+        mark, text = rust(fake(guest, "uname", f'case $1 in -r) echo {release} ;; *) exec busybox uname "$@" ;; esac'),
+                          shell="bash")
+        guest.sh(f"rm /tmp/bin/uname /boot/config-{release} /lib/modules/{release}")
+        assert mark == "note" and words in text
+
+
+def test_signing(guest):
+    """A kernel that takes signed modules only, from now on: the stock module is signed, that of this project is not."""
+    install(guest, "c")
+    loaded(guest, "c")
+    guest.sh("echo Y >/sys/module/module/parameters/sig_enforce")
+    assert "the C driver is, and the Rust driver has to be" in doctor(guest).texts["note", "signing"]
+    install(guest, "c", "rust")
+    # What is loaded works as it did.
+    found = doctor(guest)
+    assert not problems(found) and "is not" in found.texts["note", "signing"]
+    loaded(guest, None)
+    found = doctor(guest)
+    assert problems(found) == {"signing"} and "make sign" in found.texts["PROBLEM", "signing"]
+    assert guest.run("modprobe arm_spe_pmu")[0] != 0
+    # What a signature ends with, as far as can be seen without the kernel's keys.
+    guest.sh(f"echo '~Module signature appended~' >>{MODULES}/updates/arm_spe_pmu.ko")
+    assert ("ok", "signing") in doctor(guest).texts
+    install(guest)
+    assert "sign one that you build" in doctor(guest).texts["note", "signing"]
+
+
+def midr(implementer, part):
+    """A CPU of another model, as far as its name goes."""
+    return f"midr={implementer << 24 | 0xf << 16 | part << 4:#x}"
+
+
+NEOVERSE_N1 = midr(0x41, 0xd0c)
+CORTEX_A72 = midr(0x41, 0xd08)
+
+WITHOUT_NODE = replace('compatible = "arm,statistical-profiling-extension-v1";', "")
+DISABLED_NODE = replace(f"interrupts = {PPI};", f'interrupts = {PPI}; status = "disabled";')
+#: The same machine; its model is another one.
+WITH_NODE = replace('model = "linux,dummy-virt";', 'model = "another";')
+
+#: Options for boot(); the edit of the device tree; and with no driver, the C driver and the Rust driver, the problems,
+#: and words of the doctor's about one of them, or about what is no problem.
+DISEASES = {
+    "no_spe": (
+        {"spe": NEOVERSE_N1}, None,
+        ({"device", "machine"}, "ok CPU Neoverse N1 has SPE"),
+        ({"device", "machine"}, "PROBLEM device the device tree describes no SPE"),
+        ({"device", "machine", "CPU"}, "PROBLEM CPU the CPUs have no SPE (the driver has looked)")),
+    "described_but_not_there": (
+        {"spe": CORTEX_A72}, WITH_NODE,
+        ({"CPU"}, "PROBLEM CPU Cortex-A72 has no SPE"),
+        ({"CPU"}, "PROBLEM CPU the CPUs have no SPE (the driver has looked)"),
+        ({"CPU"}, "PROBLEM CPU the CPUs have no SPE (the driver has looked)")),
+    "not_described": (
+        {}, WITHOUT_NODE,
+        ({"device", "machine"}, "unknown CPU whether the CPUs have SPE: only the kernel can see"),
+        ({"device", "machine"}, "unknown CPU whether the CPUs have SPE: only the kernel can see"),
+        ({"device", "machine"}, "ok CPU the CPUs have SPE (the driver has looked)")),
+    "turned_off": (
+        {}, DISABLED_NODE,
+        *[({"device"}, 'PROBLEM device the device tree has SPE, but with status "disabled"')] * 3),
+    "owned": (
+        {"spe": "spe=on,x-spe-pmbidr=0x10"}, None,
+        (set(), "note driver none is loaded"),
+        *[({"firmware"}, "PROBLEM firmware the profiling buffer is owned by a higher exception level")] * 2),
+    "odd_hardware": (
+        {"spe": "spe=on,x-spe-pmbidr=0x0c"}, None,
+        None,
+        *[({"PMU"}, "PROBLEM PMU the driver refused it: unsupported PMBIDR.Align [12] on CPU")] * 2),
+    "kpti": (
+        {"append": "kpti=on"}, None,
+        *[({"KPTI"}, "PROBLEM KPTI page table isolation is on")] * 3),
+}
+
+
+@pytest.mark.parametrize("disease", DISEASES)
+def test_disease(boot, artefacts, disease):
+    """One problem of the machine, with each driver."""
+    options, edit, *expected = DISEASES[disease]
+    guest = boot(files=FILES, arguments=edited(artefacts, edit) if edit else (), **options)
+    for driver, what in zip((None, "c", "rust"), expected):
+        if not what:
+            continue    # it is that of another disease
+        wanted, words = what
+        install(guest, driver or "c")
+        guest.run("rmmod arm_spe_pmu")
+        if driver:
+            # On a CPU without SPE the Rust driver does not load.
+            status, said = guest.run("dmesg -C; modprobe arm_spe_pmu")
+            assert status == (driver == "rust" and "spe=on" not in options.get("spe", "spe=on")), said
+        found = doctor(guest)
+        texts = [" ".join([*key, text]) for key, text in found.texts.items()]
+        assert problems(found) == wanted and any(text.startswith(words) for text in texts), (driver, texts)
+    CHECK_MORE.get(disease, lambda guest: None)(guest)
+
+
+def more_of_no_spe(guest):
+    """What runs the machine, and the kernel's lockdown, which asks for signatures."""
+    bare = doctor(guest, environment=fake(guest, "systemd-detect-virt", "echo none; exit 1"))
+    assert problems(bare) == {"device", "CPU"} and "update the firmware" in bare.texts["PROBLEM", "device"]
+    kvm = doctor(guest, environment=fake(guest, "systemd-detect-virt", "echo kvm"))
+    assert "a virtual machine (kvm)" in kvm.texts["PROBLEM", "machine"]
+    guest.sh("mount -t securityfs securityfs /sys/kernel/security; echo integrity >/sys/kernel/security/lockdown")
+    assert "signing" in problems(doctor(guest))
+    assert guest.run("insmod /usr/lib/drivers/rust/arm_spe_pmu.ko")[0] != 0
+
+
+def more_of_owned(guest):
+    """A user who cannot read the kernel log, and a log that is too short."""
+    assert "this user cannot read" in doctor(guest, f"{USER}").texts["PROBLEM", "PMU"]
+    guest.sh("dmesg -C; echo >/dev/kmsg")
+    assert "the kernel log does not say why" in doctor(guest).texts["PROBLEM", "PMU"]
+
+
+def more_of_kpti(guest):
+    """What there is to go by for who cannot read the kernel log."""
+    assert "KPTI" in problems(doctor(guest, USER))
+
+
+CHECK_MORE = {"no_spe": more_of_no_spe, "owned": more_of_owned, "kpti": more_of_kpti}
+
+
+def test_different_cpus(boot, artefacts):
+    """Two PMUs, and a CPU that has none."""
+    guest = boot(files=FILES, smp=3, arguments=edited(artefacts, one_unit_per_cpu, smp=3))
+    for driver in ("c", "rust"):
+        install(guest, driver)
+        loaded(guest, driver)
+        found = doctor(guest)
+        assert not problems(found)
+        assert found.texts["ok", "PMU"] == "arm_spe_0 on CPUs 0; arm_spe_1 on CPUs 1"
+        assert "1 CPUs online have no SPE, the first is CPU 2: tasks" in found.texts["note", "PMU"]
+
+
+@pytest.mark.timeout(300)
+def test_acpi(boot):
+    """A machine that is described by ACPI, with each driver."""
+    guest = boot(files=FILES, arguments=UEFI)
+    for driver in ("c", "rust"):
+        install(guest, driver)
+        loaded(guest, driver)
+        found = doctor(guest)
+        assert not problems(found) and found.texts["ok", "device"] == "ACPI describes SPE"
+
+
+@pytest.mark.timeout(300)
+def test_acpi_without_spe(boot):
+    """An older table, and a kernel that does not look for SPE in it; in a cloud, and on a server of a cloud."""
+    guest = boot(files=FILES, spe=NEOVERSE_N1, arguments=UEFI)
+    install(guest, "c")
+    found = doctor(guest)
+    assert problems(found) == {"device", "machine"} and "(QEMU)" in found.texts["PROBLEM", "machine"]
+    assert "revision: 4, needed: 5" in found.texts["PROBLEM", "device"]
+    assert "revision" not in doctor(guest, USER).texts["PROBLEM", "device"]
+    guest.sh("echo Amazon EC2 >/tmp/vendor; mount --bind /tmp/vendor /sys/class/dmi/id/sys_vendor")
+    for product, problem in (("m7g.large", True), ("m7g.metal", False)):
+        guest.sh(f"echo {product} >/tmp/product; mount --bind /tmp/product /sys/class/dmi/id/product_name")
+        assert ("machine" in problems(doctor(guest))) == problem
+    guest.sh(f"sed -i 's/^CONFIG_ARM_SPE_PMU=m/# CONFIG_ARM_SPE_PMU is not set/' {CONFIG}")
+    found = doctor(guest)
+    assert problems(found) == {"device", "kernel"} and "CONFIG_ARM_SPE_PMU" in found.texts["PROBLEM", "kernel"]
+
+
+@pytest.mark.parametrize("arguments, status", [([], 1), (["-h"], 0), (["-x"], 2), (["-h", "-h"], 2)])
+def test_without_a_guest(arguments, status):
+    """On the host, which is no Arm machine, in another shell; and the usage."""
+    if os.uname().machine == "aarch64" and not arguments:
+        pytest.skip("this machine may have SPE")
+    done = subprocess.run(["dash", DOCTOR, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    if arguments:
+        assert "usage: spe-doctor [-h]" in (done.stderr if status else done.stdout)
+    else:
+        assert "PROBLEM  machine   SPE is an extension of 64-bit Arm CPUs" in done.stdout

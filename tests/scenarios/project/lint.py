@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Every file is as its own kind's checker wants it, and says what its licence is."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from paths import TOP
+from rust_source import driver
+
+pytestmark = [pytest.mark.quick, pytest.mark.independent]
+
+#: Made elsewhere, or built; .git is a file in a worktree.
+NOT_OURS = {".git", "build", "out", "target", "__pycache__"}
+
+
+def files():
+    """Every file of the project."""
+    for directory, names, found in os.walk(TOP):
+        names[:] = sorted(set(names) - NOT_OURS)
+        for name in sorted(set(found) - NOT_OURS):
+            yield Path(directory, name)
+
+
+def scripts(interpreter, suffix):
+    """Files with the suffix, or without one and with the interpreter in the first line."""
+    for file in files():
+        first = file.open("rb").readline()
+        if file.suffix == suffix or (not file.suffix and first[:2] == b"#!" and interpreter in first):
+            yield file
+
+
+def check(*command):
+    """A checker that has to be content."""
+    done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_shellcheck():
+    # The parts that have no first line of their own are checked where they are read in.
+    found = [*scripts(b"bash", None), *scripts(b"/sh", None), TOP / "tests/payload/init"]
+    assert len(found) > 8 and TOP / "tools/spe-doctor" in found
+    check("shellcheck", "-x", "-P", "SCRIPTDIR", *found)
+
+
+def test_pyflakes():
+    found = [*scripts(b"python", ".py")]
+    assert len(found) > 8
+    check("pyflakes3", *found)
+
+
+def test_rustfmt():
+    check("rustfmt", "--check", "arm_spe_pmu.rs", "tests/host/src/lib.rs", *(TOP / "tests/misuse").glob("*.rs"))
+
+
+def test_comment_width():
+    """As wide as code, which rustfmt does not look at in a comment; but for tables and drawings."""
+    wide = [f"{file.relative_to(TOP)}:{number}" for pattern in ("*.rs", "perf/**/*.rs", "tests/host/src/*.rs")
+            for file in TOP.glob(pattern) for number, line in enumerate(file.read_text().splitlines(), 1)
+            if len(line) > 100 and re.match(r"\s*//[/!]? [^\s|]", line)]
+    assert not wide
+
+
+def test_clippy():
+    """The kernel's lint set finds nothing."""
+    check("scripts/clippy")
+
+
+def test_doc():
+    """The documentation becomes pages, also of what is private, and no link in it is broken."""
+    check("scripts/doc")
+    assert (TOP / "build/doc/arm_spe_pmu/state/struct.Armed.html").exists()
+
+
+def test_knobs():
+    """The documentation of the user ABI names every register field that is written, and every format field."""
+    registers = re.findall(r"^    (\w+)\(\"S3\w+\", write[^)]*\) \{(.*?)\}$", (TOP / "sysreg.rs").read_text(),
+                           re.DOTALL | re.MULTILINE)
+    assert len(registers) > 8
+    event = (TOP / "event.rs").read_text()
+    table = re.findall(r"^//! \| (\[`.*) \| (.*) \|$", event, re.MULTILINE)
+    places = set(re.findall(r"\[`([\w:]+)`\]", "".join(place for place, _ in table)))
+    for register, body in registers:
+        fields = re.findall(r"^        (\w+): \d+, \d+;", body, re.MULTILINE)
+        assert register in places or fields and {f"{register}::{field}" for field in fields} <= places, register
+    knobs = re.findall(r'^    \w+ = c"(\w+)",', event, re.MULTILINE)
+    assert len(knobs) > 15
+    absent = [knob for knob in knobs if not any(f"`{knob}`" in named for _, named in table)]
+    assert not absent
+
+
+def test_sysreg():
+    """Registers, fields and values are those of the kernel's description."""
+    check("scripts/check-sysreg", os.environ["ARM_SPE_KERNEL"])
+
+
+#: Mistakes for check-sysreg to find: what is changed, in every place, and into what.
+MISTAKES = {
+    "encoding": (r'(?<=_)\d(?=", (?:read|write))', lambda found: str(int(found[0]) ^ 1)),
+    "register": (r'\w+(?=\("S3_)', lambda found: f"{found[0]}x"),
+    "position": (r"(?<=: )(\d+), (\d+)(?=;)", lambda found: f"{int(found[1]) + 1}, {int(found[2]) + 1}"),
+    # Of a part of one of its fields, the kernel has neither the width nor always the name.
+    "width": (r"(?<=: )\d+(?=, \d+;(?! // part of))", lambda found: str(int(found[0]) + 1)),
+    "field": (r"\w+(?=: \d+, \d+;(?! // part of))", lambda found: f"{found[0]}x"),
+    "marker": (r"// part of .*", lambda found: "//"),
+    "value": (r"(const (?:BSC|EC|FM)_\w+: u64 = 0[bx]\w*)(\d);", lambda found: f"{found[1]}{int(found[2]) ^ 1};"),
+    "code": (r"(?<= )\d+(?= => \(\d+, None\))", lambda found: str(int(found[0]) + 16)),
+    "number": (r"\b(PM\w+_EL1::(?:new|from_bits)\()", lambda found: f"{found[1]}1 << 17 | "),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_mistakes_in_sysreg(kind, tmp_path):
+    """A mistake is found in each place where it can be made."""
+    pattern, change = MISTAKES[kind]
+    places = set()
+    for source in driver(TOP).values():
+        text, name = source.path.read_text(), source.path.relative_to(TOP)
+        for found in reversed(list(re.finditer(pattern, text))):
+            # What is in neither text belongs to a test.
+            if source.code[found.start()].strip() or source.comments[found.start()].strip():
+                places.add(f"{name}:{source.line(found.start())}")
+                text = text[:found.start()] + change(found) + text[found.end():]
+        Path(tmp_path, name).parent.mkdir(exist_ok=True)
+        Path(tmp_path, name).write_text(text)
+    done = subprocess.run(["scripts/check-sysreg", os.environ["ARM_SPE_KERNEL"], tmp_path], cwd=TOP, text=True,
+                          stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, check=False)
+    assert places and done.returncode == 1
+    assert places <= set(re.findall(r"^[\w/]+\.rs:\d+", done.stderr, re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", ["patches/*.patch", "*.c", "plugin/*.c"])
+def test_checkpatch(kind):
+    """QEMU's own checker, on what is added to QEMU."""
+    checker = Path(os.environ["ARM_SPE_QEMU"], "scripts", "checkpatch.pl")
+    found = sorted((TOP / "tests/qemu").glob(kind))
+    assert found
+    how = ["--no-tree", "--no-signoff"] + (["-f"] if kind.endswith(".c") else [])
+    for file in found:
+        check("perl", checker, *how, file)
+
+
+def test_count():
+    """The driver has no circle of `use` between its modules."""
+    check("scripts/count", "--check")
+
+
+def test_licences():
+    without = [str(file.relative_to(TOP)) for file in files()
+               if file.name not in ("COPYING", "README.md", "Cargo.lock") and file.suffix != ".patch"
+               # Of debian/ two have a format without comments.
+               and str(file.relative_to(TOP)) not in ("debian/changelog", "debian/source/format")
+               and b"SPDX-License-Identifier: GPL-2.0" not in file.read_bytes()[:2000]]
+    assert not without

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The mutations of the driver (tests/mutants/) fit the driver, and a handful of them is noticed. `make mutants` tries all."""
+
+import subprocess
+
+import pytest
+
+from paths import TOP
+
+PATCHES = sorted((TOP / "tests/mutants").glob("*.patch"))
+#: What the build notices, which takes seconds.
+HANDFUL = ["irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates"]
+
+
+def test_apply():
+    """Each of them applies to the driver as it is."""
+    stale = [patch.name for patch in PATCHES
+             if subprocess.run(["git", "apply", "--check", patch], cwd=TOP, stderr=subprocess.DEVNULL, check=False).returncode]
+    assert len(PATCHES) >= 150 and not stale
+
+
+@pytest.mark.timeout(900)
+def test_handful():
+    done = subprocess.run([TOP / "tests/mutants/run", *HANDFUL], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False)
+    assert done.returncode == 0 and f"{len(HANDFUL)} of {len(HANDFUL)} noticed" in done.stdout, done.stdout
+
+
+def test_unknown():
+    """A name that is none is an error, not a success with nothing done."""
+    done = subprocess.run([TOP / "tests/mutants/run", "no-such"], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode and "no mutation has the name no-such" in done.stderr

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0
+"""perf_event_open(2) fuzzed around the PMU, on a kernel that checks itself and with counters that interrupt as NMIs.
+
+Always the same: a number of rounds, and not a time. `make fuzz` goes on for as long as wanted, on any of the kernels.
+"""
+
+import re
+
+import pytest
+
+import fuzzing
+
+SEED = 1
+
+
+@pytest.mark.kernel("nmi")
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
+def test_rounds(boot, artefacts, show, rounds):
+    guest = boot(arguments=fuzzing.port(artefacts))
+    fuzzer = fuzzing.Fuzzer(guest, artefacts, SEED)
+    try:
+        fuzzer.leg(0, rounds)
+        fuzzer.end()
+    finally:
+        show("\n    " + "\n    ".join(fuzzer.report()))
+    # Each round has done something.
+    done = fuzzer.total
+    assert done["opened_spe"] > 20 * rounds and done["aux_maps"] > 12 * rounds and done["looks"] > 30 * rounds, done
+    assert done["aux_bytes"] > 20000 * rounds, done
+
+
+def test_known(boot, driver):
+    """What fuzzing overlooks: the kernel warns so without anything being sampled. When it does not any more, KNOWN can go."""
+    if driver == "c":
+        pytest.skip("with the C driver nothing can be paused")
+    guest = boot()
+    guest.known = fuzzing.KNOWN
+    guest.load(driver)
+    guest.sh("orphan")
+    assert re.search(fuzzing.KNOWN, guest.console.read_text(errors="replace"))
