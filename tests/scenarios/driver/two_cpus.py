@@ -24,9 +24,9 @@ from traces import unload_without_loss
 RECORD = 64
 #: So much is published in one buffer. A driver that let a unit write outside a transaction had
 #: published several times what was not written.
-PUBLISHED = 32 << 20
+PUBLISHED = 8 << 20
 #: Buffers that are taken away, on the debug kernel.
-ROUNDS = 40
+ROUNDS = 12
 
 #: perf's complaint about the CPU that it refuses.
 NEST = r"WARNING: kernel/events/ring_buffer\.c:\d+ at perf_aux_output_begin\+"
@@ -161,7 +161,7 @@ def test_one_place_for_two(boot, driver, aux_nest):
     guest.known = f"{NEST}|{TAKEN}"
     guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
     guest.sh("insmod /root/aux_nest.ko")
-    guest.sh(f"two_cpus keep {PUBLISHED >> 4} /tmp/whose; two_cpus free {ROUNDS // 4}", timeout=600)
+    guest.sh(f"two_cpus keep {PUBLISHED >> 3} /tmp/whose; two_cpus free {ROUNDS // 4}", timeout=600)
     assert int(guest.sh("cat /sys/module/aux_nest/parameters/mixed")) > 20
     guest.sh("rmmod aux_nest")
     written = total(guest.hardware())
