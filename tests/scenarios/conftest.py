@@ -6,7 +6,6 @@ with the driver loaded, or for `boot`, to make machines of its own.
 """
 
 import os
-import re
 import shutil
 
 import pytest
@@ -14,8 +13,11 @@ import pytest
 import kernel
 from guest import DRIVER, SLACK, Guest, GuestError
 from paths import TOP
+from results import Results
 
 OUT = TOP / "out" / "test"
+#: So much of a console log is printed when a scenario fails.
+CONSOLE_LINES = 20
 
 
 def pytest_addoption(parser):
@@ -73,50 +75,6 @@ def show(request):
     return lambda *text: request.node.user_properties.append(("shown", " ".join(map(str, text)).strip("\n")))
 
 
-class Results:
-    """What has become of the tests. With pytest-xdist, in the process that hears of all of them."""
-
-    def __init__(self, config):
-        self.config = config
-        self.counts = {"passed": [], "failed": [], "skipped": []}
-
-    def pytest_runtest_logreport(self, report):
-        """Count the result, and print what the test shows."""
-        counts = self.counts
-        # pytest-xdist appends the group.
-        name = re.sub(r"@\w+$", "", report.nodeid)
-        if report.failed:
-            # A scenario that could not be set up or cleaned up did not pass.
-            for names in counts.values():
-                if name in names:
-                    names.remove(name)
-            counts["failed"].append(name)
-        elif report.skipped:
-            counts["skipped"].append(name)
-        elif report.when == "call":
-            counts["passed"].append(name)
-        if report.when == "call":
-            for text in (text for kind, text in report.user_properties if kind == "shown"):
-                self.config.get_terminal_writer().line(f"\n{text}")
-
-    def pytest_collectreport(self, report):
-        """A file that does not load is a failure."""
-        if report.failed:
-            self.counts["failed"].append(report.nodeid)
-
-    def pytest_unconfigure(self, config):
-        """The last line: what passed, what failed, what was skipped."""
-        if config.option.collectonly:
-            return
-        for what in ("skipped", "failed"):
-            for name in self.counts[what]:
-                print(f"{what}: {name}")
-        line = f"{len(self.counts['passed'])} passed, {len(self.counts['failed'])} failed"
-        if self.counts["skipped"]:
-            line += f", {len(self.counts['skipped'])} skipped"
-        print(line, flush=True)
-
-
 @pytest.fixture
 def driver():
     """The driver under test: "rust", or "c" for the stock kernel's as a control."""
@@ -132,8 +90,11 @@ def made_directory(name):
 
 
 def keep_or_remove(directory, failed):
-    """A failed scenario's artefacts are kept, or all with KEEP=1."""
+    """A failed scenario's artefacts are kept, or all with KEEP=1. The last lines of its guests' consoles are printed."""
     if failed:
+        for console in sorted(directory.rglob("console.log")):
+            lines = console.read_text(errors="replace").splitlines()
+            print(f"{console.relative_to(TOP)} ends:", *lines[-CONSOLE_LINES:], sep="\n    ")
         print(f"console log and artefacts: {directory}")
     elif not os.environ.get("KEEP"):
         shutil.rmtree(directory)
@@ -218,6 +179,6 @@ def guest(request, machine, build):
         yield booted
         close(guests)
     except BaseException:
-        print(f"console log and artefacts: {directory}")
+        keep_or_remove(directory, failed=True)
         raise
     keep_or_remove(directory, request.session.testsfailed > failures)
