@@ -3,7 +3,7 @@
 # Messages, the cache, and `step`: the one mechanism by which everything is fetched and built.
 
 TOP=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)
-CACHE=${ARM_SPE_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or ARM_SPE_CACHE}/.cache}/arm-spe-pmu}
+CACHE=${ARM_SPE_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/arm-spe-pmu}
 JOBS=${JOBS:-$(nproc)}
 PATH=$PATH:/usr/sbin:/sbin	# an ordinary user's has no chroot
 
@@ -32,6 +32,11 @@ check_host() {
 	need unshare util-linux
 	need mount mount
 	need awk mawk
+	[ -n "${ARM_SPE_CACHE:-}${XDG_CACHE_HOME:-}${HOME:-}" ] ||
+		die "HOME is not set, so that there is no place for the cache: set it, or ARM_SPE_CACHE"
+	if ! mkdir -p "$TOP/build" 2>/dev/null || [ ! -w "$TOP/build" ]; then
+		die "cannot write to $TOP/build: use a checkout of your own"
+	fi
 	if ! mkdir -p "$CACHE/log" 2>/dev/null || [ ! -w "$CACHE" ]; then
 		die "cannot write to the cache $CACHE: free space there, or name another place in ARM_SPE_CACHE"
 	fi
@@ -42,11 +47,12 @@ check_host() {
 # that what an interrupted run left running is waited for, never joined.
 lock() {
 	[ -z "${locked:-}" ] || return 0
-	exec 9>"$CACHE/lock"
+	exec 9>>"$CACHE/lock"
 	if ! flock -n 9; then
-		say lock "another build uses $CACHE: waiting for it"
+		say lock "process $(cat "$CACHE/lock") builds in $CACHE: waiting for it"
 		flock 9
 	fi
+	echo $$ >"$CACHE/lock"
 	locked=1
 	rm -rf "$CACHE/tmp"	# what interrupted builds left
 	mkdir -p "$CACHE/tmp"

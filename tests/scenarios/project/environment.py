@@ -16,7 +16,7 @@ pytestmark = pytest.mark.needs("environment")
 REPORT = TOP / "build/env.tap"
 NAMES = [
     "missing_host_command", "no_network", "cache_not_writable", "disk_full", "failed_step",
-    "interrupted_step", "two_at_once", "foreign_rust_symbols", "kernel_tree_without_rust",
+    "interrupted_step", "two_at_once", "killed_step", "no_home", "checkout_not_writable", "foreign_rust_symbols", "kernel_tree_without_rust",
     "unknown_driver", "older_kernel_gone", "two_runs_in_a_checkout",
 ]
 
