@@ -14,7 +14,7 @@ from collections import Counter
 import kcsan
 import storm
 from aux_output import AuxOutput
-from guest import DRIVER, GuestError, total
+from machine import DRIVER, MachineError, total
 from spe import check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 
@@ -100,7 +100,7 @@ class Fuzzer:
             self.guest.account()
             if self.checked:    # the C driver says nonsense of a CPU that goes offline: hotplug.py
                 self.output.account(total(self.guest.hardware()))
-        except (AssertionError, GuestError) as error:
+        except (AssertionError, MachineError) as error:
             raise self._finding(str(error)) from None
         if complaints := self.guest.complaints():
             raise self._finding("\n".join(complaints))
@@ -128,7 +128,7 @@ class Fuzzer:
                 guest.unload()
             if left := set(left_behind(guest)) ^ set(self.without):
                 raise self._finding(f"not as before the driver came: {left}")
-        except (AssertionError, GuestError) as error:
+        except (AssertionError, MachineError) as error:
             raise self._finding(str(error)) from None
 
     def report(self):

@@ -20,13 +20,11 @@ from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
 
-import kcsan
 from kernel import STOCK
+from machine import SLACK, Machine, MachineError
 from paths import TOP
 from saved import Saved
 
-#: The driver under test: this project's, or the stock kernel's (c) as a control.
-DRIVER = os.environ.get("DRIVER") or "rust"
 QEMU = Path(os.environ["ARM_SPE_QEMU"])
 INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
 PROGRAMS = TOP / "build" / "payload"
@@ -34,35 +32,14 @@ PROGRAMS = TOP / "build" / "payload"
 sys.path.insert(0, str(QEMU / "python"))
 from qemu.machine import QEMUMachine  # noqa: E402
 
-#: Timeouts are for a machine that has nothing else to do; this is for one that runs several scenarios at a time.
-SLACK = 3
-
 #: For Guest(arguments=...): the machine starts with UEFI firmware, and ACPI tables describe it instead of the
 #: device tree.
 UEFI = ("-bios", os.environ.get("ARM_SPE_UEFI", "none"))
-
-#: What no scenario may leave in the kernel log.
-COMPLAINTS = re.compile(
-    r"^.*(?:WARNING:|BUG:|Oops|Internal error|Kernel panic|rcu:.*stall|possible recursive"
-    r"|sleeping function called|blocked for more than|UBSAN:|ODEBUG:|DEBUG_LOCKS_WARN_ON"
-    r"|INFO: trying to register non-static key|list_(?:add|del) corruption|panicked at"
-    r"|arm_spe_pmu: Mismatch).*$",
-    re.MULTILINE,
-)
 
 #: An access of the guest to a register of the profiling unit; a value as it was written, before the
 #: unit ignores what it does not have.
 Access = namedtuple("Access", "cpu register value")
 ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", re.MULTILINE)
-
-
-class GuestError(Exception):
-    """The guest did not do what was asked of it."""
-
-
-def total(units):
-    """The sum over the CPUs of what Guest.hardware() says."""
-    return {name: sum(unit[name] for unit in units) for name in units[0]}
 
 
 def overlay(path, files):
@@ -137,7 +114,7 @@ def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
     ]
 
 
-class Guest:
+class Guest(Machine):
     """A booted guest. Use as a context manager, or call close()."""
 
     CPU = "max,pauth-impdef=on"
@@ -153,6 +130,7 @@ class Guest:
         spe: cpu properties of the profiling extension; "" for a machine without it.
         initrd: another system's instead of the guest's own; it has to start the agent.
         """
+        super().__init__()
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.console = self.directory / "console.log"
@@ -189,17 +167,11 @@ class Guest:
         ]
         self.kernel = kernel
         self._boot_timeout = kernel.boot_timeout
-        #: Complaints that are none of the driver's, as a regular expression; whoever sets it says why.
-        self.known = None
         self._listeners = [self._listener(name) for name in ("control", "files")]
         self._machines = []
         self._control = self._files = None
         self._pending = b""
         self._excused = 0
-        self._script_runs = False
-        self._at_load = None
-        #: Why the trace of this guest is not accounted for: see account().
-        self.unaccounted = None
         try:
             self._boot_or_restore(saved)
             self.put(self._later)
@@ -236,6 +208,8 @@ class Guest:
         self._trace = self.directory / f"trace{number}.log"
         self._machine = QEMUMachine(
             self._qemu, args=[*self._arguments, "-D", str(self._trace), *more],
+            # It does not outlive a run that is killed.
+            wrapper=("setpriv", "--pdeathsig", "KILL"),
             name=f"qemu{number}", base_temp_dir=str(self.scratch), log_dir=str(self.directory))
         self._machine.launch()
         self._machines.append(self._machine)
@@ -243,23 +217,17 @@ class Guest:
 
     def _until_ready(self):
         if (word := self._until_nul(self._boot_timeout)) != "ready":
-            raise GuestError(f"the guest's agent said {word!r}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
+            raise MachineError(f"the guest's agent said {word!r}")
 
     def _receive(self, connection, timeout):
         connection.settimeout(SLACK * timeout)
         try:
             data = connection.recv(1 << 16)
         except TimeoutError:
-            raise GuestError(f"no answer within {SLACK * timeout} s; the console ends:\n"
+            raise MachineError(f"no answer within {SLACK * timeout} s; the console ends:\n"
                              f"{self.console_tail()}") from None
         if not data:
-            raise GuestError(f"the guest is gone; the console ends:\n{self.console_tail()}")
+            raise MachineError(f"the guest is gone; the console ends:\n{self.console_tail()}")
         return data
 
     def _until_nul(self, timeout):
@@ -293,11 +261,6 @@ class Guest:
         self._transcript.flush()
         return status, output
 
-    def run(self, script, timeout=120):
-        """Run a bash script in the guest; its exit status and its output."""
-        self.begin(script)
-        return self.finish(timeout)
-
     def hear(self, timeout=120):
         """Wait until the script that runs has written something to /dev/vport0p2; b"" if it ends without."""
         ready, _, _ = select.select([self._files, self._control], [], [], SLACK * timeout)
@@ -306,13 +269,6 @@ class Guest:
     def answer(self):
         """Let the script go on that has written to /dev/vport0p2, and now reads a line from it."""
         self._files.sendall(b"\n")
-
-    def sh(self, script, timeout=120):
-        """Run a bash script that has to succeed; its output."""
-        status, output = self.run(script, timeout)
-        if status:
-            raise GuestError(f"status {status} from: {script}\n{output}")
-        return output.strip()
 
     def fetch(self, path, timeout=120):
         """Take a file out of the guest into this guest's directory; its Path there."""
@@ -325,7 +281,7 @@ class Guest:
                 out.write(data)
                 size -= len(data)
         if status := int(self._until_nul(timeout)):
-            raise GuestError(f"cannot take {path}: status {status}: {self._until_nul(timeout)}")
+            raise MachineError(f"cannot take {path}: status {status}: {self._until_nul(timeout)}")
         self._until_nul(timeout)
         return target
 
@@ -337,47 +293,11 @@ class Guest:
         self.begin(f"head -c {len(content)} </dev/vport0p2 | tar -x -C /")
         self._files.sendall(content)
         if (done := self.finish(timeout))[0]:
-            raise GuestError(f"cannot put files into the guest: {done[1]}")
+            raise MachineError(f"cannot put files into the guest: {done[1]}")
 
-    def load(self, driver):
-        """Load a driver, "rust", "checked" (the same, which checks itself: DEBUG=1) or "c"; the kernel log shows that it is the one."""
-        self.sh(f"insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko")
-        log = self.sh("dmesg")
-        is_rust = bool(re.search(r"arm_spe_pmu:.*Rust", log))
-        if is_rust != (driver != "c"):
-            raise GuestError(f"the kernel log does not show the {driver} driver:\n{log[-2000:]}")
-        self._at_load = self.hardware() if is_rust else None
-
-    def unload(self):
-        """Unload the driver that load() has loaded."""
-        self.account()
-        self._at_load = None
-        self.sh("rmmod arm_spe_pmu")
-
-    def account(self):
-        """Each byte that the units have written since this driver was loaded is one that it knows of.
-
-        Asked of every guest at its end, and before the driver goes. A scenario in which that cannot be says why, by
-        setting `unaccounted`. A driver that came without load() was there from the beginning on.
-        """
-        if self.unaccounted:
-            return
-        if self._script_runs:
-            raise GuestError("cannot account for the trace: a script still runs")
-        lines = self.sh("cat /sys/kernel/debug/arm_spe_*/cpu* 2>/dev/null || true").splitlines()
-        if self._at_load and not lines:
-            raise GuestError("cannot account for the trace: the driver is gone, and not by unload()")
-        if lines:
-            known = sum(int(line.split()[1]) for line in lines if line.startswith("bytes "))
-            written = total(self.hardware())["bytes"] - (total(self._at_load)["bytes"] if self._at_load else 0)
-            assert known == written, f"the hardware has written {written} bytes, the driver knows of {known}"
-
-    def complaints(self):
-        """What no scenario may cause: lines of the console log, and data races that the driver has a part in."""
-        found = COMPLAINTS.findall(log := self.log())
-        return [line for line in found
-                if "BUG: KCSAN" not in line and not (self.known and re.search(self.known, line))
-                ] + list(filter(kcsan.concerns_driver, kcsan.reports(log)))
+    def driver_file(self, driver):
+        """Returns where the module of a driver is."""
+        return f"/usr/lib/drivers/{driver}/arm_spe_pmu.ko"
 
     def log(self):
         """The console log, from the last complaint on that was provoked."""

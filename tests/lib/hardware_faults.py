@@ -21,7 +21,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from guest import COMPLAINTS
+from machine import COMPLAINTS
 from paths import TOP
 from spe import COLLISION, OVERWRITE, PARTIAL, TRUNCATED
 

@@ -8,6 +8,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from paths import TOP
+
 #: Seconds between two lines that say what is left.
 INTERVAL = 60
 
@@ -16,7 +20,7 @@ class Durations:
     """How many seconds each test took the last time, in the cache."""
 
     def __init__(self):
-        self._path = Path(os.environ["ARM_SPE_CACHE"], "durations.json")
+        self._path = Path(os.environ.get("ARM_SPE_CACHE", TOP / "build"), "durations.json")
         try:
             self.seconds = json.loads(self._path.read_text())
         except (OSError, ValueError):
@@ -47,6 +51,7 @@ class Results:
         """The tests of this run. With pytest-xdist, those that a worker names come instead."""
         self._selected = [item.nodeid for item in session.items]
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids):
         """The same, of a worker, which appends the group."""
         self._selected = [name_of(test) for test in ids]

@@ -4,7 +4,7 @@
 import re
 
 import rules
-from guest import COMPLAINTS
+from machine import COMPLAINTS
 from perf_core import set_up, watched
 from rules import AUX_SIZE, PAGE, Run
 

@@ -8,7 +8,8 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from guest import total
+from machine import total
+
 
 PMU = "/sys/bus/event_source/devices/arm_spe_0"
 
@@ -176,11 +177,13 @@ def check_accounted(trace, made):
 
 def recorded(guest, script, data="/tmp/perf.data", timeout=200):
     """The Trace in a perf.data file after a script has recorded it, alone: all that the hardware has made meanwhile."""
-    before = total(guest.hardware())
+    before = guest.hardware()
     guest.sh(script, timeout)
-    made = {name: count - before[name] for name, count in total(guest.hardware()).items()}
+    after = guest.hardware()
     trace = trace_of(guest, data, timeout)
-    check_accounted(trace, made)
+    if after is not None:
+        before = total(before)
+        check_accounted(trace, {name: count - before[name] for name, count in total(after).items()})
     return trace
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import kcsan
 import waker
-from guest import DRIVER, total
+from machine import DRIVER, total
 from traces import left_behind, unload_without_loss
 
 CPUS = 3

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What every scenario has: a driver to test, guests to boot, and a verdict in one last line.
 
-A scenario is one file here. Its docstring says what it shows. It asks for `guest`, a booted machine
-with the driver loaded, or for `boot`, to make machines of its own.
+A scenario is one file in a folder here. Its docstring says what it shows. It asks for `guest`, a booted machine with
+the driver loaded, or for `boot`, to make machines of its own. On a board both are the machine itself.
 """
 
 import os
@@ -10,10 +10,17 @@ import shutil
 
 import pytest
 
-import kernel
-from guest import DRIVER, SLACK, Guest, GuestError
+from machine import DRIVER, SLACK, MachineError
 from paths import TOP
 from results import Results
+
+#: What tests run on: guests, or this machine (tests/board).
+BOARD = os.environ.get("MACHINE") == "board"
+if BOARD:
+    from board import Board
+else:
+    import kernel
+    from guest import Guest
 
 OUT = TOP / "out" / "test"
 #: So much of a console log is printed when a scenario fails.
@@ -29,7 +36,8 @@ def pytest_configure(config):
     """Refuse a driver that does not exist."""
     if DRIVER not in ("rust", "c"):
         raise pytest.UsageError(f"DRIVER={DRIVER}: give rust (this project's) or c (the stock kernel's)")
-    for line in ("kernel(name): what is booted, of tests/env/kernels; stock is the default",
+    for line in ("board: needs no emulation; tests/board runs it on the machine itself",
+                 "kernel(name): what is booted, of tests/env/kernels; stock is the default",
                  "long: too long for `make test`; `make test-long` runs it",
                  "quick: part of `make check`",
                  "needs(things...): what tests/env/with has to make besides what every scenario needs",
@@ -42,6 +50,13 @@ def pytest_configure(config):
 def pytest_report_header():
     """What is under test."""
     return f"driver: {DRIVER}, kernel: {os.environ.get('ARM_SPE_RELEASE')}"
+
+
+def pytest_ignore_collect(collection_path):
+    """On a board, do not even load files that need emulation."""
+    if BOARD and collection_path.suffix == ".py" and "pytest.mark.board" not in collection_path.read_text():
+        return True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -111,9 +126,13 @@ def booter(directory, node):
     guests = []
 
     def boot_one(name="guest", **options):
-        options.setdefault("rust", DRIVER == "rust")
-        options.setdefault("kernel", kernel_of(node))
-        guests.append(Guest(directory / name, **options))
+        if BOARD:
+            assert not options, f"a board cannot be had with {options}"
+            guests.append(Board(directory / name))
+        else:
+            options.setdefault("rust", DRIVER == "rust")
+            options.setdefault("kernel", kernel_of(node))
+            guests.append(Guest(directory / name, **options))
         return guests[-1]
 
     return boot_one, guests
@@ -125,7 +144,7 @@ def close(guests):
     for guest in guests:
         try:
             guest.account()
-        except (AssertionError, GuestError) as error:
+        except (AssertionError, MachineError) as error:
             complaints.append(str(error))
         guest.close()
         complaints += guest.complaints()

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The buffer fills up again and again: the trace goes on, in order, and every byte decodes."""
 
+import pytest
+
 from spe import TRUNCATED, check_decodes, record
+
+pytestmark = pytest.mark.board
 
 #: Interrupts of the profiling unit so far, all CPUs.
 INTERRUPTS = "grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }'"

@@ -5,6 +5,8 @@ import pytest
 
 from spe import PACKET, UNDECODABLE
 
+pytestmark = pytest.mark.board
+
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("wanted, work", [(20_000, 220), pytest.param(100_000, 1100, marks=pytest.mark.long)])

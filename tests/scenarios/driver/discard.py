@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Discard mode samples without a buffer: no trace arrives, and ordinary tracing works afterwards."""
 
+import pytest
+
 from spe import check_decodes, record
+
+pytestmark = pytest.mark.board
 
 
 def test_discard(guest):

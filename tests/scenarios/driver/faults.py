@@ -11,7 +11,7 @@ import re
 import pytest
 
 from hardware_faults import AS_IT_SHOULD, FACT, FAULTS, HANGS, MODES, PART, VERDICTS, prepare, render, stated, verdict
-from guest import DRIVER, total
+from machine import DRIVER, total
 from spe import counters
 from qemu.qmp import ExecuteError
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Each filter of the event lets through what it names and nothing else."""
 
+import pytest
+
 from spe import check_decodes, record
+
+pytestmark = pytest.mark.board
 
 
 def is_atomic(sample):

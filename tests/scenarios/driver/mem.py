@@ -3,7 +3,11 @@
 
 import re
 
+import pytest
+
 from spe import check_decodes, recorded
+
+pytestmark = pytest.mark.board
 
 
 def mem(guest, options):

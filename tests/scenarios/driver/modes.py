@@ -5,6 +5,8 @@ import pytest
 
 from spe import check_decodes, record
 
+pytestmark = pytest.mark.board
+
 BOTH_CPUS = "bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'"
 
 
@@ -33,7 +35,7 @@ def test_per_cpu(guest):
 def test_system_wide(guest):
     trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-a")
     check_decodes(trace, 1000)
-    assert {sample.cpu for sample in trace.records} == {0, 1}
+    assert {sample.cpu for sample in trace.records} >= {0, 1}
     assert {sample.el for sample in trace.records} == {0, 1}
 
 

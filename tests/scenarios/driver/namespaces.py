@@ -16,6 +16,8 @@ import pytest
 
 from spe import check_decodes, recorded
 
+pytestmark = pytest.mark.board
+
 DIRECTORY = "/tmp/namespaces"
 
 PID_NAMESPACE = "unshare --pid --fork --mount-proc"

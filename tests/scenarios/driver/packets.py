@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Each config field that asks for a packet gets it; without it the packet stays away."""
 
+import pytest
+
 from spe import check_decodes, record
+
+pytestmark = pytest.mark.board
 
 
 def share(trace, has):

@@ -8,7 +8,7 @@ the task does not get any further.
 
 import pytest
 
-from guest import DRIVER, GuestError
+from machine import DRIVER, MachineError
 from situations import FACT
 from spe import TRUNCATED
 
@@ -24,7 +24,7 @@ def test_no_room(boot, room, told):
     guest.begin(f"room {room} 4096")
     if DRIVER == "c":
         guest.unaccounted = "the guest hangs"
-        with pytest.raises(GuestError, match="no answer"):
+        with pytest.raises(MachineError, match="no answer"):
             guest.finish(60)
         return
     status, output = guest.finish(60)

@@ -5,7 +5,7 @@ The workload is perf's child and sends the signals itself, between its own round
 a new file position of its output, which the workload waits for.
 """
 
-from guest import total
+from machine import total
 from spe import check_decodes, recorded
 
 

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from guest import total
+from machine import total
 from spe import check_decodes, recorded
 from waker import APPEND, AROUND, PORT, WAKEUP, Waker
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from guest import total
+from machine import total
 from paths import TOP
 from perf_core import TRACING
 from spe import TAKEN, UNMAPS, check_decodes, counters, record

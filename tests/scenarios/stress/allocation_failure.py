@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdb import return_null
-from guest import DRIVER
+from machine import DRIVER
 from spe import COUNTERS, PMU, check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 

@@ -16,8 +16,8 @@ import time
 import pytest
 
 import faulty
-from guest import DRIVER
 from kernel import named
+from machine import DRIVER
 from paths import TOP
 from situations import FACT
 from spe import counters
