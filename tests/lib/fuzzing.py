@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz.c).
+"""perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz/).
 
 What is found: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a mismatch of
 the driver that checks itself, a fault of the unit, bytes that the unit wrote and that perf neither received nor was
