@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What perf receives: the arguments of each call of perf_aux_output_end(), added up by the kernel's tracing."""
+"""The bytes and flags that perf receives: arguments of perf_aux_output_end(), added up by the kernel's tracing."""
 
 import re
 
@@ -13,7 +13,7 @@ SUM = re.compile(r"\{ flags: +(\d+) \} hitcount: +(\d+) +size: +(\d+)")
 
 
 class AuxOutput:
-    """From now on, what the AUX transactions of all CPUs end with."""
+    """The sizes and flags with which the AUX transactions of all CPUs end, from now on."""
 
     def __init__(self, guest):
         self.guest = guest
@@ -21,10 +21,10 @@ class AuxOutput:
                  f" && echo hist:keys=flags:vals=size >{EVENT}/trigger && echo 1 >{EVENT}/enable")
 
     def account(self, made):
-        """Each byte that the hardware has made (spe-counters) was given to perf. Returns the sums by flags."""
+        """Checks that perf received each byte that the hardware wrote (spe-counters). Returns the sums by flags."""
         missed = self.guest.sh(f"awk '$1 == \"end\" {{ print $3 }}' {TRACING}/kprobe_profile")
         assert missed == "0", f"{missed} calls were not seen"
         sums = [tuple(map(int, found)) for found in SUM.findall(self.guest.sh(f"cat {EVENT}/hist"))]
         received = sum(size for _, _, size in sums)
-        assert received == made["bytes"], f"perf was given {received} bytes of {made}: {sums}"
+        assert received == made["bytes"], f"perf received {received} bytes of {made}: {sums}"
         return sums

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the callbacks of a driver cost: instructions that a guest executes, counted exactly (tests/qemu/plugin/cost.c)."""
+"""The cost of a driver's callbacks: instructions of a guest, counted exactly by tests/qemu/plugin/cost.c."""
 
 import re
 import subprocess
@@ -9,8 +9,8 @@ from paths import TOP
 
 
 
-#: Each callback by the name that it has in the C driver, and in ours as rustc mangles it. A start is part of what adds
-#: an event, a stop of what takes it off.
+#: The name of each callback in the C driver and, as rustc mangles it, in ours. The cost of add includes a start, that
+#: of del a stop.
 CALLBACKS = {
     "add": ("arm_spe_pmu_add", "3add"),
     "del": ("arm_spe_pmu_del", "3del"),
@@ -24,35 +24,35 @@ IRQ = ("arm_spe_pmu_irq_handler", r"_R\S*3irq\S*7Handler\S*6handle\S*")
 #: The start of the mangled names of the functions of perf/pmu.rs that perf calls, methods of Registration<SpePmu>.
 MANGLED = r"_R\S*4perf3pmu\S*12Registration\S*E"
 
-#: What perf's core does when a task leaves a CPU, and when one comes.
+#: perf's hooks for a task that is scheduled out and for one that is scheduled in.
 SWITCH = {"leaves": "__perf_event_task_sched_out", "comes": "__perf_event_task_sched_in"}
 
-#: One call: instructions of the module, and of all of the kernel; what the module does to registers; bytes of stack.
+#: One call: instructions of the module and of the whole kernel, register accesses and barriers, bytes of stack.
 Call = namedtuple("Call", "module kernel reads writes isb dsb psb stack")
-#: Instructions from the interrupt's exception to the write that lets the unit sample again, and to its effect.
+#: Instructions from the interrupt's exception to the write that makes the unit sample again, and to its effect.
 Gap = namedtuple("Gap", "written synchronised")
 
-#: Instructions that a CPU has executed: of the kernel, and all.
+#: Instructions that a CPU has executed: in the kernel, and in total.
 Mark = namedtuple("Mark", "kernel all")
 
 
 def arguments(directory, cpus=1):
-    """For Guest(arguments=...): the plugin, which writes to directory.
+    """Returns Guest(arguments=...) for the plugin, which writes to directory.
 
-    With one CPU time is that of its instructions, so that interrupts come where they came before. With more of them
-    QEMU 10.0 would count for the wrong one (gen_cpu_index()); what a callback executes is the same without.
+    With one CPU, -icount makes interrupts come at the same instruction in each run. With more, QEMU 10.0 would count
+    for the wrong CPU (gen_cpu_index()); a callback executes the same instructions without -icount.
     """
     subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/plugin"], check=True)
     return [*(["-icount", "shift=0,sleep=off"] if cpus == 1 else []),
             "-plugin", f"{TOP}/build/plugin/cost.so,out={directory}/cost,entries={directory}/entries"]
 
 
-#: For Guest(append=...): addresses that the plugin can know.
+#: For Guest(append=...): the plugin has to know the addresses.
 APPEND = "nokaslr"
 
 
 class Costs:
-    """Counts what a driver executes in a guest, as it is used."""
+    """Counts the instructions of a driver in a guest."""
 
     def __init__(self, guest, directory):
         self.guest = guest
@@ -61,42 +61,42 @@ class Costs:
         self.read = 0
 
     def load(self, driver):
-        """Load a driver, and count what its callbacks execute from now on."""
+        """Loads a driver and counts its callbacks from now on."""
         self.guest.load(driver)
         which = int(driver != "c")
         self.watch({"vectors": "vectors", "irq": IRQ[which], **{
             name: both[0] if driver == "c" else rf"{MANGLED}{both[1]}\S*" for name, both in CALLBACKS.items()}})
 
     def watch(self, functions):
-        """Count what these functions execute, of which one is not called by another; names to patterns of symbols."""
+        """Counts functions ({name: pattern of the symbol}), none of which calls another."""
         symbols = [line.split()[:3:2] for line in self.guest.sh("cat /proc/kallsyms").splitlines()]
         lines = []
         for name, pattern in functions.items():
             found = [address for address, symbol in symbols if re.fullmatch(pattern, symbol)]
-            assert len(found) == 1, f"{name} has to be one function: {pattern} stands for {len(found)}"
+            assert len(found) == 1, f"{name} has to be one function: {pattern} matches {len(found)}"
             lines.append(f"{found[0]} {name}\n")
         self.entries.write_text("".join(lines))
         self.guest.sh("cost entries")
 
     def unload(self):
-        """Unload it: another one may have its addresses."""
+        """Unloads the driver. The next one may have the same addresses."""
         self.watch({})
         self.guest.unload()
 
     def _new(self):
-        """Lines of the plugin since the last time, as words, and its last mark."""
+        """Returns the plugin's new lines, split into words, and its last mark."""
         self.guest.sh("taskset -c 0 cost mark")
         with open(self.log, encoding="ascii") as log:
             log.seek(self.read)
             text = log.read()
-        # A mark flushes what was written; what comes after it may be cut.
+        # A mark flushes the log; what follows it may be incomplete.
         text = text[:text.rindex("\n") + 1]
         self.read += len(text)
         lines = [line.split() for line in text.splitlines()]
         return lines, Mark(*map(int, [words for words in lines if words[0] == "mark"][-1][2:]))
 
     def run(self, command, timeout=600):
-        """Let a command use the driver: the calls by name, the gaps, and what CPU 0 has executed."""
+        """Runs a command that uses the driver. Returns the calls by name, the gaps, and the instructions of CPU 0."""
         _, before = self._new()
         self.guest.sh(command, timeout)
         calls, gaps = defaultdict(list), []
@@ -110,19 +110,19 @@ class Costs:
 
 
 def typical(values):
-    """What most calls come to: of each figure the value that is there most often, which is the same in each run."""
+    """Returns the mode of each figure, which is the same in each run."""
     values = list(values)
     return type(values[0])(*(Counter(column).most_common(1)[0][0] for column in zip(*values)))
 
 
 def average(values):
-    """What the calls come to on average. Not all are alike: some wake somebody, for example."""
+    """Returns the mean of each figure. Not all calls are alike: some wake a task, for example."""
     values = list(values)
     return type(values[0])(*(round(sum(column) / len(values), 1) for column in zip(*values)))
 
 
 def table(costs, driver, of):
-    """What each operation costs, of the driver that is loaded: a Call, and the gap of a full buffer a Gap.
+    """Returns the cost of each operation of the loaded driver: Calls, and for the gap of a full buffer a Gap.
 
     of: typical or average.
     """
@@ -135,7 +135,7 @@ def table(costs, driver, of):
         "gap": gaps,
     }
     if driver != "c":
-        # The other one cannot.
+        # The C driver has no pause.
         paused, _, _ = costs.run("cost pauses 100")
         rows |= {"pause": paused["stop"], "resume": paused["start"]}
     return {name: of(values) for name, values in rows.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Other device trees than the machine's own, made from it by editing its source."""
+"""Device trees made from that of the machine by editing its source."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PPI = "<0x01 0x05 0x04>"
 
 
 def edited(directory, edit, smp=2, memory="2G"):
-    """The QEMU arguments for the machine with a device tree whose source went through edit()."""
+    """Returns the QEMU arguments for the machine with a device tree whose source went through edit()."""
     blob = Path(directory, "machine.dtb")
     machine = qemu_arguments(STOCK, "none", f"{Guest.CPU},{Guest.SPE}", smp, memory, "")
     machine[machine.index("-M") + 1] += f",dumpdtb={blob}"
@@ -30,7 +30,7 @@ def edited(directory, edit, smp=2, memory="2G"):
 
 
 def replace(old, new):
-    """An edit of one place."""
+    """Returns an edit of one place."""
     def edit(source):
         assert source.count(old) == 1, f"{source.count(old)} times {old}"
         return source.replace(old, new)
@@ -38,7 +38,7 @@ def replace(old, new):
 
 
 def _with_fourth_cell(cells, size, match):
-    """The property with a zero after each group of so many cells."""
+    """Returns the property with a zero after each group of size cells."""
     values = match[cells].split()
     assert len(values) % size == 0
     groups = (values[at:at + size] for at in range(0, len(values), size))
@@ -46,7 +46,7 @@ def _with_fourth_cell(cells, size, match):
 
 
 def one_unit_per_cpu(source):
-    """Two devices, each of one CPU: the interrupt is partitioned, as where CPUs are not alike."""
+    """Makes two devices, each of one CPU: the interrupt is partitioned, as where CPUs are not alike."""
     source = re.sub(r"(\binterrupts = )<([^>]*)>", lambda match: _with_fourth_cell(2, 3, match), source)
     source = re.sub(r"(\binterrupt-map = )<([^>]*)>", lambda match: _with_fourth_cell(2, 10, match), source)
     source = replace("#interrupt-cells = <0x03>;", """#interrupt-cells = <0x04>;

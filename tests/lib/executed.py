@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a guest really executed, and whether the records of an SPE trace say so.
+"""The instructions that a guest executed, compared with the records of an SPE trace.
 
-The TCG plugin spe_trace (tests/qemu/plugin/) follows a run and predicts every sample. What an
-instruction is, the disassembler of binutils says.
+The TCG plugin spe_trace (tests/qemu/plugin/) follows a run and predicts every sample. The disassembler of binutils
+says what an instruction is.
 """
 
 import re
@@ -19,25 +19,25 @@ ENTRY = struct.Struct("=IIQQQII QQII QQII")
 SAMPLE, READ, EXECUTED = range(3)
 EL1, EXCEPTION = 1, 2
 
-#: What an operation loaded or stored: address and physical address of the first access, how many.
+#: The accesses of an operation: virtual and physical address of the first, their number and size.
 Access = namedtuple("Access", "va pa accesses bytes")
-#: An operation that is to be sampled, and what it did.
+#: An operation that is to be sampled, and its accesses.
 Sample = namedtuple("Sample", "number pc next_pc word flags load store")
 
 #: Addresses in packets have 56 bits.
 ADDRESS = (1 << 56) - 1
-#: The plugin's, of an access without a physical address.
+#: The plugin's value for an access without a physical address.
 NO_PA = (1 << 64) - 1
 
 
 def build():
-    """The plugin, built."""
+    """Builds the plugin. Returns its path."""
     subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/plugin"], check=True)
     return TOP / "build/plugin/spe_trace.so"
 
 
 class Log:
-    """The plugin's log: samples and values of the counter as it is read, by CPU; how often words were executed."""
+    """The plugin's log: samples and reads of the counter by CPU, and how often each instruction word was executed."""
 
     def __init__(self, path):
         self.samples = {}
@@ -54,7 +54,7 @@ class Log:
 
 
 def disassemble(words):
-    """{word: text} of instruction words, without aliases."""
+    """Returns {word: text} for instruction words, without aliases."""
     words = sorted(words)
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"".join(word.to_bytes(4, "little") for word in words))
@@ -69,7 +69,7 @@ def disassemble(words):
 
 ATOMIC = r"(ld(add|clr|eor|set|[su]max|[su]min)|swp|casp?)"
 
-#: (what an instruction looks like, how perf prints its operation type): the first that fits counts.
+#: (pattern of an instruction, its operation type as perf prints it): the first match counts.
 KINDS = [(re.compile(pattern), kind) for pattern, kind in (
     (r"b ", "B CR-NON-BL-RET"),
     (r"(b|bc)\.|cbn?z |tbn?z ", "B COND CR-NON-BL-RET"),
@@ -106,16 +106,16 @@ KINDS = [(re.compile(pattern), kind) for pattern, kind in (
     (r"csel|csinc|csinv|csneg|ccmp|ccmn", "OTHER COND-SELECT"),
     (r"", "OTHER INSN-OTHER"),
 )]
-#: A governing predicate
+#: A governing predicate.
 GOVERNED = re.compile(r"\bp\d+/[mz]|^st[^r]\S* .*\bp\d+, \[")
-#: QEMU copies and sets blocks without a word to its plugins, and prefetches nothing.
+#: QEMU does not report memory copy and set instructions to plugins, and does not prefetch.
 UNSEEN = re.compile(r"cpy|set[pme]|prfu?m ")
-#: Of vector elements no address is recorded.
+#: The addresses of vector elements are not recorded.
 NO_ADDRESS = re.compile(r"(ld|st)\S* \{?[zp]\d")
 
 
 def operation(text, bits=512):
-    """How perf prints the operation type of an instruction, with every feature that tells more of it.
+    """Returns the operation type of an instruction as perf prints it, with every feature that adds to it.
 
     bits: the length of SVE vectors.
     """
@@ -124,7 +124,7 @@ def operation(text, bits=512):
 
 
 def kind_of(op):
-    """The class of an operation as perf prints it, for statistics."""
+    """Returns the class of an operation as perf prints it, for statistics."""
     word = op.split()[0]
     if "MEMCPY" in op:
         return "copy"
@@ -134,7 +134,7 @@ def kind_of(op):
 
 
 def mix(executed):
-    """How many operations of each class were executed: {word: how often} in, by kind_of() out."""
+    """Returns how many operations of each class (kind_of()) were executed, from {word: count}."""
     texts = disassemble(executed)
     counts = Counter()
     for word, number in executed.items():
@@ -143,7 +143,7 @@ def mix(executed):
 
 
 def disagreements(record, sample, text):
-    """Hold a record against the sample: what was compared, and a complaint or nothing, for each thing."""
+    """Compares a record with the sample. Yields for each comparison its name, and a complaint or ""."""
     wanted = operation(text)
     branch = wanted.startswith("B ")
     exception = bool(sample.flags & EXCEPTION)
@@ -163,7 +163,7 @@ def disagreements(record, sample, text):
         yield same("not taken", "NOT-TAKEN" in record.events, not taken)
 
     if UNSEEN.match(text):
-        yield "address that QEMU does not tell", ""
+        yield "address that QEMU does not report", ""
     elif exception:
         # It may have accessed nothing, or a part.
         yield same("physical address of an access that failed", record.address.get("PA"), None)
@@ -182,7 +182,7 @@ def disagreements(record, sample, text):
 
 
 def compare(records, samples):
-    """Hold the records against the samples, one by one; how often what was compared, and the complaints.
+    """Compares the records with the samples, one by one. Returns the number of comparisons by name, and the complaints.
 
     Both are lists of one CPU, in order.
     """

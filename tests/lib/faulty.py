@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The driver with faults inserted, which a test must find."""
+"""Builds of the driver with faults inserted, which a test must find."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ SOURCES = ("Kbuild", "bindings_*", "helpers.[ch]", "*.rs", "perf/**/*.rs")
 
 
 def build(directory, faults, *kind):
-    """Build a variant of scripts/build-module in a directory, into build/ there. Returns the finished process.
+    """Builds a variant of scripts/build-module in a directory, into build/ there. Returns the finished process.
 
     faults: the path of a file in the driver, a line in it, and the text to insert after that line.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz/).
 
-What is found: an answer that there is no cause for, unread data that changed, a complaint of the kernel, a mismatch of
-the driver that checks itself, a fault of the unit, bytes that the unit wrote and that perf neither received nor was
-said to be missing, and, in the end, a driver that does not record or cannot be unloaded without a loss.
+Findings are a result without a cause, unread data that changed, a complaint of the kernel, a mismatch of the driver
+that checks itself, a fault of the unit, bytes that the unit wrote and that perf neither received nor got a flag for,
+and, at the end, a driver that does not record or that leaks when it is unloaded.
 """
 
 import os
@@ -18,41 +18,41 @@ from machine import DRIVER, MachineError, total
 from spe import check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 
-#: The shortest period: any, but on a kernel that is slow in interrupts, where KCSAN waits for other CPUs.
+#: The shortest period: any, except with KCSAN, whose interrupts are slow because it waits for other CPUs.
 PERIOD = 1
 SLOW_PERIOD = 8192
 
-#: What takes about SECONDS is done between two looks at everything.
+#: Everything is checked about every SECONDS.
 SECONDS = 30
-#: So many of the last operations of each task of the fuzzer are printed.
+#: The number of last operations printed for each task of the fuzzer.
 LAST = 12
 
-#: What the driver may not have counted: nothing was injected.
+#: Counters of the driver that have to be 0: nothing was injected.
 FAULTS = ("fault_stage1", "fault_stage2", "external_abort", "unknown_status", "unknown_class", "stray_pointer",
           "partial", "mismatches")
-#: Nor that, where no NMI can come between the acknowledgement of an interrupt and its handler (__gic_handle_irq_from_irqson()
-#: lets them) and, throttling the group, stop the event whose buffer was full.
+#: "spurious" as well, unless an NMI can come between the acknowledgement of an interrupt and its handler
+#: (__gic_handle_irq_from_irqson() lets them), throttle the group and stop the event whose buffer was full.
 FAULTS_WITHOUT_NMI = (*FAULTS, "spurious")
 
-#: An event that pauses or resumes another one loses it when that is closed, and goes to an error state. When it is
-#: enabled again, perf's core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause().
+#: An event that pauses or resumes another goes to an error state when that is closed. When it is enabled again, perf's
+#: core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause().
 KNOWN = r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
 
 OPERATION = re.compile(r"^\[ *([0-9.]+)\] \d+ (\d+)'?\.(\d+)\.")
 
 
 class Finding(Exception):
-    """Something that fuzzing has found."""
+    """A failure that fuzzing has found."""
 
 
 def port(directory):
-    """For Guest(arguments=...): what the fuzzer does is written to a file in directory, even if the guest is lost."""
+    """Returns Guest(arguments=...) that keep the fuzzer's operations in directory, even if the guest is lost."""
     return ["-chardev", f"file,id=fuzz,path={directory}/operations,append=on",
             "-device", "virtserialport,chardev=fuzz,nr=3,name=fuzz"]
 
 
 def last_operations(directory, complaints):
-    """What each task did last; if the kernel has complained, before that."""
+    """Returns the last operations of each task, and all of them by task; until the kernel complained, if it did."""
     lines = (directory / "operations").read_text(errors="replace").splitlines()
     until = min((float(when) for when in re.findall(r"^\[ *([0-9.]+)\]", "\n".join(complaints), re.MULTILINE)), default=float("inf"))
     did = {}
@@ -63,14 +63,14 @@ def last_operations(directory, complaints):
 
 
 class Fuzzer:
-    """Fuzzes a driver in a guest; adds up what the program counts."""
+    """Fuzzes a driver in a guest and adds up the program's counts."""
 
     def __init__(self, guest, directory, seed):
         self.guest, self.directory, self.seed = guest, directory, seed
         guest.known = f"{KNOWN}|{storm.KNOWN}"
         self.total = Counter()
-        # A counter of the CPU that overflows more often is throttled: one with a short period kept a CPU of PREEMPT_RT, whose
-        # interrupts are slow here, from doing anything else.
+        # A CPU counter that overflows more often is throttled: one with a short period took all the time of a CPU on
+        # PREEMPT_RT, whose interrupts are slow here.
         guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
         guest.sh(storm.HOOKS)
         self.without = left_behind(guest)
@@ -86,7 +86,7 @@ class Fuzzer:
         return Finding("\n".join([f"SEED={self.seed} START={min(rounds, default=0)}: {self.directory}", *operations, what]))
 
     def leg(self, start, rounds):
-        """So many rounds, and a look at everything."""
+        """Runs so many rounds and checks everything."""
         try:
             status, output = self.guest.run(f"fuzz {self.seed} {start} {rounds} /dev/vport0p3 {self.period}", timeout=1800)
             for name, *numbers in map(str.split, output.splitlines()):
@@ -98,7 +98,7 @@ class Fuzzer:
             if found := {name: seen[name] for name in self.faults if seen.get(name)}:
                 raise self._finding(f"the driver has counted {found}")
             self.guest.account()
-            if self.checked:    # the C driver says nonsense of a CPU that goes offline: hotplug.py
+            if self.checked:    # the C driver reports a wrong size for a CPU that goes offline: hotplug.py
                 self.output.account(total(self.guest.hardware()))
         except (AssertionError, MachineError) as error:
             raise self._finding(str(error)) from None
@@ -107,7 +107,7 @@ class Fuzzer:
         os.truncate(self.directory / "operations", 0)
 
     def run(self, seconds, start, say=lambda *_: None):
-        """Rounds from start on, until the time is over."""
+        """Runs rounds from start on, until the time is over."""
         end, rounds = time.monotonic() + seconds, 1
         while (began := time.monotonic()) < end:
             self.leg(start, rounds)
@@ -118,7 +118,7 @@ class Fuzzer:
             rounds = max(1, min(2 * rounds, int(rounds * min(SECONDS, end - time.monotonic()) / took)))
 
     def end(self):
-        """The driver records as before, and goes without leaving anything."""
+        """Checks that the driver records as before and leaves nothing behind."""
         guest = self.guest
         try:
             check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
@@ -132,7 +132,7 @@ class Fuzzer:
             raise self._finding(str(error)) from None
 
     def report(self):
-        """What was done, as lines."""
+        """Yields lines that say what was done."""
         total = dict(self.total)
         kinds = [name.removesuffix(" done") for name in total if name.endswith(" done")]
         yield from (f"{name:12} {total.pop(name):9} {total.pop(name + ' done'):9}" for name in kinds)

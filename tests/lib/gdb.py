@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The registers of a guest's profiling units, as QEMU's stub for gdb shows them: the guest takes no part in it."""
+"""The registers of a guest's profiling units, read through QEMU's gdb stub, without the guest."""
 
 import re
 import socket
 from contextlib import closing
 
-#: Of all system registers those of the profiling unit. PMSICR_EL1 is not among them: a debugger cannot read it.
+#: The system registers of the profiling unit. PMSICR_EL1 is not among them: a debugger cannot read it.
 REGISTER = re.compile(r'<reg name="(PM(?:S(?!EL|W)|B)\w+)" bitsize="64" regnum="(\d+)"')
 
 
 class Stub:
-    """A connection to the stub. The machine stands still from now on, if it did not."""
+    """A connection to the stub, which stops the machine."""
 
     def __init__(self, guest):
         self._guest = guest
@@ -26,7 +26,7 @@ class Stub:
         self._guest.qmp("human-monitor-command", command_line=f"gdbserver {where}")
 
     def ask(self, command):
-        """A command of gdb's remote protocol; its answer. Neither may have what has to be escaped."""
+        """Sends a command of gdb's remote protocol and returns its answer. Neither may need escaping."""
         self._socket.sendall(b"$%s#%02x" % (command.encode(), sum(command.encode()) & 0xff))
         assert self._answers.read(2) == b"+$", command
         answer = b""
@@ -37,7 +37,7 @@ class Stub:
         return answer.decode()
 
     def document(self, name):
-        """A description of the machine."""
+        """Returns a description of the machine."""
         text = ""
         while True:
             part = self.ask(f"qXfer:features:read:{name}:{len(text):x},800")
@@ -46,17 +46,17 @@ class Stub:
                 return text
 
     def close(self):
-        """The machine goes on standing still."""
+        """Closes the connection. The machine stays stopped."""
         self._answers.close()
         self._socket.close()
         self._serve("none")
 
 
 def units(guest):
-    """The registers of the profiling unit of each CPU: [{name: value}]. The guest has to be let go on by hand."""
+    """Returns the registers of each CPU's profiling unit: [{name: value}]. The caller has to continue the guest."""
     found = []
     with closing(Stub(guest)) as stub:
-        stub.document("target.xml")     # the stub wants to have been asked before it knows more than the core
+        stub.document("target.xml")     # until then the stub knows the core registers only
         numbers = {name: int(number) for name, number in REGISTER.findall(stub.document("system-registers.xml"))}
         for thread in range(1, len(guest.qmp("query-cpus-fast")) + 1):
             assert stub.ask(f"Hg{thread}") == "OK"
@@ -70,9 +70,9 @@ X0, X30, PC = 0, 30, 32
 
 
 def return_null(guest, function, caller, script, timeout=120):
-    """Run a script in the guest. The first call of function (its address) from the code of caller (a range) returns NULL.
+    """Runs a script while the first call of function (its address) from caller (a range of addresses) returns NULL.
 
-    The exit status and the output of the script.
+    Returns the exit status and the output of the script.
     """
     with closing(Stub(guest)) as stub:
         assert stub.ask(f"Z0,{function:x},4") == "OK"

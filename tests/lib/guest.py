@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest: QEMU with a kernel, perf, both drivers and the test programs.
 
-The harness talks to the guest's agent over one virtio port and takes files over another.
+The harness talks to the guest's agent over one virtio port and transfers files over another.
 Nothing here waits by the clock: the guest says when it is ready and when a script has ended.
 """
 
@@ -43,7 +43,7 @@ ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", r
 
 
 def overlay(path, files):
-    """Write to path the base initramfs with files (name in the guest: content or Path) added.
+    """Writes to path the base initramfs with files (name in the guest: content or Path) added.
 
     The same files make the same bytes, so that two guests can boot alike.
     """
@@ -66,7 +66,7 @@ def overlay(path, files):
 
 
 def archive(files):
-    """Files, as for overlay(), as a tar archive."""
+    """Returns files, given as for overlay(), as a tar archive."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in files.items():
@@ -79,7 +79,7 @@ def archive(files):
 
 
 def programs():
-    """The programs that every guest has, which are built if need be."""
+    """Builds the programs that every guest has, and returns them."""
     with open(TOP / "tests" / "payload" / "Makefile", "rb") as makefile:
         fcntl.flock(makefile, fcntl.LOCK_EX)
         subprocess.run(["make", "-s", "-C", TOP / "tests" / "payload"], check=True)
@@ -87,7 +87,7 @@ def programs():
 
 
 def drivers(scratch, kernel=STOCK, rust=True):
-    """The drivers that every guest gets."""
+    """Returns the drivers that every guest gets."""
     c_module = Path(scratch, "arm_spe_pmu_c.ko")
     c_module.write_bytes(kernel.module("arm_spe_pmu"))
     files = {"usr/lib/drivers/c/arm_spe_pmu.ko": c_module}
@@ -99,13 +99,13 @@ def drivers(scratch, kernel=STOCK, rust=True):
 
 
 def coverage_arguments():
-    """With ARM_SPE_COVERAGE=DIRECTORY, QEMU notes there which code of modules is executed; see `make coverage`."""
+    """Returns the plugin's arguments for ARM_SPE_COVERAGE=DIRECTORY, its output; see `make coverage`."""
     directory = os.environ.get("ARM_SPE_COVERAGE")
     return ["-plugin", f"{TOP}/build/plugin/coverage.so,out={directory}"] if directory else []
 
 
 def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
-    """The machine that every guest is."""
+    """Returns the arguments for the machine of every guest."""
     return [
         "-nodefaults", "-no-reboot",
         "-M", "virt,gic-version=3", "-cpu", cpu, "-smp", str(smp), "-m", memory,
@@ -123,12 +123,12 @@ class Guest(Machine):
     # pylint: disable=too-many-arguments
     def __init__(self, directory, *, kernel=STOCK, spe=None, smp=2, memory="2G", append="",
                  files=None, qemu=None, arguments=(), rust=True, initrd=None):
-        """Boot, keeping the console log and the transcript in directory.
+        """Boots, keeping the console log and the transcript in directory.
 
         A machine without arguments that has booted before is restored instead: see saved.py.
 
         spe: cpu properties of the profiling extension; "" for a machine without it.
-        initrd: another system's instead of the guest's own; it has to start the agent.
+        initrd: used in the place of the guest's own; it has to start the agent.
         """
         super().__init__()
         self.directory = Path(directory)
@@ -142,7 +142,7 @@ class Guest(Machine):
         self._qemu = str(qemu or QEMU / "qemu-system-aarch64")
         coverage = coverage_arguments()
         if coverage:
-            append += " nokaslr"    # where modules are loaded, the plugin has to know
+            append += " nokaslr"    # the plugin has to know where modules are loaded
         saved, self._later = None, {}
         if not initrd:
             initrd = self.scratch / "initrd"
@@ -203,7 +203,7 @@ class Guest(Machine):
         return listener
 
     def _launch(self, *more):
-        """Start a QEMU of this guest's machine, and talk to the guest through it from now on."""
+        """Starts a QEMU of this guest's machine, and talks to the guest through it from now on."""
         number = f"{len(self._machines) or ''}"
         self._trace = self.directory / f"trace{number}.log"
         self._machine = QEMUMachine(
@@ -238,22 +238,22 @@ class Guest(Machine):
 
     @property
     def pid(self):
-        """The process of QEMU."""
+        """The process ID of QEMU."""
         return self._machine.get_pid()
 
     def console_tail(self, lines=30):
-        """The last lines of the console log."""
+        """Returns the last lines of the console log."""
         return "\n".join(self.console.read_text(errors="replace").splitlines()[-lines:])
 
     def begin(self, script):
-        """Let a bash script run in the guest; finish() has to follow, for its result."""
+        """Starts a bash script in the guest; finish() has to follow, for its result."""
         self._transcript.write(f"$ {script}\n")
         self._transcript.flush()
         self._script_runs = True
         self._control.sendall(script.encode() + b"\0")
 
     def finish(self, timeout=120):
-        """Wait for the end of the script that began last; its exit status and its output."""
+        """Waits for the end of the script that began last. Returns its exit status and its output."""
         status = int(self._until_nul(timeout))
         output = self._until_nul(timeout)
         self._script_runs = False
@@ -262,16 +262,16 @@ class Guest(Machine):
         return status, output
 
     def hear(self, timeout=120):
-        """Wait until the script that runs has written something to /dev/vport0p2; b"" if it ends without."""
+        """Waits until the script has written to /dev/vport0p2. Returns the data, or b"" if the script ends without."""
         ready, _, _ = select.select([self._files, self._control], [], [], SLACK * timeout)
         return b"" if ready == [self._control] else self._receive(self._files, timeout)
 
     def answer(self):
-        """Let the script go on that has written to /dev/vport0p2, and now reads a line from it."""
+        """Continues a script that has written to /dev/vport0p2 and now reads a line from it."""
         self._files.sendall(b"\n")
 
     def fetch(self, path, timeout=120):
-        """Take a file out of the guest into this guest's directory; its Path there."""
+        """Copies a file from the guest into this guest's directory. Returns its Path there."""
         size = int(self.sh(f"stat -L -c %s {path}"))
         target = self.directory / Path(path).name
         self._control.sendall(f"cat {path} >/dev/vport0p2".encode() + b"\0")
@@ -286,7 +286,7 @@ class Guest(Machine):
         return target
 
     def put(self, files, timeout=120):
-        """Unpack files, as for overlay(), in the guest."""
+        """Unpacks files, given as for overlay(), in the guest."""
         if not files:
             return
         content = archive(files)
@@ -300,44 +300,44 @@ class Guest(Machine):
         return f"/usr/lib/drivers/{driver}/arm_spe_pmu.ko"
 
     def log(self):
-        """The console log, from the last complaint on that was provoked."""
+        """Returns the console log since the last excuse()."""
         return self.console.read_bytes()[self._excused:].decode(errors="replace")
 
     def excuse(self):
-        """What the kernel has complained about so far was provoked."""
+        """Ignores the kernel's complaints so far, which were provoked."""
         self._excused = self.console.stat().st_size
 
     def qmp(self, command, **arguments):
-        """A QMP command; its answer. Errors are raised."""
+        """Sends a QMP command and returns its answer. Errors are raised."""
         return self._machine.cmd(command, **arguments)
 
     def _units(self):
-        """The paths of the CPUs among QEMU's objects."""
+        """Returns the QOM paths of the CPUs."""
         return [cpu["qom-path"] for cpu in self.qmp("query-cpus-fast")]
 
     def hardware(self):
-        """What became of the samples on each CPU: the counters of its unit (spe-counters)."""
+        """Returns the counters of each CPU's unit (spe-counters), which say what became of the samples."""
         return [self.qmp("qom-get", path=path, property="spe-counters") for path in self._units()]
 
     def inject(self, cpu, what):
-        """Make the unit of a CPU report what is hard to bring about (spe-inject)."""
+        """Makes the unit of a CPU report what is hard to bring about (spe-inject)."""
         self.qmp("qom-set", path=self._units()[cpu], property="spe-inject", value=what)
 
     def _until_migrated(self, command, uri):
-        """Let this QEMU give its state away, or take one, and wait until it has."""
+        """Starts an outgoing or incoming migration of this QEMU and waits for its end."""
         self.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         self.qmp(command, uri=uri)
         self._machine.event_wait("MIGRATION", match={"data": {"status": "completed"}})
 
     def save(self, path):
-        """Stop the guest and save its state in a file, from which resume() lets it go on. It stands still until then."""
+        """Stops the guest and saves its state in a file for resume()."""
         self.qmp("stop")
         self._until_migrated("migrate", f"file:{path}")
         while self.qmp("query-status")["status"] == "finish-migrate":
-            pass    # what is left takes no time; there is no event at its end
+            pass    # short, and without an event at its end
 
     def resume(self, path):
-        """Go on from a saved state, in another QEMU of the same machine."""
+        """Continues from a saved state, in another QEMU of the same machine."""
         self._machine.shutdown()
         self._restore(path)
 
@@ -347,9 +347,9 @@ class Guest(Machine):
         self.qmp("cont")
 
     def migrate(self, look=lambda guest: None):
-        """Move the running guest to another QEMU of the same machine, whatever it is doing but fetch().
+        """Migrates the running guest to another QEMU of the same machine. Only fetch() may not be in progress.
 
-        What look(guest) says in the one that it leaves, and in the other before it goes on there.
+        Returns the results of look(guest) in the source, and in the target before the guest continues there.
         """
         source, control, files = self._machine, self._control, self._files
         address = f"unix:{self.scratch}/migration"
@@ -360,7 +360,7 @@ class Guest(Machine):
         self._until_migrated("migrate", address)
         left = look(self)
         source.shutdown()
-        # What the guest had said before it left.
+        # The guest's output from before the migration.
         while data := control.recv(1 << 16):
             self._pending += data
         control.close()
@@ -372,12 +372,12 @@ class Guest(Machine):
         return left, found
 
     def reset(self, look=lambda guest: None):
-        """The reset button: the guest boots again. What look(guest) says after the reset and before the boot."""
+        """Presses the reset button and boots again. Returns the result of look(guest) between the two."""
         self.qmp("set-action", reboot="reset")
         self.qmp("stop")
         self.qmp("system_reset")
         self._machine.event_wait("RESET")
-        # Nobody can be asked any more for what was recorded until then.
+        # The driver's counters from before the reset are lost.
         self._at_load = None
         found = look(self)
         self.qmp("cont")
@@ -387,9 +387,9 @@ class Guest(Machine):
 
     @contextmanager
     def registers(self, *kinds):
-        """Every Access to the unit's registers while the context is open, in a list that is filled at its end.
+        """Yields a list that has every Access to the unit's registers, of the time of the context, when this has ended.
 
-        kinds: "read" and "write"; none stands for "write" alone.
+        kinds: "read" and "write"; by default "write" alone.
         """
         accesses = []
         events = [f"arm_spe_{kind}" for kind in kinds or ("write",)]
@@ -407,18 +407,18 @@ class Guest(Machine):
                          for cpu, register, value in ACCESS.findall(trace.read())]
 
     def quit(self):
-        """End QEMU in an orderly way, so that its plugins write what they still have."""
+        """Ends QEMU in an orderly way, so that its plugins flush their output."""
         self.account()
         self.unaccounted = "it was, before it ended"
         self._machine.shutdown(timeout=60)
 
     def close(self):
-        """End QEMU and keep the console log and transcript."""
+        """Ends QEMU. The console log and transcript are kept."""
         for machine in self._machines:
             try:
                 machine.shutdown(hard=True)
             except Exception:  # pylint: disable=broad-except
-                # QEMU had ended by itself (a crash or a panic); what counts was said before.
+                # QEMU has ended by itself (a crash or a panic), which was reported before.
                 pass
         for connection in (*self._listeners, self._control, self._files):
             if connection:

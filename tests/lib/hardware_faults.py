@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a driver does when the profiling unit fails: every fault, in every mode, judged by rules.
+"""The results of a driver when the profiling unit fails: every fault, in every mode, checked by rules.
 
-`make fault-table` lets each driver under test write what it did to docs/faults.md.
+`make fault-table` writes the results of each driver to docs/faults.md.
 
-The rules are those of perf_event_open(2) and of the architecture, and know no driver:
+The rules are those of perf_event_open(2) and of the architecture, and the same for each driver:
 
-- What stops the unit for good ends the trace: perf is told that data is missing (TRUNCATED), and that the
-  last record is not complete where PMBSR_EL1.DL says so (PARTIAL). perf then disables the event: it does not
-  go on running while nothing is sampled. A full buffer, a collision and a stray interrupt stop nothing.
-- Samples that collided are reported as such (COLLISION) in the trace that they are missing from.
-- perf is told of nothing else, and nothing is told twice, or to an event that was not there.
-- What perf receives is what the hardware wrote: record by record, unless it was told that data is missing.
-- A fault is in the kernel log with its syndrome. What happens on every good day is not.
-- A lost interrupt cannot be noticed: what it was about is told when the event is stopped.
-- In discard mode there is no trace to mark: the log has to do. While no event samples there is nobody to tell.
-- Afterwards the same event can be enabled again, and a new one records. The other CPU goes on meanwhile.
+- An error that stops the unit ends the trace. The AUX record has the flag TRUNCATED, and PARTIAL as well if
+  PMBSR_EL1.DL says that the last record is not complete. perf then disables the event: it does not go on running while
+  nothing is sampled. A full buffer, a collision and a spurious interrupt stop nothing.
+- Samples that collided are reported (COLLISION) in the trace that they are missing from.
+- Nothing else is reported to perf, nothing twice, and nothing to an event that was not there.
+- perf receives what the hardware wrote, record by record, unless the flags say that data is missing.
+- A fault is in the kernel log with its syndrome. What happens in normal operation is not.
+- A lost interrupt cannot be noticed: its cause is reported when the event is stopped.
+- In discard mode there is no trace to flag, and without an event none at all: there is only the log.
+- Afterwards the same event can be enabled again, and a new one records. The other CPU is not disturbed.
 """
 
 import json
@@ -38,25 +38,25 @@ FACT = re.compile(r"^(\w+) (0x[0-9a-f]+|\d+)$", re.MULTILINE)
 STOPPED, EXTERNAL, LOSS = 1 << 17, 1 << 18, 1 << 19
 
 RECORD = 64
-#: So many records come before one that fails.
+#: The number of records before one that fails.
 AFTER = 10
-#: So many at the least belong to each part of fault.c.
+#: The least number of records in each part of fault.c.
 PART = 24
 
-#: Nothing is mapped there, for nobody.
+#: An address where nothing is mapped.
 NOWHERE = "0x1000"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault."""
+    """A fault, and how a driver has to report it."""
 
-    #: What is injected, in this order: with a record, and at once.
+    #: The injections, in this order: with a record, and at once.
     with_record: list
     at_once: list
-    #: What perf is to be told.
+    #: The flags that perf has to receive.
     flags: int = 0
-    #: The syndrome that the log is to have, if any; None: whatever the log says is right.
+    #: The syndrome that has to be in the log, if any; None: the log is not checked.
     log: int | None = 0
     #: The interrupt does not come.
     lost_interrupt: bool = False
@@ -65,17 +65,17 @@ class Fault:
 
     @property
     def stops(self):
-        """The trace ends."""
+        """Whether the trace ends."""
         return bool(self.flags & TRUNCATED)
 
 
 def fault(what, *first, **keywords):
-    """A Fault that is injected alike at any time, after others that are injected at once."""
+    """Returns a Fault that is the same with a record and at once, after others that are injected at once."""
     return Fault([*first, f"{what},after={AFTER}"], [*first, what], **keywords)
 
 
 def syndrome(exception_class, status, bits=0):
-    """PMBSR_EL1."""
+    """Returns a value of PMBSR_EL1."""
     return STOPPED | exception_class << 26 | status | bits
 
 
@@ -83,7 +83,8 @@ FAULTS = {
     "stage 1 fault": fault("fault,fsc=0x07", flags=TRUNCATED, log=syndrome(0x24, 0x07)),
     "stage 1 fault within a record": fault("fault,fsc=0x0f,partial=24", flags=TRUNCATED | PARTIAL,
                                            log=syndrome(0x24, 0x0f, LOSS)),
-    "stage 1 fault, data lost": fault("fault,fsc=0x07,dl=on", flags=TRUNCATED | PARTIAL, log=syndrome(0x24, 0x07, LOSS)),
+    "stage 1 fault, data lost": fault("fault,fsc=0x07,dl=on", flags=TRUNCATED | PARTIAL,
+                                      log=syndrome(0x24, 0x07, LOSS)),
     "stage 2 fault": fault("fault,stage=2,fsc=0x0b", flags=TRUNCATED, log=syndrome(0x25, 0x0b)),
     "granule protection fault": fault("granule-fault", flags=TRUNCATED, log=syndrome(0x1e, 0)),
     "granule protection fault within a record": fault("granule-fault,partial=24", flags=TRUNCATED | PARTIAL,
@@ -96,13 +97,13 @@ FAULTS = {
     "unknown class": fault("event,ec=0x3f,mss=0xabcd", flags=TRUNCATED, log=syndrome(0x3f, 0xabcd)),
     "unknown class, abort, data lost": fault("event,ec=0x21,mss=1,dl=on,ea=on", flags=TRUNCATED | PARTIAL,
                                              log=syndrome(0x21, 1, LOSS | EXTERNAL)),
-    # Where it is not noticed, the next event that is looked at is told of it: below, one whose interrupt is lost.
+    # A driver that overlooks it reports it to a later event: below, to the one whose interrupt is lost.
     "collision": fault("collision", flags=COLLISION),
     "spurious interrupt": fault("spurious-interrupt"),
     "stage 1 fault, interrupt lost": fault("fault,fsc=0x07", "lost-interrupt", flags=TRUNCATED,
                                            log=syndrome(0x24, 0x07), lost_interrupt=True),
     "buffer full, interrupt lost": fault("full", "lost-interrupt", lost_interrupt=True),
-    # The next record cannot be written there. At once, it is noticed when the unit next says something.
+    # The next record cannot be written there. At once, it is noticed at the unit's next interrupt.
     "write pointer moved outside": Fault(
         [f"pointer,value={NOWHERE},after={AFTER}"], [f"pointer,value={NOWHERE}", "full"],
         flags=TRUNCATED, log=STOPPED, stray=True),
@@ -111,11 +112,11 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Mode:
-    """How is recorded."""
+    """A way to record."""
 
-    #: What fault.c is asked for.
+    #: The argument of fault.c.
     argument: str
-    #: Injected at once, while an event is on its CPU but nothing is written at that moment.
+    #: The fault is injected at once, while an event is on its CPU but nothing is written.
     at_once: bool = False
     #: There is a buffer.
     buffer: bool = True
@@ -139,42 +140,42 @@ MODES = {
 
 @dataclass
 class Run:
-    """What there is to judge by."""
+    """What a driver has done with a fault in a mode."""
 
     mode: Mode
     fault: Fault
     facts: dict
-    #: What the kernel has said.
+    #: The kernel log.
     log: str
-    #: The counters of the units of CPU 0 and CPU 1: what has come from the beginning until the injection, until fault.c
-    #: was through with the time of the fault, and until the end.
+    #: The counters of the units of CPU 0 and CPU 1, from the start until the injection, until fault.c has finished its
+    #: part with the fault, and until the end.
     injected: list
     then: list
     made: list
 
 
-def told(done):
-    """The flags."""
+def reported(done):
+    """Checks the flags that perf has received."""
     facts, wrong = done.facts, done.fault.flags if done.mode.buffer else 0
     flags = facts.get("flags", 0) & ~OVERWRITE
     if done.fault.lost_interrupt and not done.fault.flags:
-        # Nothing was sampled for want of room, as it seemed: that may be told.
+        # The unit looked full and sampled nothing: that may be reported.
         flags &= ~TRUNCATED
     missing, false = wrong & ~flags, flags & ~wrong
     if missing & TRUNCATED:
-        yield "perf is not told of missing data"
+        yield "missing data is not reported to perf"
     if missing & PARTIAL:
-        yield "perf is not told that a record is not complete"
+        yield "an incomplete record is not reported to perf"
     if missing & COLLISION:
-        yield "perf is not told of a collision"
+        yield "a collision is not reported to perf"
     if false or facts.get("again_flags", 0) & ~OVERWRITE:
-        yield "perf is told what did not happen"
+        yield "what did not happen is reported to perf"
     if facts["next_flags"]:
-        yield "a new event is told of it"
+        yield "it is reported to a new event"
 
 
 def runs(done):
-    """Whether the event runs as long as perf says so."""
+    """Checks that the event samples as long as it runs according to perf."""
     facts, unit = done.facts, 1
     if not done.mode.event or done.fault.lost_interrupt:
         return
@@ -184,14 +185,14 @@ def runs(done):
         before = done.injected[unit]["records"] if done.mode.at_once else AFTER
     else:
         records, before = done.then[unit]["discarded"], done.injected[unit]["discarded"]
-    # At the time of the fault itself there may be one more.
+    # There may be one more at the time of the fault.
     samples = records > before + 1
     if done.fault.stops:
-        # Without a trace there is nothing by which perf could be told to disable the event, and nothing missing.
+        # Without a trace there is no flag that makes perf disable the event, and nothing is missing.
         if running and not samples and done.mode.buffer:
             yield "perf says that it runs, and nothing is sampled"
         if samples and done.mode.buffer:
-            yield "sampled on"
+            yield "sampling goes on"
     elif not running:
         yield "stopped without a reason"
     elif not samples:
@@ -203,10 +204,10 @@ def runs(done):
 
 
 def accounted(done):
-    """Each record that the hardware has written is one that perf has received, or knows to be missing."""
+    """Checks that perf has received each record that the hardware has written, or a flag in its place."""
     facts, unit = done.facts, done.made[1]
     if any(value for name, value in facts.items() if name.endswith("wrong")):
-        yield "perf is given what was not written"
+        yield "perf receives what was not written"
     received = sum(facts.get(f"{part}complete", 0) for part in ("", "again_", "next_"))
     fragments = sum(facts.get(f"{part}fragments", 0) for part in ("", "again_", "next_"))
     truncated = facts.get("flags", 0) & TRUNCATED
@@ -215,13 +216,13 @@ def accounted(done):
     if bool(fragments) != bool(unit["partial"]):
         yield "perf does not receive the part of a record"
     if unit["dropped"] and not truncated and not done.fault.flags & TRUNCATED:
-        yield "a record is lost, and perf is not told"
+        yield "a lost record is not reported to perf"
     if "bytes" in facts and facts["bytes"] != received * RECORD + fragments + RECORD * facts.get("other_complete", 0):
         yield "the driver has counted other bytes"
 
 
 def afterwards(done):
-    """Recording works again."""
+    """Checks that recording works again."""
     facts = done.facts
     again = facts.get("again_complete", 0)
     if done.mode.event and not done.mode.buffer:
@@ -233,13 +234,13 @@ def afterwards(done):
 
 
 def logged(done):
-    """What the log has."""
+    """Checks the kernel log."""
     lines = re.findall(r"^.*PMBSR=0x([0-9a-f]+).*$", done.log, re.MULTILINE)
     wanted = done.fault.log
     if wanted is None:
         return
     if done.fault.stray and not done.mode.buffer or done.fault.lost_interrupt and not done.mode.event:
-        # Without a buffer the pointer means nothing; without an event and an interrupt, nobody looks.
+        # Without a buffer the pointer means nothing. Without an event and an interrupt the driver does not look.
         return
     if not wanted:
         if lines:
@@ -249,7 +250,7 @@ def logged(done):
 
 
 def neighbour(done):
-    """The other CPU goes on."""
+    """Checks that the other CPU is not disturbed."""
     facts = done.facts
     if "other_complete" not in facts:
         return
@@ -260,32 +261,32 @@ def neighbour(done):
 
 
 def healthy(done):
-    """The kernel, and the driver if it checks itself."""
+    """Checks the kernel, and the driver if it checks itself."""
     if done.facts.get("mismatches"):
         yield "the state is not that of the unit"
     if COMPLAINTS.search(done.log):
         yield "the kernel complains"
 
 
-RULES = [told, runs, accounted, afterwards, logged, neighbour, healthy]
+RULES = [reported, runs, accounted, afterwards, logged, neighbour, healthy]
 
 
 def prepare(guest):
-    """Make a guest ready for verdict().
+    """Prepares a guest for verdict().
 
-    Each fault is to have its message. And what talks to the harness is to survive when CPU 1 is never heard of again.
+    Each fault has to have its message, and the agent has to survive a CPU 1 that hangs.
     """
     guest.sh("echo 0 >/proc/sys/kernel/printk_ratelimit; taskset -pc 0 $PPID;"
              "for irq in /proc/irq/*/smp_affinity; do echo 1 2>/dev/null >$irq; done; true")
 
 
 def delta(guest, before):
-    """What has been counted on each CPU since."""
+    """Returns what the units have counted since."""
     return [{name: now[name] - was[name] for name in now} for now, was in zip(guest.hardware(), before)]
 
 
 def own_counters(guest):
-    """What the driver has counted, if it counts."""
+    """Returns the driver's counters, if it has any."""
     counted = {}
     for line in guest.sh("cat /sys/kernel/debug/arm_spe_*/cpu* 2>/dev/null || true").splitlines():
         name, value = line.split()
@@ -294,13 +295,13 @@ def own_counters(guest):
 
 
 def verdict(guest, mode, fault):
-    """What the driver does with a fault in a mode, by their names, in words that do not change from run to run."""
+    """Returns what the driver does with a fault in a mode, in words that do not change from run to run."""
     mode, fault = MODES[mode], FAULTS[fault]
     counted, before = own_counters(guest), guest.hardware()
     injected = then = None
 
     def inject(injections):
-        # One may have to come before the other one does something.
+        # Both have to be in place before the unit continues.
         guest.qmp("stop")
         for injection in injections:
             guest.inject(1, injection)
@@ -329,14 +330,14 @@ def verdict(guest, mode, fault):
     return "; ".join(dict.fromkeys(wrong)) or AS_IT_SHOULD
 
 
-#: The drivers, as DRIVER= names them, and as the table does.
+#: The drivers: the value of DRIVER=, and the name in the table.
 DRIVERS = {"rust": "This driver", "c": "The stock kernel's C driver"}
 
 BETWEEN = {driver: re.compile(rf"(<!-- {driver}: .*? -->\n)(.*?)(<!-- end -->\n)", re.DOTALL) for driver in DRIVERS}
 
 
 def render(verdicts):
-    """The table of a driver: {fault: {mode: verdict}}."""
+    """Returns the table of a driver, from {fault: {mode: verdict}}."""
     words = dict.fromkeys(word for row in verdicts.values() for verdict in row.values()
                           for word in verdict.split("; ") if verdict not in (AS_IT_SHOULD, REFUSED))
     number = {word: str(n) for n, word in enumerate(words, 1)} | {AS_IT_SHOULD: "ok", REFUSED: "-"}
@@ -349,12 +350,12 @@ def render(verdicts):
 
 
 def stated(driver):
-    """The table of a driver, as the file has it."""
+    """Returns the table of a driver in the file."""
     return BETWEEN[driver].search(TABLE.read_text())[2]
 
 
 def write():
-    """Write the tables of the drivers that have run."""
+    """Writes the tables of the drivers that have run."""
     verdicts = json.loads(VERDICTS.read_text()) if VERDICTS.exists() else {}
     text = TABLE.read_text()
     for driver, pattern in BETWEEN.items():

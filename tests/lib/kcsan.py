@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Data races, on the kernel that looks for them (tests/env/kcsan.config)."""
+"""Data races on the kernel with KCSAN (tests/env/kcsan.config)."""
 
 import re
 from collections import Counter
@@ -9,32 +9,32 @@ REPORT = re.compile(r"^==+\n(BUG: KCSAN: .*?)\n==+$", re.DOTALL | re.MULTILINE)
 
 
 def reports(log):
-    """The reports in a kernel log, whoever has a part in them."""
+    """Returns all reports in a kernel log."""
     return REPORT.findall(re.sub(r"^\[[^]]*\] |\r$", "", log, flags=re.MULTILINE))
 
 
-#: What accesses the memory that perf shares with the driver. rustc instruments nothing: if the driver changes it meanwhile, that
-#: is a race of unknown origin, and the driver is not named.
+#: perf's code that accesses the memory shared with the driver. rustc does not instrument: a concurrent change by the
+#: driver is a race of unknown origin, and the driver is not named.
 PERF = re.compile(r"data-race in (_*perf_|event_sched_|group_sched_|ctx_|merge_sched_in|visit_groups|rb_|ring_buffer_)")
 
 
-#: The rest of a stack from the entry of an exception on. Who was interrupted there, or hit one of the tests' own probes, has no part
-#: in what the kernel then accesses. (The driver's own interrupt handler is on the other side of it.)
+#: The rest of a stack from the entry of an exception on. Code that was interrupted there, or hit one of the tests' own
+#: probes, has no part in the kernel's accesses after it. (The driver's own interrupt handler is on the other side.)
 INTERRUPTED = re.compile(r"^ el1h_64_.*\n(?: .*\n?)*", re.MULTILINE)
 
 
 def concerns_driver(report):
-    """Whether the driver has, or can have, a part in a race."""
+    """Returns whether the driver has, or can have, a part in a race."""
     return "arm_spe" in INTERRUPTED.sub("", report) or "race at unknown origin" in report and bool(PERF.search(report))
 
 
 def begin(guest):
-    """Look for races from now on, if this kernel can. Returns whether it does."""
+    """Turns KCSAN on. Returns whether this kernel has it."""
     return guest.run(f"echo on 2>/dev/null >{CONTROL}")[0] == 0
 
 
 def summary(guest):
-    """How much was looked at, and the races that the driver has no part in, as lines."""
+    """Returns KCSAN's statistics and the races without the driver, as lines."""
     if guest.run(f"test -e {CONTROL}")[0]:
         return []
     titles = Counter(report.splitlines()[0] for report in reports(guest.log()) if not concerns_driver(report))

@@ -15,31 +15,31 @@ class Kernel:
 
     release: str
     image: Path
-    #: Where its own modules are, the C driver among them.
+    #: The directory of its own modules, the C driver among them.
     modules: Path
     #: This project's driver, if there is one for this kernel.
     rust_module: Path | None = None
     #: The same with its checks (`make DEBUG=1`), if there is one.
     checked_module: Path | None = None
-    #: How long it may take to boot, in seconds.
+    #: The limit for its boot, in seconds.
     boot_timeout: int = 120
-    #: What its command line has in any guest.
+    #: Its command line in any guest.
     append: str = ""
 
     @property
     def checked(self):
-        """The name, for Guest.load(), of this project's driver that checks itself."""
+        """The name of the driver that checks itself, for Guest.load()."""
         return "checked" if self.checked_module else "rust"
 
     def module(self, name):
-        """One of its own modules, uncompressed, as bytes."""
+        """Returns one of its own modules, uncompressed."""
         (found,) = self.modules.rglob(f"{name}.ko*")
         if found.suffix == ".xz":
             return subprocess.run(["xz", "-dc", found], check=True, stdout=subprocess.PIPE).stdout
         return found.read_bytes()
 
 
-#: The distribution's.
+#: The distribution's kernel.
 STOCK = Kernel(
     release=os.environ["ARM_SPE_RELEASE"],
     image=Path(os.environ["ARM_SPE_STOCK"], "vmlinuz"),
@@ -48,7 +48,7 @@ STOCK = Kernel(
     checked_module=TOP / "build" / (os.environ["ARM_SPE_RELEASE"] + "-checked") / "arm_spe_pmu.ko",
 )
 
-#: An older one of the distribution's, with nothing but its C driver, if the archive still had it.
+#: An older kernel of the distribution with its C driver, if the archive still had it.
 OLDER = Kernel(
     release=os.environ["ARM_SPE_CONTROL_RELEASE"],
     image=Path(os.environ["ARM_SPE_CONTROL"], "vmlinuz"),
@@ -57,7 +57,7 @@ OLDER = Kernel(
 
 
 def unsigned_stock_module():
-    """The C driver without its signature, which is accepted."""
+    """Returns the C driver without its signature, which is accepted."""
     module = STOCK.module("arm_spe_pmu")
     magic = b"~Module signature appended~\n"
     if module.endswith(magic):
@@ -67,7 +67,7 @@ def unsigned_stock_module():
 
 
 def renamed_stock_module():
-    """The C driver under another module name, as if it were built into the kernel: unsigned, as no signature would hold."""
+    """Returns the C driver with another module name, as if built in: unsigned, as a signature would not match."""
     module = unsigned_stock_module()
     modinfo = module.replace(b"\0name=arm_spe_pmu\0", b"\0name=arm_spe_own\0")
     # struct module's name field: the one other place where the name is followed by padding.
@@ -76,15 +76,15 @@ def renamed_stock_module():
     return modinfo.replace(field, b"arm_spe_own" + bytes(40))
 
 
-#: The lines of the table of kernels: {name: (what tests/env/with makes, the build of the driver, the command line)}.
+#: The table of kernels: {name: (what tests/env/with makes, the build of the driver, the command line)}.
 TABLE = {name: (thing, build, " ".join(append)) for name, thing, build, *append in (
     line.split() for line in (TOP / "tests/env/kernels").read_text().splitlines() if not line.startswith("#"))}
 
 
 def named(name, suites=False):
-    """A kernel of tests/env/kernels, and the driver for it; of "stock" both builds, of others the one that checks itself.
+    """Returns a kernel of tests/env/kernels with its driver: "stock" with both builds, others with the checked one.
 
-    KUnit's suites, the kernel's and the driver's, run only if they are wanted: one of the driver's makes mismatches.
+    The KUnit suites, the kernel's and the driver's, run only with suites: one of the driver's makes mismatches.
     """
     thing, build, append = TABLE[name]
     if name == "stock":

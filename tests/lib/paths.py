@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where things are."""
+"""Paths in the checkout."""
 
 from pathlib import Path
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What perf's core asks of the driver of SPE events, and what it gets: seen from perf's core itself.
+"""The calls of perf's core to the driver of SPE events, and their results.
 
-Probes of the kernel's own tracing are put where perf has called the driver. They name no symbol of any
-driver, so that each is watched alike, in a stock kernel.
+Probes of the kernel's own tracing are put where perf has called the driver. They name no symbol of a driver, so that
+they are the same for each, on a stock kernel.
 """
 
 import re
@@ -13,13 +13,13 @@ from spe import PMU
 
 TRACING = "/sys/kernel/tracing"
 
-#: perf_event::hw.state: the driver says that the event does not run.
+#: perf_event::hw.state: PERF_HES_STOPPED.
 STOPPED = 1
-#: perf_event::state: perf has put the event on a CPU.
+#: perf_event::state: PERF_EVENT_STATE_ACTIVE.
 ACTIVE = 1
 
-#: After the driver's add(): its result, by which perf goes, and what it has said of the event.
-#: Before the driver's del(), or what else ends the event's time on the CPU: what was said until then.
+#: After the driver's add(): its result, and the event's state.
+#: Before the driver's del(), or when the event is taken off the CPU for another reason: the event's state.
 PROBES = {
     "sched_in": "event_sched_in%return result=$retval:s32 hw=event->hw.state type=event->attr.type",
     "sched_out": "event_sched_out hw=event->hw.state type=event->attr.type state=event->state",
@@ -29,16 +29,16 @@ HIT = re.compile(r"\[(\d+)\] .*: (sched_in|sched_out): \(.*?\) (.*)")
 
 @dataclass
 class Seen:
-    """What perf's core did with SPE events, in order."""
+    """Records of SPE events that perf's core scheduled in and out, in order."""
 
-    #: The CPU, the result, and whether the event is stopped according to the driver.
+    #: The CPU, the result of add, and whether the driver has marked the event as stopped.
     added: list = field(default_factory=list)
-    #: Whether the event was stopped already when its time on the CPU ended.
+    #: Whether the event was stopped already when it was scheduled out.
     ended: list = field(default_factory=list)
 
 
 def set_up(guest):
-    """Put the probes in place."""
+    """Sets the probes."""
     for name, probe in PROBES.items():
         guest.sh(f"echo 'f:spe/{name} {probe}' >>{TRACING}/dynamic_events")
     guest.sh(f"echo 1 >{TRACING}/events/spe/enable")
@@ -46,7 +46,7 @@ def set_up(guest):
 
 @contextmanager
 def watched(guest):
-    """What is Seen while the context is open; it is filled at its end."""
+    """Yields a Seen for the time of the context, which is filled at its end."""
     seen = Seen()
     guest.sh(f"echo >{TRACING}/trace")
     yield seen

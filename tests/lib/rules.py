@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The rules by which a driver of SPE is judged: those of perf, and of the architecture.
+"""The rules that a driver of SPE is checked by: those of perf, and of the architecture.
 
-Each rule takes a Run and yields what is wrong, in words that do not change from run to run. Nothing
-here knows which driver it was.
+Each rule takes a Run and yields what is wrong, in words that do not change from run to run. No rule depends on the
+driver.
 """
 
 from dataclasses import dataclass
@@ -14,34 +14,33 @@ from spe import TRUNCATED, trace_of
 PAGE = 4096
 AUX_SIZE = 4 * PAGE
 
-#: What is programmed for an event that is to run.
+#: The registers that are programmed for an event that is to run.
 PROGRAMMED = {"PMSFCR_EL1", "PMSEVFR_EL1", "PMSNEVFR_EL1", "PMSDSFR_EL1", "PMSLATFR_EL1",
               "PMSIRR_EL1", "PMSICR_EL1"}
-#: PMSCR_EL1.{E0SPE,E1SPE}: operations are sampled.
+#: PMSCR_EL1.{E0SPE,E1SPE}.
 SAMPLING = 3
-#: PMBLIMITR_EL1.E: there is a buffer.
+#: PMBLIMITR_EL1.E.
 BUFFER = 1
 
 
 @dataclass
 class Run:
-    """What there is to judge by."""
+    """What a driver has done in a situation."""
 
     guest: Guest
-    #: What the program has printed, and of that the lines of a name and a number.
+    #: The output of the program, and its lines of a name and a number.
     output: str
     facts: dict
-    #: What perf's core saw of the driver.
     seen: Seen
-    #: What was written to the unit's registers.
+    #: The writes to the unit's registers.
     writes: list
 
 
 def always(done):
-    """What holds in all situations."""
+    """Checks what holds in all situations."""
     if any(bool(result) != stopped for _, result, stopped in done.seen.added):
         yield "the result of add contradicts hw.state"
-    # What the unit of a CPU was last told.
+    # The state of each CPU's unit.
     buffer, sampling = {}, {}
     for cpu, register, value in done.writes:
         if register == "PMBLIMITR_EL1":
@@ -59,7 +58,7 @@ def always(done):
 
 
 def same_times(done, *prefixes, what=("enabled", "running")):
-    """All members of the group were enabled and running for the same time."""
+    """Checks that all members of the group were enabled and running for the same time."""
     for prefix in prefixes or ("",):
         for state in what:
             if done.facts[f"{prefix}spe_{state}"] != done.facts[f"{prefix}cycles_{state}"]:
@@ -67,24 +66,24 @@ def same_times(done, *prefixes, what=("enabled", "running")):
 
 
 def sampled(done, *prefixes):
-    """Something was sampled."""
+    """Checks that something was sampled."""
     for prefix in prefixes or ("",):
         if not done.facts[f"{prefix}spe_running"] or not done.facts[f"{prefix}aux_bytes"]:
             yield "nothing sampled"
 
 
 def truncated(done):
-    """perf was told that data is missing."""
+    """Checks that missing data was reported to perf."""
     if not done.facts["aux_flags"] & TRUNCATED:
-        yield "perf was not told of missing data"
+        yield "missing data was not reported to perf"
 
 
 def refused(leader=None):
-    """The event cannot start: add fails, the unit is not touched, and no member of the group runs.
+    """Returns a rule: the event cannot start. add fails, the unit is not touched, and no member of the group runs.
 
     leader: the member that leads the group, if that is pinned.
     """
-    def judge(done):
+    def check(done):
         facts = done.facts
         if not done.seen.added or not all(result for _, result, _ in done.seen.added):
             yield "add reports success"
@@ -99,11 +98,11 @@ def refused(leader=None):
         if leader and not facts[f"{leader}_error"]:
             yield "the pinned group is not in error"
         yield from truncated(done)
-    return judge
+    return check
 
 
 def together(done):
-    """There is room: the whole group runs, all the time."""
+    """There is space: the whole group runs, all the time."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["spe_running"] != done.facts["spe_enabled"]:
@@ -111,15 +110,15 @@ def together(done):
 
 
 def stopped_at_once(done):
-    """The interrupt handler cannot begin again. It leaves the unit off, and says so by itself."""
+    """The interrupt handler cannot start again. It leaves the unit off and marks the event as stopped itself."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["aux_bytes"] != PAGE:
-        yield "not the trace that has room"
-    # Nobody but the driver marks an event as stopped, and perf's irq_work has not asked for it.
+        yield "not as much trace as there is space"
+    # Only the driver marks an event as stopped, and perf's irq_work has not asked for it.
     if not done.seen.ended or not done.seen.ended[-1]:
         yield "event not stopped by the handler"
-    # The handler's last word to the unit is that its request is served.
+    # The handler's last write to the unit ends its interrupt request.
     served = [n for n, write in enumerate(done.writes) if write.register == "PMBSR_EL1"]
     if not served:
         yield "no interrupt"
@@ -130,25 +129,25 @@ def stopped_at_once(done):
         yield "unit left on by the handler"
 
 
-def stopped_at_once_and_told(done):
-    """Moreover, there was room, though none that the hardware could use."""
+def stopped_at_once_and_reported(done):
+    """The same, with space that is too small for the hardware, which is reported."""
     yield from stopped_at_once(done)
     yield from truncated(done)
 
 
 def never_drained(done):
-    """Full, and enabled again in vain."""
+    """The buffer is full. Enabling the event again fails."""
     yield from same_times(done, "first_", "")
     yield from sampled(done)
     yield from truncated(done)
     if done.facts["spe_running"] != done.facts["first_spe_running"]:
-        yield "runs without room"
+        yield "runs without space"
     if sum(result != 0 for _, result, _ in done.seen.added) < 3:
         yield "add reports success"
 
 
 def drained_late(done):
-    """Full again and again; each time that it was drained there is more."""
+    """The buffer is full several times. Each time that it was drained there is more trace."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["aux_bytes"] < 3 * AUX_SIZE:
@@ -156,7 +155,7 @@ def drained_late(done):
 
 
 def drained_by_drips(done):
-    """Room does not come fast enough to go on at once, but when all is drained it goes on."""
+    """The buffer is not drained fast enough to go on at once. When it is empty, recording goes on."""
     yield from same_times(done, "first_", "")
     yield from truncated(done)
     if not any(result for _, result, _ in done.seen.added):
@@ -166,8 +165,8 @@ def drained_by_drips(done):
 
 
 def drained_in_time(watermark):
-    """perf wakes the reader as often as it wants, to the page, and nothing is lost."""
-    def judge(done):
+    """Returns a rule: perf wakes the reader at the watermark, to the page, and nothing is lost."""
+    def check(done):
         yield from together(done)
         if not done.facts["wakeups"]:
             yield "never woken"
@@ -175,11 +174,11 @@ def drained_in_time(watermark):
             yield "woken too late"
         if done.facts["aux_flags"] or done.facts["aux_bytes"] < 3 * AUX_SIZE:
             yield "data lost"
-    return judge
+    return check
 
 
 def waits_for_a_buffer(done):
-    """Nothing runs without a buffer; all of it once there is one."""
+    """Nothing runs without a buffer. The whole group runs once there is one."""
     yield from same_times(done, "first_", "")
     if done.facts["first_spe_running"]:
         yield "runs without a buffer"
@@ -187,7 +186,7 @@ def waits_for_a_buffer(done):
 
 
 def survives_unmapping(done):
-    """perf stops the event when its buffer goes; with another buffer it goes on."""
+    """perf stops the event when its buffer is unmapped. With another buffer it goes on."""
     yield from same_times(done, "first_", "")
     yield from sampled(done)
     if True not in done.seen.ended:
@@ -195,7 +194,7 @@ def survives_unmapping(done):
 
 
 def lives_on(done):
-    """Whatever happened, the group is whole and there is trace."""
+    """The members of the group run for the same time, and there is trace."""
     yield from same_times(done)
     yield from sampled(done)
 
@@ -212,15 +211,15 @@ def migrates(done):
 def inherited(done):
     """The children are sampled, each on its CPU.
 
-    While an event does not run, its time goes on until perf gets to removing it from a task that has
-    ended: only the times of running are those of the group.
+    While an event does not run, its enabled time goes on until perf removes it from a task that has ended: only the
+    running times are those of the group.
     """
     yield from same_times(done, "cpu0_", "cpu1_", what=["running"])
     yield from sampled(done, "cpu0_", "cpu1_")
 
 
 def survives_throttling(done):
-    """perf stops the group and starts it, in passing. It still samples after many times of that."""
+    """The group still samples after perf has throttled it many times."""
     yield from same_times(done)
     if not done.facts["throttled"]:
         yield "not throttled"
@@ -229,14 +228,14 @@ def survives_throttling(done):
 
 
 def counts_nothing(done):
-    """perf stat maps no buffer."""
+    """Nothing is counted: perf stat maps no buffer."""
     lines = [line for line in done.output.splitlines() if ",arm_spe" in line or ",cycles" in line]
     if len(lines) != 2 or not all(line.startswith("<not counted>,") for line in lines):
         yield "the group runs without SPE"
 
 
 def recorded(done):
-    """perf finds samples of both in its file, and understands them."""
+    """perf finds samples of both events in its file, and decodes them."""
     trace = trace_of(done.guest)
     if trace.undecodable:
         yield "undecodable"

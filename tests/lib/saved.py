@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Machines that have booted, saved in the cache: what boots alike is booted once.
+"""Machines that have booted, saved in the cache, so that equal machines boot once.
 
-A saved machine is keyed by the contents of all that it is made of. It is complete or not there at all: it is renamed
-into place, and its size is checked when it is used.
+The key of a saved machine is made of the contents of all its parts. A machine is complete or not there at all: it is
+renamed into place, and its size is checked when it is used.
 """
 
 import fcntl
@@ -15,22 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DIRECTORY = Path(os.environ.get("ARM_SPE_CACHE", "none"), "saved-guests")
-#: Machines that were not used for longest go when all take more, in bytes.
+#: The limit for all machines, in bytes. The least recently used ones are removed.
 LIMIT = 6 << 30
-#: Part of the keys: to be changed when a machine is saved in another way.
+#: Part of the keys. Increase it when the format of a saved machine changes.
 VERSION = "1"
 
 
 @functools.cache
 def _hash(path, size, changed):
-    """The content of a file, which is read once as long as it stays the same."""
+    """Returns the hash of a file, which is read again only if it has changed."""
     del size, changed
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _key(parts):
-    """A name for what parts say: strings, and the contents of files that are given as Path."""
+    """Returns a name made of parts: strings, and the contents of files that are given as Path."""
     total = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -51,13 +51,13 @@ class Saved:
 
     @contextmanager
     def lock(self):
-        """While this is held, no other process boots the same machine."""
+        """Holds a lock, so that no other process boots the same machine."""
         with open(self._place.with_suffix(".lock"), "wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def is_complete(self):
-        """Whether it can be restored. Marks it as used."""
+        """Returns whether the machine can be restored. Marks it as used."""
         try:
             complete = self.state.stat().st_size == int((self._place / "size").read_text())
         except (OSError, ValueError):
@@ -69,11 +69,11 @@ class Saved:
         return complete
 
     def forget(self):
-        """Remove it."""
+        """Removes the machine."""
         shutil.rmtree(self._place, ignore_errors=True)
 
     def keep(self, save, console):
-        """Let save(path) write the state to a file, and keep it with the console log. Without space nothing is kept."""
+        """Keeps the state, which save(path) writes to a file, and the console log. Without space nothing is kept."""
         unfinished = self._place.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         try:
@@ -88,7 +88,7 @@ class Saved:
         self._prune()
 
     def _prune(self):
-        """Remove what was not used for longest, beyond LIMIT."""
+        """Removes the least recently used machines beyond LIMIT."""
         places = [(state.parent.stat().st_mtime, state.stat().st_size, state.parent)
                   for state in DIRECTORY.glob("*/state")]
         left = LIMIT

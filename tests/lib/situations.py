@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Situations in which a driver of SPE has to tell perf the truth, and what it does in each."""
+"""Situations in which a driver of SPE has to report its state to perf, and the results of a driver."""
 
 import re
 
@@ -8,27 +8,27 @@ from machine import COMPLAINTS
 from perf_core import set_up, watched
 from rules import AUX_SIZE, PAGE, Run
 
-#: How the programs print what they find.
+#: A line of the programs' output.
 FACT = re.compile(r"^(\w+) (0x[0-9a-f]+|\d+)$", re.MULTILINE)
 
 AS_IT_SHOULD = "as it should"
 
 SPE = "arm_spe/period=1024/"
-#: Seldom enough for the limit of any machine; and often, for where the buffer is full at once.
+#: Below the sample limit of any machine; and more often, for where the buffer is full at once.
 CYCLES = "cycles/period=1000000/"
 MORE_CYCLES = "cycles/period=50000/"
 
-#: As `throttle` wants it. The kernel takes a limit only while it may lower that by itself.
+#: For `throttle`. The kernel accepts a limit only while it may lower that by itself.
 LIMIT_SAMPLES = ("echo 25 >/proc/sys/kernel/perf_cpu_time_max_percent; "
                  "echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
 
 
 def perf_record(group, options=""):
-    """perf record of a group."""
+    """Returns the command for perf record of a group."""
     return f"perf record -o /tmp/perf.data -e '{{{group}}}:u' {options} -- workload 20 2>&1"
 
 
-#: name: the command in the guest, and the rule it is judged by.
+#: {name: (the command in the guest, the rule that it is checked by)}.
 SITUATIONS = {
     "no room for `{arm_spe//,cycles}`":
         ("room 63 16384", rules.refused()),
@@ -49,7 +49,7 @@ SITUATIONS = {
     "the interrupt handler finds no byte to go on":
         ("room 4096 16384", rules.stopped_at_once),
     "the interrupt handler finds bytes, but not a page":
-        ("room 4159 16384", rules.stopped_at_once_and_told),
+        ("room 4159 16384", rules.stopped_at_once_and_reported),
     "buffer never drained":
         ("reader never", rules.never_drained),
     "buffer drained late":
@@ -86,23 +86,23 @@ SITUATIONS = {
         (f"{LIMIT_SAMPLES}; throttle", rules.survives_throttling),
 }
 
-#: The driver is to say that there is no room.
-NO_ROOM = [name for name in SITUATIONS if name.startswith("no room")]
+#: The situations in which the driver has to report that there is no space.
+NO_SPACE = [name for name in SITUATIONS if name.startswith("no room")]
 
 
 def prepare(guest):
-    """Make a guest ready for verdict(). Interrupts take long in it: its kernel is not to limit samples for that."""
+    """Prepares a guest for verdict(): its kernel must not limit samples because interrupts take long in it."""
     set_up(guest)
     guest.sh("echo 0 >/proc/sys/kernel/perf_cpu_time_max_percent")
 
 
 def complaints(guest):
-    """How often the kernel has complained."""
+    """Returns the number of complaints in the kernel log."""
     return len(COMPLAINTS.findall(guest.sh("dmesg")))
 
 
 def verdict(guest, name):
-    """What the driver does in the situation of that name, in words."""
+    """Returns what the driver does in the situation of that name, in words."""
     command, rule = SITUATIONS[name]
     before = complaints(guest)
     with guest.registers() as writes, watched(guest) as seen:

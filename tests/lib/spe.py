@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What perf says about an SPE trace: the records in `perf report --dump-raw-trace`."""
+"""SPE traces: the records in `perf report --dump-raw-trace`."""
 
 import os
 import re
@@ -18,22 +18,22 @@ COUNTERS = "/sys/kernel/debug/arm_spe_0"
 #: PERF_AUX_FLAG_*
 TRUNCATED, OVERWRITE, PARTIAL, COLLISION = 1, 2, 4, 8
 
-#: A packet has an offset of eight digits; other things are dumped with shorter ones.
+#: A packet has an offset of eight digits; other dumps have shorter ones.
 PACKET = re.compile(r"^\.  [0-9a-f]{8}: (?: [0-9a-f]{2})+ +(\S.*)$")
-#: How perf prints a packet that it cannot decode, or whose index it does not know.
+#: A packet, as perf prints it, that it cannot decode or whose index it does not know.
 UNDECODABLE = re.compile(r"Bad packet!|0x[0-9a-f]+ \(\d+\)$")
 #: The first group is the CPU and the time, if perf has recorded them.
 AUX = re.compile(r"^(\d+ \d+ )?.*PERF_RECORD_AUX offset: (\S+) size: (\S+) flags: (\S+)")
 AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
 
 
-#: What perf's core complains of where it has not stopped everybody who writes to an AUX buffer that it takes away, and an
-#: interrupt is where the last of them leaves it.
+#: perf's core warns when it frees an AUX buffer without having stopped all its writers, and the last of them drops it
+#: in an interrupt.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
-#: And what the C driver does then.
-UNMAPS = "the C driver calls vunmap() in the interrupt, which is a BUG(): that is the end of the kernel"
-#: What it complains of where an AUX area is mapped through an event whose output goes to another one's buffer: it counts
-#: the mappings of that event from one on, and lets nobody make the one.
+#: What the C driver does then.
+UNMAPS = "the C driver calls vunmap() in the interrupt, which is a BUG()"
+#: It warns when an AUX area is mapped through an event whose output goes to the buffer of another: it increments that
+#: event's count of mappings, which is 0, as no mapping of it can set the count to 1.
 LENT = r"WARNING: lib/refcount\.c:\d+ at refcount_warn_saturate\+"
 
 
@@ -52,11 +52,11 @@ class Record:
     source: int = -1
     cpu: int = -1
     tid: int = -1
-    #: The index in Trace.buffers of what it came in.
+    #: The index in Trace.buffers of its buffer.
     buffer: int = -1
 
     def add(self, packet):
-        """Take in one packet as perf prints it."""
+        """Adds a packet, as perf prints it."""
         word, _, rest = packet.partition(" ")
         if word == "PC":
             self.pc = int(rest.split()[0], 16)
@@ -89,11 +89,11 @@ class Trace:
 
 
 def parse(dump):
-    """The Trace in the text of `perf report --dump-raw-trace`."""
+    """Returns the Trace in the text of `perf report --dump-raw-trace`."""
     trace = Trace()
     record = Record()
     cpu = tid = -1
-    told = set()
+    seen = set()
     for line in dump.splitlines():
         if match := PACKET.match(line):
             packet = match[1].strip()
@@ -111,15 +111,15 @@ def parse(dump):
             tid, cpu = int(match[3]), int(match[4])
             trace.buffers.append((int(match[1], 16), cpu, tid))
         elif match := AUX.search(line):
-            # What comes between the two times that perf_mmap__push() looks where the ring ends, perf writes to its file twice.
-            if not match[1] or match.groups() not in told:
+            # perf_mmap__push() reads the head of the ring twice, and writes what comes in between to its file twice.
+            if not match[1] or match.groups() not in seen:
                 trace.aux.append(tuple(int(value, 16) for value in match.groups()[1:]))
-            told.add(match.groups())
+            seen.add(match.groups())
     return trace
 
 
 def trace_of(guest, data="/tmp/perf.data", timeout=200):
-    """The Trace in a perf.data file in the guest; the dump stays with the artefacts."""
+    """Returns the Trace in a perf.data file in the guest. The dump stays with the artefacts."""
     guest.sh(f"perf report --dump-raw-trace -i {data} >{data}.txt 2>{data}.err"
              f" || {{ cat {data}.err; false; }}", timeout)
     return parse(guest.fetch(f"{data}.txt").read_text(errors="replace"))
@@ -127,7 +127,7 @@ def trace_of(guest, data="/tmp/perf.data", timeout=200):
 
 @contextmanager
 def host_dump(data):
-    """The lines of `perf report --dump-raw-trace` of a perf.data file that was fetched: this machine's perf is faster."""
+    """Yields the lines of `perf report --dump-raw-trace` of a fetched perf.data file. The host's perf is faster."""
     command = [os.environ["ARM_SPE_PERF"], "report", "--force", "--dump-raw-trace", "-i", data]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace") as perf:
         yield perf.stdout
@@ -137,15 +137,15 @@ def host_dump(data):
 
 
 def host_trace(data):
-    """The Trace in a perf.data file that was fetched."""
+    """Returns the Trace in a fetched perf.data file."""
     with host_dump(data) as lines:
         return parse(lines.read())
 
 
 def packets(lines):
-    """What is in a dump: how many packets of each kind, the lines with what perf cannot decode, how many bytes.
+    """Returns of a dump the number of packets by kind, the lines that perf cannot decode, and the bytes.
 
-    The bytes are two numbers: what the packets have, and what the buffers have.
+    The bytes are two numbers: those of the packets and those of the buffers.
     """
     counts, undecodable, decoded, recorded = Counter(), [], 0, 0
     for line in lines:
@@ -160,19 +160,19 @@ def packets(lines):
 
 
 def check_accounted(trace, made):
-    """All that the hardware has made (spe-counters) was received, or perf was told that it is missing."""
+    """Checks that perf received all that the hardware has made (spe-counters), or a flag in its place."""
     flags = 0
     for _, _, more in trace.aux:
         flags |= more
     received = {"records": len(trace.records), "bytes": sum(size for _, size, _ in trace.aux)}
     if flags & OVERWRITE:
-        # perf has the end of it, and was told how much there was.
+        # perf has the end of the trace and its total size.
         del received["records"]
     if received != {name: made[name] for name in received}:
         raise AssertionError(f"received {received} of {made}")
     for counter, flag in (("dropped", TRUNCATED), ("partial", PARTIAL), ("collided", COLLISION)):
         if made[counter] and not flags & flag:
-            raise AssertionError(f"perf was not told: {made}, flags {flags:#x}")
+            raise AssertionError(f"not reported to perf: {made}, flags {flags:#x}")
 
 
 def recorded(guest, script, data="/tmp/perf.data", timeout=200):
@@ -188,12 +188,12 @@ def recorded(guest, script, data="/tmp/perf.data", timeout=200):
 
 
 def record(guest, event, command, options="", data="/tmp/perf.data", timeout=200):
-    """perf record one event around a command, and the Trace of it."""
+    """Records one event of a command with perf. Returns the Trace."""
     return recorded(guest, f"perf record -o {data} -e '{event}' {options} -- {command}", data, timeout)
 
 
 def check_decodes(trace, at_least):
-    """At least so many records and not one byte that perf cannot decode."""
+    """Checks that there are at least so many records and not one byte that perf cannot decode."""
     if trace.undecodable:
         raise AssertionError(f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}")
     if len(trace.records) < at_least:
@@ -201,7 +201,7 @@ def check_decodes(trace, at_least):
 
 
 def counters(guest):
-    """What the driver has counted (debugfs), summed over the CPUs."""
+    """Returns the driver's counters (debugfs), summed over the CPUs."""
     total = {}
     for line in guest.sh(f"cat {COUNTERS}/cpu*").splitlines():
         name, value = line.split()

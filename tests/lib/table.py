@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The table of the README: what each driver does in each situation. It is made from the runs alone.
+"""The table of the README, made from the runs: what each driver does in each situation.
 
 `make table` runs the situations and then this, which writes the table between the two markers.
 """
@@ -19,7 +19,7 @@ BETWEEN = re.compile(r"(<!-- table: .*? -->\n)(.*?)(<!-- end of table -->\n)", r
 
 
 def render(verdicts):
-    """The table of verdicts ({column: {situation: verdict}})."""
+    """Returns the table of verdicts ({column: {situation: verdict}})."""
     lines = ["| situation | " + " | ".join(COLUMNS) + " |", "| --- |" + " --- |" * len(COLUMNS)]
     for situation in verdicts[COLUMNS[0]]:
         cells = [verdicts[column][situation] for column in COLUMNS]
@@ -28,7 +28,7 @@ def render(verdicts):
 
 
 def in_readme():
-    """The verdicts that the README states, in the form of render()'s argument."""
+    """Returns the verdicts in the README, in the form of render()'s argument."""
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")]
             for line in BETWEEN.search(README.read_text())[2].splitlines()]
     columns = rows[0][1:]
@@ -37,7 +37,7 @@ def in_readme():
 
 
 def write():
-    """Write the table of the README."""
+    """Writes the table of the README."""
     verdicts = json.loads(VERDICTS.read_text()) if VERDICTS.exists() else {}
     missing = [column for column in COLUMNS if column not in verdicts]
     if missing:

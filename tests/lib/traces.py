@@ -12,7 +12,7 @@ cut -d' ' -f1 /proc/modules
 
 
 def left_behind(guest):
-    """Everything that a loaded driver can be seen by: devices, interrupts, hotplug states, modules."""
+    """Returns what a loaded driver adds to: devices, interrupts, hotplug states, modules."""
     return guest.sh(SCRIPT).splitlines()
 
 
@@ -20,14 +20,14 @@ KMEMLEAK = "/sys/kernel/debug/kmemleak"
 
 
 def unload_without_loss(guest, known=None):
-    """Unload the driver from a debug kernel: lockdep has watched to the end, and no memory is lost.
+    """Unloads the driver from a debug kernel. Checks that lockdep is still on and that no memory is lost.
 
-    Any loss counts: what perf allocates for the driver may not have the driver in its backtrace. known: that of losses
-    that are not the driver's, as a regular expression.
+    Any loss counts: perf's allocations for the driver may not have the driver in their backtrace. known: a regular
+    expression for the backtraces of losses that are not the driver's.
     """
     guest.unload()
     guest.sh("grep -q 'debug_locks: *1$' /proc/lockdep_stats || { echo lockdep is off; false; }")
-    # kmemleak reports what two scans found unreferenced and what is older than five seconds.
+    # kmemleak reports objects older than five seconds that two scans found unreferenced.
     lost = guest.sh(f"echo scan >{KMEMLEAK}; sleep 5; echo scan >{KMEMLEAK}; cat {KMEMLEAK}", timeout=300)
     lost = [one for one in lost.split("unreferenced object")[1:] if not (known and re.search(known, one))]
     assert not lost, "\n".join(lost)

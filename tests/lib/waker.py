@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that may sleep (suspend-to-idle): its second serial port wakes it, each time that its console says that it sleeps."""
+"""Wakes a guest from suspend-to-idle by its second serial port, each time that its console says that it sleeps."""
 
 import socket
 import subprocess
 import threading
 
-#: So that the console says it at once: what the power management would say by itself (pm_debug_messages) is printed when it
-#: wakes up.
+#: Prints it on the console at once: power management's own messages (pm_debug_messages) are printed after the wakeup.
 APPEND = "no_console_suspend tp_printk"
-#: The last words before it sleeps.
+#: The tracepoint of the last message before it sleeps.
 TRACEPOINT = "/sys/kernel/tracing/events/power/suspend_resume"
 ASLEEP = "machine_suspend[1] begin"
 
-#: The port that wakes, in the guest: it has to be open.
+#: The wakeup port in the guest, which has to be open.
 PORT = "/dev/ttyAMA1"
-#: Where it is told that it may.
+#: Enables the port for wakeup.
 WAKEUP = "/sys/class/tty/ttyAMA1/power/wakeup"
 
-#: Commands in the guest, and their status. The port that this talks through does not always find out, when the machine has
-#: slept, that the host is there: it goes before and comes back afterwards.
+#: Runs commands in the guest with the agent's port unbound. After a sleep the port does not always notice that the host
+#: is connected.
 AROUND = """\
 cd /sys/bus/virtio/drivers/virtio_console && echo virtio0 >unbind
 {}
@@ -29,7 +28,7 @@ exit $status
 
 
 class Waker:
-    """What a guest is booted with to be woken, and the one who does it."""
+    """The arguments for a guest that can be woken, and the thread that wakes it."""
 
     def __init__(self, scratch):
         """scratch: an empty directory with a short name."""
@@ -39,7 +38,7 @@ class Waker:
         self.arguments = ("-chardev", f"socket,id=waker,path={scratch}/waker", "-serial", "chardev:waker")
 
     def watch(self, guest, asleep=lambda: None):
-        """From now on wake the guest whenever it sleeps, after a call of asleep()."""
+        """Wakes the guest whenever it sleeps from now on, after a call of asleep()."""
         guest.sh(f"echo 1 >{TRACEPOINT}/enable")
         threading.Thread(target=self._wake, args=(guest, self.listener.accept()[0], asleep), daemon=True).start()
 

@@ -179,10 +179,10 @@ def alike(event, begun):
         return [{"PMSCR_EL1": registers["PMSCR_EL1"]} for registers in begun]
     begun = [looked_at(registers) for registers in begun]
     # Later begins: what the first one has sampled depends on the time.
-    later = [{**registers, "room": None} for registers in begun[1:]]
+    later = [{**registers, "space": None} for registers in begun[1:]]
     if event.get("pid", -1) != -1:
         # A task may lose its CPU. When it is back the interval goes on. That is all that may change.
-        first = {**begun[0], "room": None, "PMSICR_EL1": None} if begun else None
+        first = {**begun[0], "space": None, "PMSICR_EL1": None} if begun else None
         later = [registers for registers in later if {**registers, "PMSICR_EL1": None} != first]
     return begun[:1] + later
 

@@ -12,7 +12,7 @@ import pytest
 
 from guest import Guest
 from kernel import OLDER, STOCK
-from situations import AS_IT_SHOULD, NO_ROOM, SITUATIONS, prepare, verdict
+from situations import AS_IT_SHOULD, NO_SPACE, SITUATIONS, prepare, verdict
 from table import COLUMNS, VERDICTS, in_readme
 
 #: What is booted for each column, and the driver.
@@ -49,7 +49,7 @@ def test_the_older_driver_fails_where_this_one_was_written_for():
     of_older = verdicts.get(COLUMNS[-1])
     if not of_older:
         pytest.skip("the older kernel was not run")
-    for situation in NO_ROOM:
+    for situation in NO_SPACE:
         assert "add reports success" in of_older[situation]
         assert "registers programmed after the failure" in of_older[situation]
 
