@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Where ACPI describes the machine, the unit is found by its entry in the MADT, and both drivers sample on all CPUs."""
+"""On a machine described by ACPI the unit is found by its entry in the MADT, and both drivers sample on all CPUs."""
 
 import struct
 
@@ -10,7 +10,7 @@ from spe import PMU, check_decodes, record
 
 #: The interrupt of the unit.
 INTID = 21
-#: In the MADT: where its structures begin, and the type of the one that describes a CPU.
+#: The offset of the first structure in the MADT, and the type of the one that describes a CPU.
 FIRST = 44
 GICC = 11
 
@@ -18,7 +18,7 @@ ON_EACH_CPU = "bash -c 'taskset -c 0 workload 5; taskset -c 1 workload 5'"
 
 
 def madt(guest):
-    """The revision of the MADT, and the structure of each CPU in it."""
+    """Returns the revision of the MADT and its structure for each CPU."""
     table = guest.fetch("/sys/firmware/acpi/tables/APIC").read_bytes()
     structures = []
     at = FIRST
@@ -30,7 +30,7 @@ def madt(guest):
 
 
 def spe_interrupt(gicc):
-    """What a CPU's structure says of SPE: the interrupt, or 0. Its place was reserved before ACPI 6.3."""
+    """Returns the SPE interrupt in a CPU's structure, or 0. The field was reserved before ACPI 6.3."""
     return struct.unpack_from("<H", gicc, 78)[0]
 
 
@@ -53,7 +53,7 @@ def test_described_by_acpi(boot, driver):
 
 
 def test_machine_without_spe(boot):
-    """Nothing is described, and the table is the one that QEMU always made."""
+    """Without SPE the table is the same as that of unpatched QEMU."""
     guest = boot(spe="", arguments=UEFI)
     revision, cpus = madt(guest)
     assert revision == 4

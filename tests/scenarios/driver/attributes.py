@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an SPE event does with each field of struct perf_event_attr: it is honoured or refused, never ignored.
+"""Each field of struct perf_event_attr is honoured or refused by an SPE event, never ignored.
 
-TABLE has every field of the header of the kernel, which is read to see that. A field has cases: other values than
-that of an ordinary event, and what has to come of them. That is an error of perf_event_open(2), or what changes in the
-life of the event (progs/attributes.c goes through it) and in the values of the unit's registers. What a case does not
-name has to be as it is for the ordinary event.
+TABLE has every field of the kernel's header, which is checked against it. A field has cases: values other than that of
+an ordinary event, and their effects. These are an error of perf_event_open(2), or changes in the life of the event
+(progs/attributes.c goes through it) and in the values of the unit's registers. Anything else has to be as it is for the
+ordinary event.
 
-Many fields say what a sample is to contain (PERF_RECORD_SAMPLE). An SPE event emits no samples, its records come by
-the AUX area. So these fields have no meaning; perf's tools set them, and they are accepted.
+Many fields select the contents of a sample (PERF_RECORD_SAMPLE). An SPE event emits no samples, its records are in the
+AUX area. So these fields have no meaning; perf's tools set them, and they are accepted.
 
-perf's core sees to many of the others, with any driver. That is checked as well: the driver must not get in the way.
+perf's core handles many of the others, with any driver. That is checked as well: the driver must not interfere.
 """
 
 import os
@@ -27,7 +27,7 @@ WIDTHS = {"__u64": 64, "__u32": 32, "__s32": 32, "__u16": 16}
 
 
 def members(tokens, start, fields, is_union=False):
-    """Note the members of a struct or union up to its closing brace: {name: (first bit, width)}. Returns where it ends."""
+    """Adds the members of a struct or union to fields ({name: (first bit, width)}). Returns the place after it."""
     here = end = start
     while (token := next(tokens)) != "}":
         if token in ("union", "struct"):
@@ -50,7 +50,7 @@ def members(tokens, start, fields, is_union=False):
 
 
 def layout():
-    """The fields of struct perf_event_attr: {name: (first bit, width)}."""
+    """Returns the fields of struct perf_event_attr: {name: (first bit, width)}."""
     text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.DOTALL)
     fields = {}
     body = text.split("struct perf_event_attr {")[1]
@@ -69,7 +69,7 @@ ALL_BUT_GROUPS = (1 << 25) - 1 & ~(AUX | READ | REGS_USER | STACK_USER | REGS_IN
 #: PERF_SAMPLE_BRANCH_ANY
 ANY_BRANCH = 1 << 3
 
-#: What is on unless a case says otherwise. All is sampled.
+#: The ordinary event, which samples everything.
 ORDINARY = {"sample_period": 2048, "disabled": 1}
 
 STAGES = ("opened", "executed", "enabled", "forked", "threaded", "noticed")
@@ -79,33 +79,33 @@ MMAP, COMM, EXIT, FORK, COUNT, MMAP2, AUX_RECORD, ITRACE_START, SWITCH, NAMESPAC
 
 
 def made(*stages, by="own"):
-    """Records are made in these stages, by the process or by others, in user space and in the kernel."""
+    """Returns the facts of an event with records in these stages, of the process or of others, at both levels."""
     return {f"{stage}_{kind}": True for stage in stages for kind in (by, "user", "kernel")}
 
 
 def nothing(*stages, of=("own", "user", "kernel")):
-    """No records are made in these stages."""
+    """Returns the facts of an event without records in these stages."""
     return {f"{stage}_{kind}": False for stage in stages for kind in of}
 
 
 @dataclass
 class Case:
-    """An event that differs from the ordinary one, and what comes of it."""
+    """An event that differs from the ordinary one, and the effects."""
 
     set: dict
     #: The name of the error with which it is refused.
     error: str = "0"
-    #: What changes in the facts that progs/attributes.c prints: whether they are not 0, or for sizes, what they are;
-    #: None if it depends on how much the kernel does.
+    #: Changes in the facts that progs/attributes.c prints: whether they are not 0, for sizes the values; None if they
+    #: depend on how much the kernel does.
     facts: dict = field(default_factory=dict)
-    #: What changes in the registers: the values that are written while it samples.
+    #: Changes in the values of the registers while it samples.
     registers: dict = field(default_factory=dict)
-    #: What the C driver (DRIVER=c) does, where that is something else.
+    #: The case for the C driver (DRIVER=c), if it differs.
     c: "Case | None" = None
 
 
 def same(**attributes):
-    """Accepted, and all is as without."""
+    """Returns a case that is accepted without an effect."""
     return Case(attributes)
 
 
@@ -126,25 +126,25 @@ SCR = 1 | 2 | 8
 REMOVED = {**nothing(*STAGES[2:]), "aux_beyond_page": False, AUX_RECORD: False, ITRACE_START: False, "aux_record_size": 0}
 
 TABLE = {
-    # What is opened.
+    # The event.
     "type": [refused("ENOENT", type=99999)],
-    # The first version of the struct, which ends before config1; and what cannot be a struct, or has more than is known.
+    # The first version of the struct, which ends before config1; a size below that; and one above a page.
     "size": [same(size=64), same(size=0), refused("E2BIG", size=63), refused("E2BIG", size=1 << 16)],
     "config": [programs({"PMSCR_EL1": SCR | 1 << 5}, config=1)],
-    # The event filter, latency filter, inverted event filter, inverted data source filter (of a source that nothing has, as
-    # the others leave nothing out): parity.py has all of it.
+    # The event filter, latency filter, inverted event filter and inverted data source filter (of a source that nothing
+    # has): parity.py has them all.
     "config1": [programs({"PMSFCR_EL1": 1, "PMSEVFR_EL1": 2}, config1=2)],
     "config2": [programs({"PMSFCR_EL1": 1 << 2, "PMSLATFR_EL1": 1}, config2=1)],
     "config3": [programs({"PMSFCR_EL1": 1 << 3, "PMSNEVFR_EL1": 1 << 7}, config3=1 << 7)],
     "config4": [programs({"PMSFCR_EL1": 1 << 4, "PMSDSFR_EL1": (1 << 64) - 1 - (1 << 62)}, config4=1 << 62)],
 
-    # How often. A frequency would need samples, to be adjusted by.
+    # The period. A frequency would have to be adjusted by samples.
     "sample_period": [programs({"PMSIRR_EL1": 4096}, sample_period=4096), refused("EINVAL", sample_period=1 << 63)],
     "sample_freq": [refused("EINVAL", freq=1, sample_freq=1000)],
     "freq": [refused("EINVAL", freq=1)],
     "precise_ip": [same(precise_ip=number) for number in (1, 2, 3)],
 
-    # When.
+    # The time.
     "disabled": [gives(made("opened", "executed"), disabled=0)],
     "enable_on_exec": [gives(made("executed"), enable_on_exec=1)],
     "remove_on_exec": [gives(REMOVED, remove_on_exec=1), refused("EINVAL", remove_on_exec=1, enable_on_exec=1)],
@@ -154,7 +154,7 @@ TABLE = {
     "aux_start_paused": [Case({"aux_start_paused": 1}, c=refused("EOPNOTSUPP"),
                               facts={**nothing(*STAGES), "aux_beyond_page": False, AUX_RECORD: False, "aux_record_size": 0})],
 
-    # Whom.
+    # The target.
     "inherit": [gives({**made("forked", "threaded", by="others")}, inherit=1)],
     # perf makes a record of the child's count.
     "inherit_stat": [gives({**made("forked", "threaded", by="others"), COUNT: True}, inherit=1, inherit_stat=1)],
@@ -172,7 +172,7 @@ TABLE = {
                      refused("EOPNOTSUPP", exclude_host=1, exclude_guest=1, c=same())],
     "exclude_idle": [refused("EOPNOTSUPP", exclude_idle=1)],
 
-    # The AUX area. The event is no other one's output, is not sampled by others, and pauses no others.
+    # The AUX area. The event is not the output of another, is not sampled by others, and pauses no others.
     "aux_watermark": [gives({"aux_beyond_page": False, "woken": True}, aux_watermark=4096)],
     "aux_output": [refused("EOPNOTSUPP", aux_output=1)],
     "aux_sample_size": [refused("EINVAL", aux_sample_size=4096)],
@@ -180,11 +180,11 @@ TABLE = {
     "aux_pause": [refused("EINVAL", aux_pause=1)],
     "aux_resume": [refused("EINVAL", aux_resume=1)],
 
-    # A signal at each sample, of which there are none. A signal wants remove_on_exec, by perf's rules.
+    # A signal at each sample, of which there are none. perf requires remove_on_exec for a signal.
     "sigtrap": [refused("EOPNOTSUPP", sigtrap=1, remove_on_exec=1, c=gives(REMOVED)), refused("EINVAL", sigtrap=1)],
     "sig_data": [same(sig_data=1)],
 
-    # What a sample is to contain.
+    # The contents of a sample.
     "sample_type": [same(sample_type=ALL_BUT_GROUPS & ~CALLCHAIN), same(sample_type=READ), same(sample_type=AUX)],
     "branch_sample_type": [same(branch_sample_type=ANY_BRANCH, sample_type=BRANCH_STACK), same(branch_sample_type=1)],
     "sample_regs_user": [same(sample_regs_user=1, sample_type=REGS_USER), same(sample_regs_user=1)],
@@ -196,17 +196,16 @@ TABLE = {
     "defer_callchain": [same(defer_callchain=1, sample_type=CALLCHAIN)],
     "wakeup_events": [same(wakeup_events=1)],
 
-    # What read(2) returns: a count, and with these two how long the event was enabled and running.
+    # The result of read(2): a count, and with these two the time for which the event was enabled and running.
     "read_format": [gives({"count_size": 24, "starved_count_size": 24}, read_format=3)],
 
-    # perf's own records, which tell who ran when and what was mapped where. They go to the data area. With one of the
-    # first seven there are also those of new processes.
+    # perf's own records of tasks and mappings, in the data area. Each of the first seven adds those of new processes.
     "mmap": [gives({FORK: True, MMAP: True}, mmap=1)],
     "mmap_data": [gives({FORK: True, MMAP: True, "data_maps": True}, mmap_data=1)],
     "mmap2": [gives({FORK: True, MMAP2: True}, mmap=1, mmap2=1)],
     "build_id": [gives({FORK: True, MMAP2: True, "build_ids": True}, mmap=1, mmap2=1, build_id=1)],
     "comm": [gives({FORK: True, COMM: True}, comm=1)],
-    # A mark that perf leaves in any case.
+    # A flag that perf sets in any case.
     "comm_exec": [gives({FORK: True, COMM: True}, comm=1, comm_exec=1)],
     "task": [gives({FORK: True}, task=1),
              gives({**made("forked", "threaded", by="others"), FORK: True, EXIT: True}, task=1, inherit=1)],
@@ -215,7 +214,7 @@ TABLE = {
     "ksymbol": [gives({KSYMBOL: True}, ksymbol=1)],
     "bpf_event": [gives({BPF: True}, bpf_event=1)],
     "cgroup": [gives({CGROUP: True}, cgroup=1)],
-    # There are none: the code of an arm64 kernel changes without perf being informed, and no event asks for callchains.
+    # There are none: arm64 does not report changes of its code to perf, and no event asks for callchains.
     "text_poke": [same(text_poke=1)],
     "defer_output": [same(defer_output=1)],
     "sample_id_all": [gives({"aux_record_size": 24 + 8 + 8}, sample_id_all=1, sample_type=TIME)],
@@ -226,7 +225,7 @@ TABLE = {
     "wakeup_watermark": [gives({"woken": True}, watermark=1, wakeup_watermark=1)],
     "write_backward": [gives({"backward": True}, write_backward=1)],
 
-    # Of events of other types.
+    # Fields for other types of events.
     "bp_type": [same(bp_type=1)],
 
     "__reserved_1": [refused("EINVAL", __reserved_1=1)],
@@ -234,25 +233,25 @@ TABLE = {
     "__reserved_3": [refused("EINVAL", __reserved_3=1)],
 }
 
-#: Names of other types of events for the same bits.
+#: Names of the same bits for other types of events.
 OTHER_NAMES = {"bp_addr": "config1", "kprobe_func": "config1", "uprobe_path": "config1",
                "bp_len": "config2", "kprobe_addr": "config2", "probe_offset": "config2"}
 
-#: The registers that say what is sampled, and the value that stands for nothing, or for no filter.
+#: The registers that select what is sampled, and the value for nothing, or for no filter.
 NEUTRAL = {"PMSCR_EL1": 0, "PMSFCR_EL1": 0, "PMSEVFR_EL1": 0, "PMSNEVFR_EL1": 0, "PMSDSFR_EL1": (1 << 64) - 1,
            "PMSLATFR_EL1": 0, "PMSIRR_EL1": 0}
-#: Facts that are compared as they are.
+#: Facts that are compared by value.
 SIZES = ("count_size", "starved_count_size", "aux_record_size")
 
 
 @pytest.fixture(scope="module")
 def machine():
-    """A unit with all filters."""
+    """Returns the options for a unit with all filters."""
     return {"spe": "spe=on,spe-version=1.5"}
 
 
 def attr(attributes):
-    """The bytes of a struct perf_event_attr."""
+    """Returns the bytes of a struct perf_event_attr."""
     value = 0
     for name, number in attributes.items():
         bit, width = LAYOUT[name]
@@ -263,7 +262,7 @@ def attr(attributes):
 
 
 def live(guest, attributes):
-    """Open an event on a process: the error, the facts of its life, and {register: values while it samples}."""
+    """Opens an event on a process. Returns the error, the facts of its life and {register: values while it samples}."""
     attributes = {"type": int(guest.sh(f"cat {PMU}/type")), "size": len(attr({})), **ORDINARY, **attributes}
     with guest.registers() as accesses:
         said = guest.sh(f"attributes {attr(attributes).hex()}")
@@ -278,7 +277,7 @@ def live(guest, attributes):
 
 @pytest.fixture(scope="module")
 def ordinary(guest):
-    """The life of the ordinary event."""
+    """Returns the life of the ordinary event."""
     error, facts, registers = live(guest, {})
     assert error == "0"
     assert registers["PMSCR_EL1"] == {SCR}
@@ -286,12 +285,12 @@ def ordinary(guest):
 
 
 def coarse(facts):
-    """Facts as cases have them."""
+    """Returns facts in the form of a case."""
     return {name: value if name in SIZES else value != 0 for name, value in facts.items()}
 
 
 def check(guest, ordinary, case):
-    """All that a case says, and nothing else."""
+    """Checks that an event has exactly the effects of its case."""
     error, facts, registers = live(guest, case.set)
     assert error == case.error
     if error != "0":
@@ -302,7 +301,7 @@ def check(guest, ordinary, case):
     found = {name: None if name in expected and expected[name] is None else value
              for name, value in coarse(facts).items()}
     assert found == expected, {name: facts[name] for name in found if found[name] != expected[name]}
-    # With the same interval, as many records: the process does the same work.
+    # The same interval makes as many records: the process does the same work.
     if case.set.get("sample_period") is None and expected["enabled_user"]:
         assert abs(facts["enabled_user"] - plain_facts["enabled_user"]) < plain_facts["enabled_user"] / 4
     wanted = {**plain_registers, **{name: {value} for name, value in case.registers.items()}}
@@ -313,7 +312,7 @@ def check(guest, ordinary, case):
 
 
 def test_header():
-    """Each field of the kernel's header has its place here."""
+    """Each field of the kernel's header is in the table."""
     assert set(TABLE) | set(OTHER_NAMES) == set(LAYOUT)
     for name, other in OTHER_NAMES.items():
         assert LAYOUT[name] == LAYOUT[other]
@@ -322,7 +321,7 @@ def test_header():
 
 
 def test_ordinary(ordinary):
-    """The ordinary event, with which others are compared: when it samples, and what."""
+    """The ordinary event, which others are compared with, samples when and what it should."""
     facts, _ = ordinary
     expected = {**nothing("opened", "executed"), **made(*STAGES[2:]), **nothing(*STAGES, of=["others"]),
                 "woken": False, "aux_beyond_page": True, "count_size": 8, "starved_count_size": 8, "aux_record_size": 32,
@@ -342,7 +341,7 @@ def test_field(guest, ordinary, driver, name):
 
 
 def test_only_guests(guest, driver):
-    """perf's modifier for samples of guests alone."""
+    """perf's modifier for guests alone is refused."""
     status, said = guest.run("perf record -o /tmp/x -e arm_spe/period=4096/G -- workload 5")
     if driver == "c":
         assert status == 0, said
@@ -354,7 +353,7 @@ def test_only_guests(guest, driver):
 @pytest.mark.parametrize("modifier, levels", [("", {True, False}), ("u", {True}), ("k", {False}), ("H", {True, False}),
                                               ("uH", {True}), ("hu", {True})])
 def test_modifiers(guest, modifier, levels):
-    """perf's other modifiers: what is sampled is what they say."""
+    """perf's other modifiers select the levels that are sampled."""
     trace = record(guest, f"arm_spe/period=4096/{modifier}", "workload 5")
     check_decodes(trace, 100)
     assert {sample.el == 0 for sample in trace.records} == levels
@@ -362,6 +361,6 @@ def test_modifiers(guest, modifier, levels):
 
 @pytest.mark.parametrize("command", ["record -e arm_spe//", "mem record --ldlat 1", "c2c record -l 1"])
 def test_tools(guest, command):
-    """What perf's tools ask for by themselves; but for the latency, which would be too high for the emulated unit."""
+    """The events of perf's tools are accepted. Their latency would be too high for the emulated unit."""
     trace = recorded(guest, f"perf {command} -o /tmp/perf.data -- workload 5")
     check_decodes(trace, 10)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The buffer fills up again and again: the trace goes on, in order, and every byte decodes."""
+"""The buffer is full many times: the trace goes on, in order, and every byte decodes."""
 
 import pytest
 
@@ -12,7 +12,7 @@ INTERRUPTS = "grep 'arm_spe\\|arm-spe' /proc/interrupts | awk '{ print $2 + $3 }
 
 
 def test_overwritten_hundreds_of_times(guest):
-    """A small buffer that nobody reads, written round and round."""
+    """A small buffer that is not read is overwritten many times."""
     trace = record(guest, "arm_spe/period=1024/u", "workload 500", "-m ,4 --snapshot=e")
     check_decodes(trace, 100)
     # 16 KiB hold 256 records; the workload makes about 50,000.
@@ -20,10 +20,10 @@ def test_overwritten_hundreds_of_times(guest):
 
 
 def test_read_while_it_fills(guest):
-    """A buffer that perf empties while it fills; what perf is too late for is marked as lost.
+    """A buffer that perf drains while it fills. Where perf is too late, the trace is flagged as truncated.
 
-    If perf is too late on a busy machine, the event is disabled. perf enables it again when it finds
-    new data, of which there may be none: then this was the last session.
+    If perf is too late on a busy machine, the event is disabled. perf enables it again when it finds new data. If there is
+    none, this was the last session.
     """
     before = int(guest.sh(INTERRUPTS))
     trace = record(guest, "arm_spe/period=8192/u", "taskset -c 1 workload 2000", "-m ,32 -C 1")

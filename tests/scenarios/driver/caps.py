@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The files of caps/ have the values of the ID registers.
 
-The emulated unit is given other registers in each guest. Together the guests have a combination of values for each
-field that no other field has.
+The emulated unit has other registers in each guest, so that the values of a field in all guests distinguish it from all
+other fields.
 """
 
 import pytest
@@ -26,7 +26,7 @@ GUESTS = range(4)
 
 
 def registers(number):
-    """The properties of the CPUs of a guest, and the expected contents of the files."""
+    """Returns the properties of the CPUs of a guest, and the expected contents of the files."""
     pmsidr, expected = COUNT_SIZE[number][0] << 16, {"count_size": COUNT_SIZE[number][1]}
     for index, (name, bit) in enumerate(BITS.items(), 1):
         expected[name] = index >> number & 1
@@ -51,7 +51,7 @@ def test_values(boot, driver, number):
     assert {name: int(value) for name, value in found.items()} == expected
 
 
-def test_all_fields_are_told_apart():
+def test_all_fields_are_distinguished():
     """No two files have the same contents in all guests."""
     rows = [registers(number)[1] for number in GUESTS]
     assert len({tuple(row[name] for row in rows) for name in rows[0]}) == len(rows[0])

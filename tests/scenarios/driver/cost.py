@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the driver executes for perf, instruction by instruction, does not grow unnoticed.
+"""The number of instructions that the driver executes for perf does not grow.
 
-The counts of tests/lib/cost.py are the same in each run. They are held against those in cost.json, which whoever
-changes them on purpose writes anew (make bench-baseline), and says why in the commit. See docs/cost.md.
+The counts of tests/lib/cost.py are the same in each run. They are compared with cost.json. A commit that changes them
+on purpose updates it (make bench-baseline) and says why. See docs/cost.md.
 """
 
 import json
@@ -15,9 +15,9 @@ import cost
 
 BASELINE = Path(__file__).with_suffix(".json")
 LICENCE = "SPDX-License-Identifier: GPL-2.0"
-#: A guard against accidents: growth up to this factor is not reported.
+#: Growth up to this factor is not reported.
 GROWTH = 1.1
-#: What depends on the kernel as well; only compared on the one that the baseline is of.
+#: Counts that depend on the kernel as well. They are compared only on the kernel of the baseline.
 OF_KERNEL = {"kernel", "written", "synchronised"}
 
 

@@ -8,19 +8,19 @@ from traces import unload_without_loss
 
 pytestmark = pytest.mark.kernel("debug")
 
-#: Of the walk through what a user can do, see invariants.py.
+#: The steps of a random walk, see invariants.py.
 STEPS = 5000
-#: How many buffers of progs/taken_nmi.c are mapped for the unit, with a guard page each.
+#: Counts the buffers of progs/taken_nmi.c that are mapped for the unit, with a guard page each.
 MAPPED = "awk '$2 == 1024 * 1024 + 4096 && $3 ~ /^spe_helper_vmap/' /proc/vmallocinfo | wc -l"
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
 
 @pytest.mark.timeout(1800)
 def test_in_and_out(boot, driver):
-    """A task recorded, a snapshot, CPUs that go and come back in a system-wide recording, walks at random, the end."""
+    """A task, a snapshot, hotplug during a system-wide recording, random walks, and unloading."""
     guest = boot()
     guest.load(driver)
-    # Counters that overflow more often are throttled: on this kernel most of the time would go to them.
+    # Counters that overflow more often are throttled: they would take most of the time on this kernel.
     guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2", "--snapshot=e"), 10)
@@ -36,7 +36,7 @@ done
 END
 perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
 """
-    if driver == "c":   # what it says of a CPU that goes: hotplug.py
+    if driver == "c":   # it reports a wrong size for a CPU that goes offline: hotplug.py
         guest.sh(plugging)
         trace = trace_of(guest)
     else:
@@ -52,7 +52,7 @@ perf record -o /tmp/perf.data -a -e arm_spe/period=65536/ -- bash /tmp/plug
 
 
 def test_a_buffer_that_is_taken(boot, driver):
-    """The last reference to a buffer goes in an interrupt: nothing there sleeps, or takes a lock that is not for interrupts."""
+    """The last reference to a buffer is dropped in an interrupt: nothing there sleeps or takes a sleeping lock."""
     if driver == "c":
         pytest.skip(UNMAPS)
     guest = boot()
@@ -67,9 +67,9 @@ def test_a_buffer_that_is_taken(boot, driver):
 @pytest.mark.kernel("nmi")
 @pytest.mark.timeout(900)
 def test_a_buffer_that_is_taken_in_an_nmi(boot, driver):
-    """An NMI throttles the group of an event whose buffer was taken: the driver does not end the transaction there.
+    """An NMI throttles the group of an event whose buffer was unmapped: the driver does not end the transaction there.
 
-    It would drop the last reference to the buffer, and perf would free the pages in the NMI.
+    That would drop the last reference to the buffer, and perf would free the pages in the NMI.
     """
     if driver == "c":
         pytest.skip(UNMAPS)
@@ -83,7 +83,7 @@ def test_a_buffer_that_is_taken_in_an_nmi(boot, driver):
     freed = log[log.index(" at __rb_free_aux+"):]
     assert " armv8pmu_handle_irq+" not in freed[:freed.index("end trace")], freed
     assert counters(guest)["mismatches"] == 0
-    # It waits for the next buffer.
+    # It stays mapped until the next buffer.
     assert guest.sh(MAPPED) == "1"
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2"), 10)
     assert guest.sh(MAPPED) == "0"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Discard mode samples without a buffer: no trace arrives, and ordinary tracing works afterwards."""
+"""Discard mode samples without a buffer: there is no trace, and ordinary tracing works afterwards."""
 
 import pytest
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every fault that the hardware can report, in every way to record: nothing is lost unsaid, nothing stays broken.
+"""Every fault that the hardware can report, in every way to record: no unreported loss, and recording works afterwards.
 
-The rules are those of tests/lib/hardware_faults.py, for any driver. docs/faults.md has what each driver does: `make fault-table`
-writes it from the runs, and here they are compared. DRIVER=c runs the stock kernel's driver.
+The rules are those of tests/lib/hardware_faults.py, for any driver. `make fault-table` writes the results to
+docs/faults.md, which is compared here. DRIVER=c runs the stock kernel's driver.
 """
 
 import json
@@ -15,29 +15,29 @@ from machine import DRIVER, total
 from spe import counters
 from qemu.qmp import ExecuteError
 
-#: It takes its time: the other driver does not come back from some faults.
+#: The C driver does not come back from some faults, which takes long.
 TIMEOUT = 3600 if DRIVER == "c" else 900
 
-#: Faults, one after the other as fast as the event can be enabled again.
+#: The number of faults, one after the other as fast as the event can be enabled again.
 STORM = 1000
-#: What the kernel's limit lets through: so many messages in so many seconds.
+#: The kernel's rate limit: the number of messages in so many seconds.
 BURST, INTERVAL = 10, 5
 
 
 @pytest.fixture(scope="module")
 def build():
-    """The build of this driver that checks itself."""
+    """Returns the build of the driver to load."""
     return "c" if DRIVER == "c" else "checked"
 
 
 @pytest.fixture(autouse=True)
 def accounting(guest):
-    """The rules account for each record; the harness does not know of what is injected."""
+    """Turns off the harness's account, which does not know of injections. The rules account for each record."""
     guest.unaccounted = "a pointer that was moved has no bytes, and parts of records are not counted by the hardware"
 
 
 def test_storm(guest, driver):
-    """Perf is told of each fault, the log of some, and it works afterwards."""
+    """Each fault is reported to perf and some of them are logged. Recording works afterwards."""
     before = total(guest.hardware())["dropped"]
     guest.begin("dmesg -C; fault flood && dmesg")
     for _ in range(STORM):
@@ -46,7 +46,7 @@ def test_storm(guest, driver):
                 guest.inject(1, "fault,dl=on,after=0")
                 break
             except ExecuteError as error:
-                # 16 are waiting for their record.
+                # 16 are pending.
                 assert "are waiting" in str(error)
     guest.answer()
     status, output = guest.finish()
@@ -63,13 +63,13 @@ def test_storm(guest, driver):
 
 @pytest.mark.timeout(TIMEOUT)
 def test_every_fault_in_every_mode(guest, driver, tmp_path, show):
-    """All in one guest. If a CPU is never heard of again, it goes on from before that."""
+    """All of them in one guest. If a CPU hangs, it is restored from a saved state."""
     prepare(guest)
     verdicts = {fault: {} for fault in FAULTS}
     saved = None
     for mode in MODES:
         if driver == "c":
-            # Its limit for messages begins anew: there are no more of them in a mode than it lets through.
+            # This resets its rate limit, which is not reached in one mode.
             guest.unload()
             guest.load(driver)
             if not MODES[mode].buffer:
@@ -87,4 +87,4 @@ def test_every_fault_in_every_mode(guest, driver, tmp_path, show):
     if driver == "rust":
         assert not [f"{fault}, {mode}: {words}" for fault, row in verdicts.items() for mode, words in row.items()
                     if words != AS_IT_SHOULD]
-    assert stated(driver) == render(verdicts), "make fault-table puts it right"
+    assert stated(driver) == render(verdicts), "docs/faults.md differs: make fault-table"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each filter of the event lets through what it names and nothing else."""
+"""Each filter of an event passes what it selects and nothing else."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.board
 
 
 def is_atomic(sample):
-    """An atomic loads and stores: either filter lets it through."""
+    """Returns whether an operation is an atomic, which loads and stores: either filter passes it."""
     return "AT" in sample.op.split()
 
 
@@ -25,7 +25,7 @@ def is_branch(sample):
     return sample.op.split()[0] == "B"
 
 
-#: config: what each record has to be
+#: {config: a condition for each record}
 FILTERS = {
     "load_filter=1": is_load,
     "store_filter=1": is_store,
@@ -51,7 +51,7 @@ def test_filters(guest):
 def test_min_latency(guest):
     everything = record(guest, "arm_spe/period=1024/u", "workload 10")
     latencies = sorted(sample.latency["TOT"] for sample in everything.records)
-    # A bound that keeps some and drops some.
+    # A bound that passes some and drops some.
     bound = next(value for value in latencies if value > latencies[0])
     trace = record(guest, f"arm_spe/period=1024,min_latency={bound}/u", "workload 10")
     check_decodes(trace, 1)

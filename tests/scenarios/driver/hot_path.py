@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The callbacks of perf and the interrupt handler neither allocate nor sleep, as the code of the module shows.
+"""The code of perf's callbacks and of the interrupt handler neither allocates nor sleeps.
 
-Each build checks the module with scripts/hot-path, and fails if they could.
+Each build checks the module with scripts/hot-path.
 """
 
 import re
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.quick
 PMU = "<arm_spe_pmu::perf::pmu::Registration<arm_spe_pmu::pmu::SpePmu>>"
 HANDLER = "<arm_spe_pmu::irq::Handler>::handle"
 
-#: Faults: the file, the line after which the fault is inserted, the fault, and the beginning and the end of the error:
-#: the callback that reaches it, and what it reaches.
+#: Faults: the file, the line to insert it after, the fault, and the beginning and the end of the error: the callback
+#: that reaches it, and the function that it reaches.
 FAULTS = {
     "an allocation": (
         "pmu.rs", "fn start(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
@@ -56,36 +56,36 @@ FAULTS = {
         f"{PMU}::del -> ", f"{PMU}::event_init: may sleep"),
 }
 
-#: The end of the interrupt handler's symbol, and the same of another name.
+#: The end of the interrupt handler's symbol, and that of another name.
 RENAMED = ("7Handler6handle", "7Handler6serves")
 
 
 @pytest.fixture(autouse=True)
 def ours(driver):
-    """With DRIVER=c the module may not have been built."""
+    """Skips the tests with DRIVER=c, where the module may not have been built."""
     if driver == "c":
         pytest.skip("the C driver is not built here")
 
 
 def check(module):
-    """Run hot-path on a module: its exit status, its report and its errors."""
+    """Runs hot-path on a module. Returns its exit status, its report and its errors."""
     done = subprocess.run([TOP / "scripts/hot-path", module], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, check=False)
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 
 def test_what_is_reachable(show):
-    """All that is reached is listed with a reason, and all that is listed is reached."""
+    """Each function that is reached is listed with a reason, and each that is listed is reached."""
     status, report, errors = check(STOCK.rust_module)
     show(f"\n{report}")
     assert status == 0 and not errors, errors
     assert "perf_aux_output_begin" in report
-    # The compiler moves states by memcpy() in the build that checks itself.
+    # The compiler copies states with memcpy() in the build that checks itself.
     assert re.findall(r"^not reached: (.*)$", report, re.MULTILINE) == ["memcpy"]
 
 
 def test_nothing_after_the_last_reference():
-    """free_aux() drops its reference to the module by a jump: no code of the module is executed after that."""
+    """free_aux() drops its reference to the module by a tail call, after which no code of the module is executed."""
     text = subprocess.run(["llvm-objdump", "-dr", "-C", "--no-show-raw-insn", STOCK.rust_module], check=True,
                           stdout=subprocess.PIPE, text=True).stdout
     (function,) = re.findall(rf"^[0-9a-f]+ <{re.escape(PMU)}::free_aux>:\n(.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)

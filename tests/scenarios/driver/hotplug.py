@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""CPUs go and come back while a system-wide session runs, and the unit of each works afterwards."""
+"""CPUs go off- and online during a system-wide session, and the unit of each works afterwards."""
 
 from spe import check_decodes, record, recorded, trace_of
 
@@ -20,8 +20,8 @@ END
 perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- bash /tmp/plug
 """
     if driver == "c":
-        # It turns the unit off with the CPU, before perf stops the event, and takes 0 in PMBPTR_EL1 for where that has
-        # written to.
+        # It turns the unit off with the CPU, before perf stops the event, and takes the 0 that is in PMBPTR_EL1 then
+        # for the write position.
         guest.sh(script)
         trace = trace_of(guest)
         assert max(size for _, size, _ in trace.aux) > 1 << 40
@@ -38,7 +38,7 @@ def test_afterwards(guest):
 
 
 def test_loaded_while_offline(boot, driver):
-    """A CPU that was offline when the module came gets its unit when it comes online."""
+    """A CPU that was offline when the module was loaded gets its unit when it comes online."""
     guest = boot()
     guest.sh(f"echo 0 >{ONLINE}")
     guest.load(driver)

@@ -17,7 +17,7 @@ SUITES = ["arm_spe_event", "arm_spe_caps", "arm_spe_buffer_limit", "arm_spe_stat
 
 
 def parsed(log):
-    """What the kernel's own kunit.py makes of a console log: its exit status and its report."""
+    """Parses a console log with the kernel's kunit.py. Returns its exit status and its report."""
     kunit = Path(os.environ["ARM_SPE_KERNEL_DEBUG"], "tree/tools/testing/kunit/kunit.py")
     done = subprocess.run(["python3", kunit, "parse", log], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, check=False)
@@ -30,7 +30,7 @@ def test_suites(boot, driver, artefacts, show):
         pytest.skip("the C driver has no suites")
     guest = boot(kernel=named("debug", suites=True))
     guest.unaccounted = "the suites sample for themselves, and count elsewhere"
-    # Nothing that the driver has to say is held back.
+    # All messages of the driver are needed.
     guest.sh("echo 0 >/proc/sys/kernel/printk_ratelimit")
     # The kernel has suites of its own, which ran before.
     booted = guest.console.stat().st_size
@@ -40,10 +40,10 @@ def test_suites(boot, driver, artefacts, show):
     status, report = parsed(log)
     show(f"\n{report}")
     assert loaded == 0, output
-    # It fails if a test failed or crashed and if there was none, but not for a broken report.
+    # kunit.py fails if a test failed or crashed and if there was none, but not for a broken report.
     assert set(SUITES) <= set(re.findall(r"= (arm_spe_\w+) \(", report)), report
     assert status == 0 and not re.search(r"errors: \d+$", report), report
-    # Each mismatch is one that was made on purpose, in the case that does so.
+    # All mismatches are from the case that makes them on purpose.
     said = {case: output.count("Mismatch: ") for output, case in
             re.findall(r"(.*?)\bok \d+ (\w+)", log.read_text(errors="replace"), re.DOTALL)}
     assert {case for case in said if said[case]} == {"mismatches_are_seen"} and said["mismatches_are_seen"] > 6, said

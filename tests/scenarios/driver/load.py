@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module loads where there is SPE: a PMU appears, on all CPUs, with its interrupt."""
+"""The module loads on a machine with SPE and registers a PMU for all CPUs, with its interrupt."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_messages_like_the_stock_driver(guest):
 
 
 def test_a_cpu_that_is_offline(boot, driver):
-    """The PMU has the CPUs that are offline, too, and they can record once they are online."""
+    """The PMU includes offline CPUs, which can record once they are online."""
     guest = boot(append="maxcpus=1")
     assert guest.sh("cat /sys/devices/system/cpu/offline") == "1"
     guest.load(driver)
@@ -36,7 +36,7 @@ def test_a_cpu_that_is_offline(boot, driver):
 
 
 def test_a_failed_probe_frees_the_number(boot, driver):
-    """Probes fail when a hotplug callback does, after they have taken a number. The next one still gets arm_spe_0."""
+    """A probe fails with a hotplug callback, after it has taken a number. The next one still gets arm_spe_0."""
     guest = boot()
     guest.sh(f"echo 0 >{PLATFORM}/drivers_autoprobe")
     guest.load(driver)

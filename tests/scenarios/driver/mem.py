@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf mem and perf c2c, which are made for SPE, record and report."""
+"""perf mem and perf c2c, which use SPE, record and report."""
 
 import re
 
@@ -11,12 +11,12 @@ pytestmark = pytest.mark.board
 
 
 def mem(guest, options):
-    """perf mem record user space with these options; the Trace."""
+    """Records user space with perf mem and these options. Returns the Trace."""
     return recorded(guest, f"perf mem record -U -o /tmp/perf.data {options} -- workload 5")
 
 
 def test_mem_record(guest):
-    """Loads, stores, or both, each with its physical address."""
+    """perf mem records loads, stores, or both, each with its physical address."""
     for options, kinds in (("-t load --ldlat 1", {"LD"}), ("-t store", {"ST"}), ("--ldlat 1", {"LD", "ST"})):
         trace = mem(guest, options)
         check_decodes(trace, 10)
@@ -25,7 +25,7 @@ def test_mem_record(guest):
 
 
 def test_latency(guest):
-    """The latency that perf mem asks for unless it is told otherwise keeps the fast loads away."""
+    """The minimum latency that perf mem sets by default drops the fast loads."""
     fast = 20
     assert min(sample.latency["TOT"] for sample in mem(guest, "--ldlat 1").records) < fast
     assert all(sample.latency["TOT"] >= fast for sample in mem(guest, f"--ldlat {fast}").records)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the driver's types forbid does not compile, for the reason for which it is forbidden.
+"""Misuses that the driver's types forbid do not compile, with the expected errors.
 
-Each file of tests/misuse/ is compiled as a module of the driver, by the command that builds it. As it
-stands it shows correct use, and compiles. With `--cfg misuse="NAME"` it has one misuse more, and the
-compiler has to object in the lines that are marked `//~ CODE MESSAGE` (`//~^`: the line before), with
-that code (an error's, or the name of a lint) and a message that contains that text, and nowhere else.
+Each file of tests/misuse/ is compiled as a module of the driver, by the command that builds it. As it is, it shows
+correct use, and compiles. With `--cfg misuse="NAME"` it has one misuse. The compiler has to report an error in the
+lines that are marked `//~ CODE MESSAGE` (`//~^`: the line before), with that code (an error's, or the name of a lint)
+and a message that contains that text, and nowhere else.
 
-The example in the documentation of perf/mod.rs is compiled in the same way: rustdoc does not compile
-examples of private items.
+The example in the documentation of perf/mod.rs is compiled in the same way: rustdoc does not compile examples of
+private items.
 """
 
 import json
@@ -26,7 +26,7 @@ DOCUMENTED = TOP / "perf/mod.rs"
 
 
 def misuses(file):
-    """The misuses in a file, and what is expected of each: {name: [(line, code, message)]}."""
+    """Returns the misuses in a file and the errors expected of each: {name: [(line, code, message)]}."""
     found = {}
     expected = None
     for number, line in enumerate(file.read_text().splitlines(), 1):
@@ -44,7 +44,7 @@ MISUSES = {file: misuses(file) for file in FILES}
 
 @pytest.fixture(scope="module")
 def complaints(tmp_path_factory):
-    """A function that compiles the driver with a file of misuses, and returns the compiler's errors."""
+    """Returns a function that compiles the driver with a file of misuses and returns the compiler's errors."""
     subprocess.run(["scripts/build-module", "-s", "modules"], cwd=TOP, check=True)
     crate = tmp_path_factory.mktemp("crate")
     for module in TOP.glob("*.rs"):
@@ -70,7 +70,7 @@ def complaints(tmp_path_factory):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_correct_use(complaints, file):
-    """Without a misuse the file compiles."""
+    """The file compiles without a misuse."""
     errors = complaints(file)
     assert not errors, "\n".join(error["rendered"] for error in errors)
 
@@ -86,7 +86,7 @@ def test_example(complaints, tmp_path):
 
 
 def matches(error, file, line, code, message):
-    """Whether the compiler's error is the one that is expected in that line."""
+    """Returns whether the compiler's error is the one expected in that line."""
     places = [(span["file_name"], span["line_start"]) for span in error["spans"] if span["is_primary"]]
     return ((str(file), line) in places and message in error["message"]
             and (error["code"] or {}).get("code") == code)
@@ -95,7 +95,7 @@ def matches(error, file, line, code, message):
 @pytest.mark.parametrize("file, name", [(file, name) for file in FILES for name in MISUSES[file]],
                          ids=lambda value: value if isinstance(value, str) else value.stem)
 def test_misuse(complaints, file, name):
-    """The compiler objects to the misuse."""
+    """The compiler rejects the misuse."""
     errors = complaints(file, "--cfg", f'misuse="{name}"')
     assert errors, "this compiles"
     expected = MISUSES[file][name]

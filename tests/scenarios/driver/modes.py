@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Per task, per CPU and system-wide sessions record what they are asked for, and only that."""
+"""Sessions per task, per CPU and system-wide record what was asked for, and only that."""
 
 import pytest
 
@@ -11,7 +11,7 @@ BOTH_CPUS = "bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'
 
 
 def test_per_task(guest):
-    """Only the task and its children, wherever they run; user space only, as asked."""
+    """Only the task and its children are recorded, on any CPU, in user space only."""
     trace = record(guest, "arm_spe/period=1024/u", BOTH_CPUS, "--per-thread")
     check_decodes(trace, 100)
     assert {sample.el for sample in trace.records} == {0}
@@ -40,7 +40,7 @@ def test_system_wide(guest):
 
 
 def test_grouped(guest):
-    """With a counter that comes and goes with it."""
+    """An event in a group with a counter records."""
     trace = record(guest, "{arm_spe/period=1024/u,cycles/period=1000000/u}", "workload 5")
     check_decodes(trace, 100)
 
@@ -55,7 +55,7 @@ CHILDREN = "for n in 1 2 3 4 5 6; do workload 2 >/dev/null & echo $! >>/tmp/pids
 
 
 def test_inherited(guest):
-    """With inheritance each child is sampled, without it none; by CONTEXTIDR_EL1, the process id."""
+    """With inheritance each child is sampled, without it none, according to the process IDs in CONTEXTIDR_EL1."""
     for inherit, option in (True, ""), (False, "--no-inherit"):
         guest.sh("rm -f /tmp/pids")
         trace = record(guest, "arm_spe/period=1024/u", f"bash -c '{CHILDREN}'", option)

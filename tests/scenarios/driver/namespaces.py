@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Profiling from inside a PID namespace, as in a container: perf attributes the samples to the right process.
 
-The unit takes the PID of a CONTEXT packet from CONTEXTIDR_EL1, which holds a PID of the initial namespace. perf looks it
-up among the PIDs of the namespace that it runs in itself. Hence an event has the packet only if the task that opens it is
-in the initial PID namespace, and may profile the kernel, which was the only condition before. Without the packet, perf
-goes by the switches of tasks that it has recorded.
+The unit takes the PID of a CONTEXT packet from CONTEXTIDR_EL1, which holds a PID of the initial namespace. perf looks
+it up among the PIDs of its own namespace. Hence an event has the packet only if the task that opens it is in the
+initial PID namespace and may profile the kernel. Without the packet, perf uses the context switches that it has
+recorded.
 
 This is decided once, when the event is opened. The C driver (DRIVER=c) writes the packet in any namespace.
 """
@@ -24,7 +24,7 @@ PID_NAMESPACE = "unshare --pid --fork --mount-proc"
 USER = "setpriv --reuid 1000 --regid 1000 --clear-groups"
 
 EVENT = "arm_spe/period=4096/u"
-#: The workload, and the PID that it has for itself.
+#: The workload, which writes its PID in its own namespace to a file.
 WORKLOAD = f"bash -c 'echo $$ >{DIRECTORY}/pid; exec workload 5'"
 
 ROW = re.compile(r"% +(\d+):(\S+) +\[\.\] (\S+)")
@@ -32,7 +32,7 @@ ROW = re.compile(r"% +(\d+):(\S+) +\[\.\] (\S+)")
 
 @dataclass
 class Recording:
-    """What perf has recorded, and what it reports."""
+    """A recording, and perf's report of it."""
 
     #: The PIDs in the CONTEXT packets of the records; -1 where there is none.
     contexts: set
@@ -40,16 +40,16 @@ class Recording:
     rows: set = field(repr=False)
     #: The text of these lines.
     report: str = field(repr=False)
-    #: What the workload takes for its PID.
+    #: The PID of the workload in its own namespace.
     pid: int = 0
 
     def found(self):
-        """perf report has the workload by its PID, and knows its symbols."""
+        """Returns whether perf report has the workload by its PID, with its symbols."""
         return (self.pid, "workload", "chase") in self.rows
 
 
 def profile(guest, perf_record, wrapper="", paranoid=-1):
-    """Run a command that records, and perf report, both in the same namespaces: those that the wrapper makes."""
+    """Runs a command that records, and perf report, in the namespaces that the wrapper makes. Returns a Recording."""
     guest.sh(f"""
 rm -rf {DIRECTORY} && mkdir -m 777 {DIRECTORY}
 cat >{DIRECTORY}/inside <<'END'
@@ -70,7 +70,7 @@ exit $status""", f"{DIRECTORY}/perf.data")
 
 
 def check_inside(recording, driver):
-    """The opener is outside the initial PID namespace: no CONTEXT packet, and perf finds the workload."""
+    """Checks a recording from outside the initial PID namespace: no CONTEXT packet, and perf finds the workload."""
     if driver == "c":
         assert -1 not in recording.contexts
         assert not recording.found(), recording.report
@@ -89,20 +89,20 @@ def test_initial(guest):
 @pytest.mark.parametrize("wrapper", [
     PID_NAMESPACE,
     f"{PID_NAMESPACE} {PID_NAMESPACE}",
-    # As `docker exec` does it: the namespace was there before.
+    # A namespace that exists already, as with `docker exec`.
     f"{PID_NAMESPACE} sleep 1000 & until pid=$(pgrep -x sleep); do sleep 0.1; done;"
     " nsenter --pid=/proc/$pid/ns/pid --mount=/proc/$pid/ns/mnt",
 ], ids=["child", "nested", "entered"])
 def test_inside(guest, driver, wrapper):
     """perf and its workload are in another namespace than the initial one."""
     recording = profile(guest, f"perf record -e {EVENT} -- {WORKLOAD}", wrapper)
-    guest.sh("pkill -x sleep; true")    # the init process of the one that was entered
+    guest.sh("pkill -x sleep; true")    # the init process of the entered namespace
     assert recording.pid < 50
     check_inside(recording, driver)
 
 
 def test_cpu_wide(guest, driver):
-    """The same for an event of all tasks, opened from inside."""
+    """The same for an event of all tasks, opened from inside the namespace."""
     recording = profile(guest, f"perf record -a -e {EVENT} -- {WORKLOAD}", PID_NAMESPACE)
     assert recording.pid < 50
     check_inside(recording, driver)
@@ -110,26 +110,26 @@ def test_cpu_wide(guest, driver):
 
 @pytest.mark.parametrize("paranoid", [1, 2])
 def test_user_namespace(guest, driver, paranoid):
-    """An ordinary user, in a user and a PID namespace of their own."""
+    """An ordinary user records in a user and a PID namespace of their own."""
     recording = profile(guest, f"perf record -e {EVENT} -- {WORKLOAD}",
                         f"{USER} unshare --map-root-user --pid --fork --mount-proc", paranoid)
     if paranoid < 2:
         check_inside(recording, driver)
     else:
-        # Root there may not profile the kernel: as before, there is no packet, with either driver.
+        # Root there may not profile the kernel: there is no packet, with either driver.
         assert recording.contexts == {-1}
         assert recording.found(), recording.report
 
 
 def test_user_namespace_alone(guest):
-    """A user namespace is of no importance: the PIDs are those of the initial namespace."""
+    """A user namespace makes no difference: the PIDs are those of the initial namespace."""
     recording = profile(guest, f"perf record -e {EVENT} -- {WORKLOAD}", f"{USER} unshare --map-root-user", paranoid=1)
     assert recording.contexts == {recording.pid}
     assert recording.found(), recording.report
 
 
 def test_inherited(guest):
-    """Opened in the initial namespace, inherited by tasks that enter another: the packet stays, also after forks in there."""
+    """An event of the initial namespace, inherited by tasks that enter another: the packet stays, also after forks."""
     recording = profile(guest, f"perf record -e {EVENT} -- {PID_NAMESPACE} bash -c 'workload 2; workload 2; true'")
     assert -1 not in recording.contexts
     pids = {pid for pid, command, symbol in recording.rows if (command, symbol) == ("workload", "chase")}
@@ -137,7 +137,7 @@ def test_inherited(guest):
 
 
 def test_attached(guest):
-    """Opened in the initial namespace on a process that is in another: the packet has the PID that perf was given."""
+    """An event of the initial namespace on a process in another: the packet has the PID that perf was given."""
     guest.sh(f"{PID_NAMESPACE} workload 1000000 >/dev/null 2>&1 & until pgrep -x workload; do sleep 0.1; done")
     recording = profile(guest, "pgrep -x workload >pid && "
                         "perf record -e arm_spe/period=8192/u -p $(cat pid) -- workload 20 && pkill -x workload")
@@ -146,8 +146,8 @@ def test_attached(guest):
 
 
 def test_not_entered(guest):
-    """A task that has made a PID namespace for its children is still in the initial one itself."""
-    # It cannot make threads any more, as perf does for events of BPF.
+    """A task that has made a PID namespace for its children is itself still in the initial one."""
+    # It cannot create threads any more, as perf does for BPF events.
     recording = profile(guest, f"unshare --pid perf record --no-bpf-event -e {EVENT} -- workload 5")
     assert -1 not in recording.contexts
     assert {(pid, "workload", "chase") for pid in recording.contexts} & recording.rows, recording.report

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Hardware, firmware and kernels that no driver expects: refused or worked around, in the C driver's words."""
+"""Unexpected hardware, firmware and kernels are refused or worked around, with the C driver's messages."""
 
 import re
 
@@ -7,12 +7,12 @@ import pytest
 
 from device_tree import PPI, edited, replace
 
-#: PMSIDR_EL1 of a unit like the default one, whose fields are replaced one by one.
+#: PMSIDR_EL1 of a unit like the default one.
 PMSIDR = 0x000264FF
 
 
 def with_field(low, width, value):
-    """PMSIDR with one field replaced."""
+    """Returns PMSIDR with one field replaced."""
     mask = ((1 << width) - 1) << low
     return f"x-spe-pmsidr={PMSIDR & ~mask | value << low:#x}"
 
@@ -33,18 +33,18 @@ DEVICE_TREES = {
 
 
 def story(guest, driver):
-    """What a driver says of the device when it is loaded, and whether there is a PMU then."""
+    """Loads and unloads a driver. Returns its messages about the device, and whether there was a PMU."""
     guest.sh(f"dmesg -C; insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko")
     lines = [line.partition("spe-pmu: ")[2]
              for line in guest.sh("dmesg").splitlines() if "spe-pmu: " in line]
     pmus = guest.sh("ls /sys/bus/event_source/devices")
     guest.sh("rmmod arm_spe_pmu")
-    # Any CPU may be asked.
+    # Any CPU may read the registers.
     return [re.sub(r"on CPU \d+", "on CPU N", line) for line in lines], "arm_spe_0" in pmus
 
 
 def same_story(guest):
-    """What both drivers do and say."""
+    """Checks that the story of both drivers is the same. Returns it."""
     ours, theirs = story(guest, "rust"), story(guest, "c")
     assert ours == theirs
     return ours
@@ -52,7 +52,7 @@ def same_story(guest):
 
 @pytest.fixture(autouse=True)
 def two_drivers(driver):
-    """With DRIVER=c there is one driver to compare."""
+    """Skips the tests with DRIVER=c, where there is one driver."""
     if driver == "c":
         pytest.skip("the C driver against itself")
 
@@ -72,6 +72,6 @@ def test_device_tree(boot, artefacts, tree):
 
 
 def test_kernel_unmapped_at_el0(boot):
-    """With page table isolation the buffer would not be mapped while user space is sampled."""
+    """With page table isolation the driver refuses: the buffer would not be mapped while user space is sampled."""
     said, has_pmu = same_story(boot(append="kpti=on"))
     assert not has_pmu and "kpti=off" in said[0]

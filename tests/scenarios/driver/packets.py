@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each config field that asks for a packet gets it; without it the packet stays away."""
+"""The packet of each config field is there with the field set, and only then."""
 
 import pytest
 
@@ -9,13 +9,13 @@ pytestmark = pytest.mark.board
 
 
 def share(trace, has):
-    """How many of the records have something."""
+    """Returns the share of the records for which has() is true."""
     return sum(map(has, trace.records)) / len(trace.records)
 
 
 def test_timestamps(guest):
     with_ts = record(guest, "arm_spe/period=1024,ts_enable=1/u", "workload 5")
-    # perf asks for time stamps by itself unless told otherwise.
+    # perf asks for time stamps by default.
     without = record(guest, "arm_spe/period=1024,ts_enable=0/u", "workload 5")
     check_decodes(with_ts, 100)
     check_decodes(without, 100)
@@ -31,7 +31,7 @@ def test_physical_addresses(guest):
     check_decodes(without, 100)
     assert share(with_pa, lambda sample: "PA" in sample.address) == 1
     assert share(without, lambda sample: "PA" in sample.address) == 0
-    # The same page of the address space is the same page of the memory.
+    # A page of the address space is always the same page of memory.
     assert all(sample.address["PA"] & 0xfff == sample.address["VA"] & 0xfff
                for sample in with_pa.records)
 
@@ -48,7 +48,7 @@ def test_records_are_complete(guest):
 
 
 def test_context_is_the_process(guest):
-    """CONTEXTIDR_EL1 holds the process id in Debian's kernels."""
+    """CONTEXTIDR_EL1 holds the process ID in Debian's kernels."""
     trace = record(guest, "arm_spe/period=1024/u", "workload 5")
     check_decodes(trace, 100)
     pids = {int(pid) for pid in guest.sh("perf script -i /tmp/perf.data -F pid | sort -u").split()}
@@ -57,7 +57,7 @@ def test_context_is_the_process(guest):
 
 
 def test_period(guest):
-    """Twice the interval, half the records; below the minimum it is clamped."""
+    """Twice the interval makes half the records. Below the minimum it is clamped."""
     counts = {}
     for period in (1024, 2048, 4096):
         trace = record(guest, f"arm_spe/period={period}/u", "workload 20")

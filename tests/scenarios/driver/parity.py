@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What an event asks for has the same effect with both drivers: the same error, or the same registers.
+"""An event has the same effect with both drivers: the same error, or the same registers.
 
-A long table of events, made from the format/ directory, is opened with one driver and then with the
-other, on hardware with all features and with features taken away. For each the error has to be the
-same, and the values that the registers of the unit have at the moment when sampling begins. Where
-this project's driver means to do otherwise, DEVIATIONS says so and why.
+A long table of events, made from the format/ directory, is opened with one driver and then with the other, on hardware
+with all features and with features taken away. For each the error has to be the same, and the values of the unit's
+registers when sampling starts. DEVIATIONS has the intended differences and their reasons.
 """
 
 import random
@@ -17,7 +16,7 @@ from attrs import open_all
 from device_tree import edited, one_unit_per_cpu
 from spe import PMU, check_decodes, record
 
-#: The first one has everything; of the others each lacks something beside what it has.
+#: The first one has everything, the others have some of it.
 HARDWARE = {
     "everything": "spe-version=1.5",
     "v1p0": "spe-version=1.0,spe-max-record-size=2048,spe-align=2048",
@@ -45,7 +44,7 @@ done
 
 
 def listing(guest, which):
-    """The files of the PMUs and their contents as the C driver has them: without CAPS, all of which ours must have."""
+    """Returns the files of the PMUs and their contents without CAPS, all of which ours has to have."""
     lines = guest.sh(LISTING).splitlines()
     if which == "c":
         return lines
@@ -65,7 +64,7 @@ def listing(guest, which):
 
 
 def published(guest):
-    """The fields of format/: name, word, lowest bit, width."""
+    """Returns the fields of format/: name, word, lowest bit, width."""
     fields = []
     for line in guest.sh(f"cd {PMU}/format && grep . *").splitlines():
         name, word, low, high = re.fullmatch(r"(\w+):(\w+):(\d+)(?:-(\d+))?", line).groups()
@@ -74,18 +73,18 @@ def published(guest):
 
 
 def of_the_format(fields):
-    """Events that use the fields: dictionaries of what progs/attrs.c reads."""
-    # Each field by itself: with little, with all, with one more, and with every other bit of it.
+    """Yields events that use the fields, in the form that progs/attrs.c reads."""
+    # Each field by itself: with a low, the highest and a larger value, and with every other bit of it.
     for _, word, low, width in fields:
         most = (1 << width) - 1
         for value in sorted({0, 1, most, most + 1, ALL // 3 & most, ALL // 3 * 2 & most}):
             yield {word: value << low & ALL}
-    # Each bit, whether or not it is of a field.
+    # Each bit, also those that are in no field.
     for word in WORDS:
         yield {word: ALL}
         for bit in range(64):
             yield {word: 1 << bit}
-    # Fields together.
+    # Combinations of fields.
     chance = random.Random(1)
     for _ in range(200):
         event = Counter()
@@ -95,7 +94,7 @@ def of_the_format(fields):
 
 
 def of_the_period(fields):
-    """Events with periods in and out of range, with and without jitter."""
+    """Yields events with periods in and out of range, with and without jitter."""
     jitter = next(1 << low for name, _, low, _ in fields if name == "jitter")
     for period in (0, 1, 255, 256, 257, 511, 512, 1024, 1025, 65535, 65536, (1 << 24) - 1, 1 << 24,
                    (1 << 32) - 257, (1 << 32) - 256, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 3 << 55,
@@ -109,7 +108,7 @@ def of_the_period(fields):
 
 
 def of_the_buffer():
-    """Events with buffers of all kinds."""
+    """Yields events with buffers of all kinds."""
     for pages in (0, 1, 2, 3, 4, 16, 64):
         for watermark in (0, 1, 4095, 4096, 4097, 8192, 40000, 1 << 31):
             yield {"pages": pages, "watermark": watermark}
@@ -117,7 +116,7 @@ def of_the_buffer():
 
 
 def of_everything_else():
-    """Events in other circumstances, to which the hardware makes no difference."""
+    """Yields events in other circumstances, which do not depend on the hardware."""
     for exclude in range(1 << 6):
         yield {"exclude": exclude}
     for more in ({"inherit": 1}, {"pinned": 1}, {"precise": 1}, {"precise": 3}, {"filter": 1},
@@ -126,7 +125,7 @@ def of_everything_else():
     for cpu in (-2, -1, 0, 1, 2, 1 << 20):
         for pid in (-1, 0, 99999):
             yield {"cpu": cpu, "pid": pid}
-    # Time, physical addresses and physical time, for users who may and who may not.
+    # Time, physical addresses and physical time, for privileged and other users.
     for paranoid in range(-1, 4):
         for perfmon in (0, 1):
             for exclude in (0, 2):
@@ -137,14 +136,14 @@ def of_everything_else():
 
 
 def counter_holds(event, words, begun):
-    """A period that the counter cannot hold must not reach ECOUNT, which is above it in PMSICR_EL1."""
+    """A period that is too large for the counter must not reach ECOUNT, the field above it in PMSICR_EL1."""
     if not 1 << 32 <= event["period"] < 1 << 63 or "freq" in event:
         return words, begun
     return words, [{**begun[0], "PMSICR_EL1": 0xffffff00}, *begun[1:]]
 
 
 def can_pause(event, words, begun):
-    """An event may start paused. One that also pauses or resumes others is refused by perf, later."""
+    """An event may start paused. perf itself refuses one that also pauses or resumes others."""
     if not event.get("action", 0) & 1:
         return words, begun
     if event["action"] != 1:
@@ -153,42 +152,42 @@ def can_pause(event, words, begun):
 
 
 def samples_the_host(event, words, begun):
-    """The unit samples the host and cannot do without: an event that excludes it is refused."""
+    """The unit always samples the host: an event that excludes it is refused."""
     if not event.get("exclude", 0) & 16 or words[0] != "0":
         return words, begun
     return ["EOPNOTSUPP", "-", "-", "-"], []
 
 
-#: The bit of PMSFCR_EL1 without which the unit does not look at a register. This driver does not write it then.
+#: The bit of PMSFCR_EL1 without which the unit ignores a register. This driver does not write it then.
 TURNED_ON_BY = {"PMSEVFR_EL1": 0, "PMSLATFR_EL1": 2, "PMSNEVFR_EL1": 3, "PMSDSFR_EL1": 4}
 
 
 def looked_at(registers):
-    """The registers that have a meaning for the unit."""
+    """Returns the registers that the unit does not ignore."""
     return {name: value for name, value in registers.items()
             if name not in TURNED_ON_BY or registers["PMSFCR_EL1"] >> TURNED_ON_BY[name] & 1}
 
 
-#: Where this project's driver means to do otherwise: what it does, from what the C driver does.
+#: The intended differences. Each function returns this driver's result, from the C driver's.
 DEVIATIONS = [counter_holds, can_pause, samples_the_host]
 
 
 def alike(event, begun):
-    """The registers that have to be the same, at each begin."""
+    """Returns the registers that have to be the same at each start."""
     if event.get("action") == 1:
         return [{"PMSCR_EL1": registers["PMSCR_EL1"]} for registers in begun]
     begun = [looked_at(registers) for registers in begun]
-    # Later begins: what the first one has sampled depends on the time.
+    # Later starts: the space that the first one has left depends on the time.
     later = [{**registers, "space": None} for registers in begun[1:]]
     if event.get("pid", -1) != -1:
-        # A task may lose its CPU. When it is back the interval goes on. That is all that may change.
+        # A task may be scheduled out. When it is back the interval goes on. Nothing else may change.
         first = {**begun[0], "space": None, "PMSICR_EL1": None} if begun else None
         later = [registers for registers in later if {**registers, "PMSICR_EL1": None} != first]
     return begun[:1] + later
 
 
 def compare(events, theirs, ours):
-    """Complaints about events with which ours does not do what theirs does."""
+    """Yields complaints about events for which our driver differs from theirs."""
     for event, their_result, (words, begun) in zip(events, theirs, ours):
         wanted = their_result
         for deviation in DEVIATIONS:
@@ -201,7 +200,7 @@ def compare(events, theirs, ours):
 
 
 def check_results(events, results):
-    """Whatever ran is seen in the registers, and nothing else is."""
+    """Checks that exactly the events that ran are seen in the registers."""
     for event, (words, begun) in zip(events, results):
         assert bool(begun) == (words[-1] == "ran"), f"{event}: {words} but {begun}"
     ran = [words for words, begun in results if begun]
@@ -209,7 +208,7 @@ def check_results(events, results):
 
 
 def check_table(results):
-    """On hardware that has everything, the table has every result and every register with several values."""
+    """Checks that on hardware with everything the table has every result, and several values of every register."""
     assert {"0", "EOPNOTSUPP", "EINVAL", "EACCES", "EBUSY"} <= {words[0] for words, _ in results} | {
         words[2] for words, _ in results}
     ran = [begun[0] for _, begun in results if begun]
@@ -218,9 +217,9 @@ def check_table(results):
 
 
 def with_both(guest, events_of):
-    """Load one driver and then the other: the same sysfs tree, the same messages; then all events.
+    """Compares both drivers, loaded one after the other: the sysfs tree, the messages and all events.
 
-    events_of: the events, given the fields of format/. Returns them, and the results of the C driver.
+    events_of: returns the events, given the fields of format/. Returns them, and the results of the C driver.
     """
     listings, said, results = {}, {}, {}
     for which in ("c", "rust"):
@@ -241,7 +240,7 @@ def with_both(guest, events_of):
 
 @pytest.fixture(autouse=True)
 def two_drivers(driver):
-    """With DRIVER=c there is one driver to compare."""
+    """Skips the tests with DRIVER=c, where there is one driver."""
     if driver == "c":
         pytest.skip("the C driver against itself")
 
@@ -261,7 +260,7 @@ def test_like_the_c_driver(boot, hardware):
 
 
 def test_units_of_single_cpus(boot, artefacts):
-    """Two devices, each of one CPU: an event of one is refused on the other's CPU, or does not run there."""
+    """Two devices of one CPU each: an event of one is refused on the other's CPU, or does not run there."""
     def events_of(_):
         for on in (0, 1):
             for cpu in (-1, 0, 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Other events pause and resume SPE (aux-action), so that it samples the code of interest alone.
+"""Other events pause and resume SPE (aux-action), so that only the code of interest is sampled.
 
 The C driver refuses such events.
 """
@@ -16,7 +16,7 @@ EVENTS = ("arm_spe/aux-action=start-paused,period=1024/,"
 
 def test_sampling_between_two_tracepoints(guest, driver):
     guest.sh("mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing")
-    # On one CPU: perf pauses the event of the CPU on which the tracepoint is hit.
+    # On one CPU: perf pauses the event of the CPU that hits the tracepoint.
     status, output = guest.run(
         f"taskset -c 1 perf record -o /tmp/perf.data -e '{EVENTS}' -- ls -R /sys/devices >/dev/null")
     if driver == "c":
@@ -25,7 +25,7 @@ def test_sampling_between_two_tracepoints(guest, driver):
     assert status == 0, output
     trace = trace_of(guest)
     check_decodes(trace, 100)
-    # All of it is from inside the system call.
+    # All records are from inside the system call.
     assert {record.el for record in trace.records} == {1}, [hex(r.pc) for r in trace.records if r.el != 1]
 
 
@@ -43,12 +43,12 @@ def test_started_paused_and_never_resumed(guest, driver):
 @pytest.mark.kernel("nmi")
 @pytest.mark.timeout(900)
 def test_from_an_nmi(boot, driver):
-    """Counters that interrupt as NMIs pause, resume and throttle, in the middle of whatever the driver does.
+    """Counters whose interrupts are NMIs pause, resume and throttle at any point in the driver.
 
     After throttling perf starts the group again at the next tick, and sampling continues. The C driver leaves the AUX
     transaction open, cannot begin another one, and never samples again.
     """
-    # The stock kernel cannot have NMIs. The module for the debug kernel checks itself.
+    # The stock kernel has no NMIs. The module for the debug kernel checks itself.
     guest = boot()
     guest.load(driver)
     assert "Pseudo-NMIs enabled" in guest.sh("dmesg | grep -i pseudo-nmi")
@@ -69,7 +69,7 @@ def test_from_an_nmi(boot, driver):
     assert facts["throttled"] == "1", facts
     if driver == "c":
         assert facts["bytes_after"] == "0", facts
-        # perf warns of the transaction that is still open.
+        # perf warns of the open transaction.
         guest.excuse()
         return
     assert int(facts["bytes_after"]) > 0, facts

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf's own tests of SPE, as they ship with the perf of this kernel version.
+"""perf's own tests of SPE, from the perf of this kernel version.
 
-They give perf a second here and there, which an emulated machine would have to be fast for. In these
-guests an instruction takes 1 ns, however busy the machine is that runs QEMU, and `sleep` sleeps three
-times as long.
+Some of them give perf one second, in which an emulated machine may be too slow. In these guests an instruction takes
+1 ns, however busy the host is, and `sleep` sleeps three times as long.
 """
 
 import re
@@ -19,7 +18,7 @@ exec /usr/bin/sleep $(($1 * 3))
 
 @pytest.mark.timeout(800)
 @pytest.mark.parametrize("name", [
-    # Three minutes, for what perf_tools and decode show as well.
+    # It takes three minutes; perf_tools and decode show the same.
     pytest.param("Arm SPE trace data recording and synthesized samples", marks=pytest.mark.long),
     "Arm SPE doesn't hang when there are forks",
 ])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""docs/perf.md says what perf's tools print: each command in it runs, and prints what the page says.
+"""Each command of docs/perf.md runs and prints what the page says.
 
-The commands are taken from the page, so that it cannot say anything else. A line of the page has to be
-among those that the command prints, in the order of the page; where the page has a number, any will do.
+The commands are taken from the page. A line of the page has to be among those that the command prints, in the order of
+the page. Any number matches a number of the page.
 """
 
 import os
@@ -20,27 +20,27 @@ pytestmark = pytest.mark.needs("perf")
 
 PAGE = TOP / "docs" / "perf.md"
 
-#: Where the commands run; a section finds there what the sections before it have left.
+#: The directory of the commands. A section uses the files of the sections before it.
 DIRECTORY = "/tmp/perf"
 
 FENCE = re.compile(r"^```(.*)$")
 HEADING = re.compile(r"^## (.*)$")
-#: Also an address or a sum without 0x, and a byte of a dump; a decimal number first, that 12.2 is one as 9.2 is.
+#: Also an address or a sum without 0x, and a byte of a dump. Decimal numbers come first, so that 12.2 is one, like 9.2.
 NUMBER = re.compile(r"\b\d+(?:\.\d+)?[KM]?\b|\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b[0-9a-f]{2}\b")
 
 
 @dataclass
 class Command:
-    """A command of the page, and what the page has it print."""
+    """A command of the page, and its output on the page."""
 
     text: str
-    #: It is for a perf outside of the guest.
+    #: Whether it is for a perf outside of the guest.
     elsewhere: bool
     output: list = field(default_factory=list)
 
 
 def sections():
-    """The commands of each section of the page: {heading: [Command, ...]}; a Python script: {name: text}."""
+    """Returns the commands of the page: {heading: [Command, ...]}, and its Python scripts: {name: text}."""
     commands, scripts = {}, {}
     heading = fence = before = None
     for line in PAGE.read_text(encoding="utf-8").splitlines():
@@ -65,12 +65,12 @@ COMMANDS, SCRIPTS = sections()
 
 
 def shape(line):
-    """A line without its numbers and the widths of its columns."""
+    """Returns a line without its numbers and the widths of its columns."""
     return NUMBER.sub("N", re.sub(r"\.{3,}", "...", " ".join(line.split())))
 
 
 def compare(command, printed):
-    """Each line of the page is among those that were printed, in order."""
+    """Checks that each line of the page is among those that were printed, in order."""
     rest = iter(map(shape, printed.splitlines()))
     for line in command.output:
         assert shape(line) in rest, f"$ {command.text}\nthe page has the line\n{line}\nbut printed was\n{printed}"
@@ -78,13 +78,13 @@ def compare(command, printed):
 
 @pytest.fixture(scope="module")
 def machine():
-    """A unit with what the page shows."""
+    """Returns the options for a unit with the features that the page shows."""
     return {"spe": "spe=on,spe-version=1.4,spe-cache=on"}
 
 
 @pytest.fixture(scope="module")
 def recorded(guest):
-    """A guest in which the page's first recording has been made."""
+    """Returns a guest in which the page's first recording has been made."""
     guest.sh(f"mkdir {DIRECTORY}")
     for command in COMMANDS["Record and report"]:
         if command.text.startswith("perf record"):
@@ -94,7 +94,7 @@ def recorded(guest):
 
 @pytest.fixture
 def elsewhere(recorded, artefacts):
-    """A function that runs a command of the page outside of the guest, with the page's scripts; what it prints."""
+    """Returns a function that runs a command outside of the guest, with the page's scripts, and returns its output."""
     if "ARM_SPE_PERF" not in os.environ:
         pytest.skip("needs perf for this machine: tests/env/with ...,perf")
     shutil.copy(recorded.fetch(f"{DIRECTORY}/perf.data"), artefacts)
@@ -113,7 +113,7 @@ def elsewhere(recorded, artefacts):
 
 @pytest.mark.parametrize("heading", COMMANDS)
 def test_section(recorded, heading, driver, request):
-    """What a section of the page shows."""
+    """A section of the page is as the commands print it."""
     for command in COMMANDS[heading]:
         if driver == "c" and "aux-action" in command.text:
             status, printed = recorded.run(f"cd {DIRECTORY} && {command.text}")
@@ -127,12 +127,12 @@ def test_section(recorded, heading, driver, request):
 
 @pytest.mark.parametrize("number", ("9.2", "12.2", "12345.6", "7", "0x7f", "ffff0c12", "c0", "38", "1.5M"))
 def test_shape(number):
-    """Whatever the number, a line with it has the same shape."""
+    """Lines that differ in a number have the same shape."""
     assert shape(f"chase {number} of it") == "chase N of it"
 
 
 def test_page():
-    """The commands of the page were found, those of other blocks are marked as not run."""
+    """The commands of the page are found, and those of other blocks are marked as not run."""
     assert sum(map(len, COMMANDS.values())) == len(re.findall(r"^\$ ", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
     assert any(command.elsewhere for commands in COMMANDS.values() for command in commands)
     assert all(command.output or command.text.startswith(("perf record", "perf inject"))

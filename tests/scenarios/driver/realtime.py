@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""PREEMPT_RT: a buffer without room costs the data that has no room, and not the CPU.
+"""PREEMPT_RT: a buffer without space costs data, and not the CPU.
 
-An event that cannot start is tried again whenever its task is scheduled. Each time that it is asked in vain, perf wakes
-the reader, which on this kernel is done by a thread that preempts the task. With the stock kernel's driver (DRIVER=c),
-the task does not get any further.
+perf tries to start an event whenever its task is scheduled. Each failure wakes the reader, which on this kernel is done
+by a thread that preempts the task. With the stock kernel's driver (DRIVER=c) the task makes no progress.
 """
 
 import pytest
@@ -15,13 +14,13 @@ from spe import TRUNCATED
 pytestmark = pytest.mark.kernel("rt")
 
 
-@pytest.mark.parametrize("room, told", [(63, True), (0, False)], ids=["too_little", "none"])
-def test_no_room(boot, room, told):
-    """The task gets on with its work, and perf is told once; of no room at all, it knows by itself."""
-    # One CPU: there is nowhere else to go on.
+@pytest.mark.parametrize("space, reported", [(63, True), (0, False)], ids=["too_little", "none"])
+def test_no_space(boot, space, reported):
+    """The task makes progress. Truncation is reported to perf once, and not at all if the buffer is full."""
+    # One CPU: the task cannot go on elsewhere.
     guest = boot(smp=1)
     guest.load(DRIVER)
-    guest.begin(f"room {room} 4096")
+    guest.begin(f"room {space} 4096")
     if DRIVER == "c":
         guest.unaccounted = "the guest hangs"
         with pytest.raises(MachineError, match="no answer"):
@@ -31,12 +30,12 @@ def test_no_room(boot, room, told):
     assert status == 0, output
     facts = {name: int(value, 0) for name, value in FACT.findall(output)}
     assert facts["cycles_enabled"] and not facts["cycles_running"]
-    assert (facts["aux_records"], facts["aux_flags"]) == ((1, TRUNCATED) if told else (0, 0))
+    assert (facts["aux_records"], facts["aux_flags"]) == ((1, TRUNCATED) if reported else (0, 0))
     assert not facts["unread_spoilt"]
 
 
 def test_enabled_twice_in_a_tick(boot):
-    """A pinned event that found no room runs when it is enabled after a read of the buffer, however soon that is."""
+    """A pinned event that found no space runs when it is enabled after a read of the buffer, however soon that is."""
     guest = boot(smp=1)
     guest.load(DRIVER)
     facts = {name: int(value) for name, value in FACT.findall(guest.sh("again 20"))}

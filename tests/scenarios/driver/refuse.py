@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module refuses to load where it has nothing to drive, says why and leaves nothing behind."""
+"""The module refuses to load without a device to drive, says why and leaves nothing behind."""
 
 import pytest
 
@@ -10,7 +10,7 @@ INSMOD = "insmod /usr/lib/drivers/{}/arm_spe_pmu.ko"
 
 
 def refused(guest, driver):
-    """insmod fails; what the kernel said about it."""
+    """Checks that insmod fails. Returns the kernel's messages about it."""
     guest.sh("dmesg -C")
     before = left_behind(guest)
     status, output = guest.run(INSMOD.format(driver))
@@ -20,7 +20,7 @@ def refused(guest, driver):
 
 
 def test_no_spe(boot, driver):
-    """On a CPU without SPE."""
+    """The module refuses to load on a CPU without SPE."""
     if driver == "c":
         pytest.skip("the C driver loads silently and drives nothing")
     guest = boot(spe="")
@@ -29,7 +29,7 @@ def test_no_spe(boot, driver):
 
 
 def test_a_cpu_that_is_offline(boot, driver):
-    """No CPU has SPE. The module loads as long as one is offline, which could have it."""
+    """No CPU has SPE. The module loads as long as one is offline, which might have it."""
     if driver == "c":
         pytest.skip("the C driver loads silently and drives nothing")
     guest = boot(spe="", append="maxcpus=1")
@@ -41,7 +41,7 @@ def test_a_cpu_that_is_offline(boot, driver):
 
 
 def test_the_other_driver_is_loaded(boot, driver):
-    """While the other module of the same name is in use."""
+    """The module refuses to load while the other one of the same name is loaded."""
     guest = boot(rust=True)
     other = {"rust": "c", "c": "rust"}[driver]
     guest.load(other)
@@ -51,7 +51,7 @@ def test_the_other_driver_is_loaded(boot, driver):
 
 
 def test_the_c_driver_owns_the_device(boot, driver, artefacts):
-    """While the C driver, built into the kernel, drives the device."""
+    """The module refuses to load while the C driver, built into the kernel, drives the device."""
     if driver == "c":
         pytest.skip("the C driver against itself")
     module = artefacts / "arm_spe_own.ko"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module goes and comes back, also between recordings, and leaves nothing behind."""
+"""The module can be unloaded and loaded again, also between recordings, and leaves nothing behind."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_unload_leaves_nothing(boot, driver):
 
 
 def test_busy_while_recording(guest):
-    """An open event keeps the module."""
+    """An open event keeps the module loaded."""
     output = guest.sh("""
 perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
     workload 1; rmmod arm_spe_pmu 2>&1 || echo refused; workload 1'
@@ -28,7 +28,7 @@ perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
 
 
 def test_a_buffer_keeps_the_module(boot, driver):
-    """A buffer that another event has mapped as well, when the event that made it is gone: who frees it is still there."""
+    """A buffer that is still mapped through another event keeps the module loaded, which has to free it."""
     if driver == "c":
         pytest.skip("the C driver goes, and perf calls its free_aux() where that was")
     guest = boot()

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Nobody sees what they may not: who gets what at each perf_event_paranoid, and what the hardware then writes and where.
+"""Access rights: the result of opening events at each perf_event_paranoid, and what the hardware then writes and where.
 
-What is expected comes from the rules as they are written down (Documentation/admin-guide/perf-security.rst, the
-comment above sysctl_perf_event_paranoid, and the rule for SPE's own privileged fields), see `allowed`. Both drivers
-are held against it.
+`allowed` has the documented rules (Documentation/admin-guide/perf-security.rst, the comment above
+sysctl_perf_event_paranoid, and the rule for SPE's own privileged fields). Both drivers are compared with them.
 """
 
 import random
@@ -19,7 +18,7 @@ from spe import COUNTERS, LENT, OVERWRITE, TAKEN, UNMAPS, check_decodes, counter
 
 PAGE = 4096
 
-#: Who opens an event: as progs/attrs.c and setpriv(1) are told.
+#: The users that open an event: the arguments of progs/attrs.c and setpriv(1).
 WHO = {
     "root": ({"root": 1}, ""),
     "user": ({"user": 1}, "setpriv --reuid 1000 --regid 1000 --clear-groups"),
@@ -27,7 +26,7 @@ WHO = {
                 " --inh-caps=+perfmon --ambient-caps=+perfmon"),
     "sys_admin": ({"user": 1, "admin": 1}, None),
 }
-#: What is profiled. Process 1 belongs to root.
+#: The targets. Process 1 belongs to root.
 WHERE = {
     "own task": {"pid": 0, "cpu": -1},
     "own task on a CPU": {"pid": 0, "cpu": 0},
@@ -36,7 +35,7 @@ WHERE = {
 }
 LEVELS = range(-1, 4)
 
-#: perf_event_attr.exclude_*, as progs/attrs.c has them.
+#: perf_event_attr.exclude_*, in the encoding of progs/attrs.c.
 USER, KERNEL, HV, IDLE, HOST, GUEST = (1 << bit for bit in range(6))
 #: config: ts_enable, pa_enable, pct_enable.
 TS, PA, PCT = 1, 2, 4
@@ -46,30 +45,30 @@ E0SPE, E1SPE, CX, PMSCR_PA, PMSCR_TS, PMSCR_PCT = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 
 @pytest.fixture(scope="module")
 def machine():
-    """One whose records tell everything that a record can tell, the previous branch target included."""
+    """Returns the options for a unit whose records have everything, including the previous branch target."""
     return {"spe": "spe=on,spe-version=1.5,spe-prev-branch=on,spe-cache=on"}
 
 
 def may_profile_kernel(who, paranoid):
-    """Level 2 and up disallow that, but not for who has CAP_PERFMON, or CAP_SYS_ADMIN as of old."""
+    """Returns whether a user may profile the kernel: below level 2, or with CAP_PERFMON or CAP_SYS_ADMIN."""
     return paranoid < 2 or who != "user"
 
 
 def allowed(which, who, paranoid, where, exclude, config):
-    """The error with which a driver refuses an event, or the value of PMSCR_EL1 while it samples."""
-    # Debian's level 3 (CONFIG_SECURITY_PERF_EVENTS_RESTRICT) disallows everything; CAP_PERFMON is no way around it.
+    """Returns the error with which a driver refuses an event, or the value of PMSCR_EL1 while it samples."""
+    # Debian's level 3 (CONFIG_SECURITY_PERF_EVENTS_RESTRICT) disallows everything, also with CAP_PERFMON.
     if paranoid > 2 and who not in ("root", "sys_admin"):
         return "EACCES"
     kernel = may_profile_kernel(who, paranoid)
     if not exclude & KERNEL and not kernel:
         return "EACCES"
-    # The driver's: the unit cannot tell the idle task from others, and samples the host. The C driver accepts the latter.
+    # The driver's: the unit cannot exclude the idle task or the host. The C driver accepts exclude_host.
     if exclude & (IDLE | HOST if which == "rust" else IDLE):
         return "EOPNOTSUPP"
-    # The driver's: physical addresses and physical time are for who may profile the kernel.
+    # The driver's: physical addresses and physical time require the right to profile the kernel.
     if config & (PA | PCT) and not kernel:
         return "EACCES"
-    # A process of somebody else's (ptrace(2)), and all processes on a CPU (level 1 and up).
+    # A process of another user (ptrace(2)), and all processes on a CPU (level 1 and up).
     if where == "root's task" and who == "user" or where == "system wide" and paranoid > 0 and who == "user":
         return "EACCES"
     # The unit samples neither the hypervisor nor a guest: exclude_hv and exclude_guest make no difference.
@@ -78,7 +77,7 @@ def allowed(which, who, paranoid, where, exclude, config):
 
 
 def table():
-    """(who, paranoid, where, exclude, config): all of the rights, each with some of the rest; some with all of it."""
+    """Yields (who, paranoid, where, exclude, config): all rights, each with some of the rest; some with all of it."""
     chance = random.Random(1)
     for who, paranoid, where, exclude, config in product(WHO, LEVELS, WHERE, (0, USER, KERNEL, USER | KERNEL),
                                                          (0, PA, PCT, PA | PCT)):
@@ -89,20 +88,20 @@ def table():
 
 
 def found(where, words, begun):
-    """What `allowed` says, as it was found; None if it makes no sense."""
+    """Returns the result in the form of `allowed`, or None if it makes no sense."""
     if words[0] != "0":
         return words[0] if words[1:] == ["-", "-", "-"] and not begun else None
     if words[1] != "0":
         return None
     if where == "root's task":
-        # Process 1 does not run meanwhile: all that is to be seen is that the event was opened.
+        # Process 1 does not run in this time: only opening the event can be checked.
         return "opened" if words[3] == "idle" and not begun else None
     values = {registers["PMSCR_EL1"] for registers in begun}
     return values.pop() if words[3] == "ran" and len(values) == 1 else None
 
 
 def loaded(guest, which):
-    """Whichever driver was loaded: that one is now."""
+    """Replaces the loaded driver."""
     guest.unload()
     guest.sh("dmesg -C")
     guest.load(which)
@@ -131,7 +130,7 @@ def test_table(guest, driver, which, show):
 
 
 def test_locked_memory(guest, driver):
-    """AUX buffers count as locked memory: the limits hold for who has no CAP_IPC_LOCK, but at level -1."""
+    """AUX buffers count as locked memory, which is limited without CAP_IPC_LOCK, except at level -1."""
     of_perf, limit, cpus = (int(word) for word in guest.sh(
         "cat /proc/sys/kernel/perf_event_mlock_kb; ulimit -l; nproc").split())
     pages = [1 << n for n in range(6, 13)]
@@ -142,7 +141,7 @@ def test_locked_memory(guest, driver):
         for who, paranoid, number in asked])
     refused = 0
     for (who, paranoid, number), (words, _) in zip(asked, results):
-        # Two more pages are mapped for perf's own use.
+        # perf maps two more pages.
         beyond = (2 + number) * PAGE // 1024 - of_perf * cpus > limit
         want = "EPERM" if beyond and who != "root" and paranoid > -1 else "0"
         assert words[:2] == ["0", want], (who, paranoid, number)
@@ -151,7 +150,7 @@ def test_locked_memory(guest, driver):
 
 
 def test_debugfs(guest, driver):
-    """What happened on a CPU is for root alone, also where somebody has opened debugfs for all."""
+    """Only root can read the counters, even if debugfs is open to all users."""
     if driver == "c":
         pytest.skip("the C driver has no counters")
     user = WHO["user"][1]
@@ -166,14 +165,14 @@ def test_debugfs(guest, driver):
     assert status and "Permission denied" in said, said
 
 
-#: Addresses in packets have 56 bits; this one is the kernel's.
+#: Set in addresses of the kernel. Addresses in packets have 56 bits.
 KERNEL_HALF = 1 << 55
-#: The one that progs/crossings.c uses itself.
+#: The kernel address that progs/crossings.c uses itself.
 KNOWN = 0xffff000000001000 & (1 << 56) - 1
 
 
 def recorded_by(guest, who, paranoid, event, command="crossings 40"):
-    """The trace of a command that somebody recorded; perf and the command run as the same user."""
+    """Records a command. perf and the command run as the same user. Returns the trace."""
     trace = recorded(guest, f"""
 rm -f /tmp/perf.data
 echo {paranoid} >/proc/sys/kernel/perf_event_paranoid
@@ -187,32 +186,32 @@ exit $status""")
 
 
 def kernel_addresses(records):
-    """Every address of the kernel's half in the records, with the name of its packet."""
+    """Returns every kernel address in the records, with the name of its packet."""
     return [(name, address) for record in records for name, address in [("PC", record.pc), *record.address.items()]
             if address & KERNEL_HALF]
 
 
 def crossings(records):
-    """Of the records, those of operations that took an exception, and those that returned from one."""
+    """Returns the records of operations that took an exception, and of those that returned from one."""
     taken = [record for record in records if "EXCEPTION-GEN" in record.events]
     returned = [record for record in records if record.el > 0 and not record.address.get("TGT", KERNEL_HALF) & KERNEL_HALF]
     return taken, returned
 
 
 def check_without_kernel(records, context):
-    """Records of user space alone, at all crossings into the kernel. context: whether the PID is there."""
+    """Checks records of user space alone, at all crossings into the kernel. context: whether they have the PID."""
     taken, _ = crossings(records)
     assert {record.el for record in records} == {0}
-    # What the program has asked for itself: to jump there, and to load from there.
+    # The program has jumped there and loaded from there itself.
     assert {address for _, address in kernel_addresses(records)} <= {KNOWN}
-    # The architecture has no target for an exception: only branches have one. The vectors are in the kernel.
+    # The vectors are in the kernel. By the architecture an exception has no target: only branches have one.
     assert len(taken) > 20 and not [record for record in taken if "TGT" in record.address and "B" not in record.op.split()]
     assert not [record for record in records if "PA" in record.address]
     assert {record.context >= 0 for record in records} == {context}
 
 
 def test_records(guest, driver, show):
-    """The records themselves, of a program that goes to the kernel and back by all ways, decoded."""
+    """The decoded records of a program that enters and leaves the kernel in all ways."""
     fields = "period=256,ts_enable=1"
     user = recorded_by(guest, "user", 2, f"arm_spe/{fields}/u")
     check_without_kernel(user, context=False)
@@ -224,7 +223,7 @@ def test_records(guest, driver, show):
     assert all(record.el > 0 and record.pc & KERNEL_HALF for record in kernel)
     # An exception return is the kernel's operation, and its target is in user space.
     assert returned and {record.op.split()[0] for record in returned} == {"B"}
-    # What is not there above would have been seen.
+    # Kernel addresses would have been found above.
     both = recorded_by(guest, "root", 2, f"arm_spe/{fields},pa_enable=1,pct_enable=1/", "crossings 4")
     names = {name for name, _ in kernel_addresses(both)}
     assert names == {"PC", "TGT", "VA", "PBT"}
@@ -234,7 +233,7 @@ def test_records(guest, driver, show):
 
 
 def test_fork_with_fewer_rights(guest, driver):
-    """Root profiles a program that gives its rights away and forks: it still can, and its child is profiled alike."""
+    """Root profiles a program that drops its rights and forks: both it and the child are still profiled."""
     if driver == "c":
         pytest.skip("the C driver asks the task that forks, and it cannot")
     trace = recorded(guest, f"""
@@ -251,7 +250,7 @@ SPANS = ("PMBPTR_EL1", "PMBLIMITR_EL1", "PMSIRR_EL1")
 
 
 def sessions(accesses, driver):
-    """[(round of progs/hostile.c, first address, limit)] of the sessions on CPU 0."""
+    """Returns [(round of progs/hostile.c, first address, limit)] for the sessions on CPU 0."""
     pointer, result, at_end = None, [], None
     for cpu, register, value in accesses:
         if cpu or register not in SPANS:
@@ -261,7 +260,7 @@ def sessions(accesses, driver):
         elif register == "PMBLIMITR_EL1" and value & 1:
             result.append([at_end, pointer, value & ~(PAGE - 1)])
         elif register == "PMSIRR_EL1":
-            # Written by a start: before where to write to, by the C driver after it. That session began the round.
+            # Written by a start: before the write pointer, by the C driver after it. That session began the round.
             at_end = (value >> 8) - 1
             if driver == "c":
                 result[-1][0] = at_end
@@ -269,12 +268,12 @@ def sessions(accesses, driver):
 
 
 def check_sessions(found_sessions, rounds, size, still):
-    """Each within the buffer and, if it is known what the reader said, outside of what is not read."""
-    # The buffer is new: its first session begins where it does.
+    """Checks that sessions are within the buffer and, if the reader's tail is known, outside of unread data."""
+    # The first session starts at the beginning of the new buffer.
     base = found_sessions[0][1]
     for number, pointer, limit in found_sessions:
         assert base <= pointer < limit <= base + size, (number, hex(base), hex(pointer), hex(limit))
-        if still and number in rounds:    # not the last, in which the reader tells the truth
+        if still and number in rounds:    # not the last, in which the tail is true
             head, tail, _ = rounds[number]
             index = head + (pointer - base - head) % size
             unread = (index - tail) % (1 << 64)
@@ -282,13 +281,13 @@ def check_sessions(found_sessions, rounds, size, still):
 
 
 def test_a_buffer_that_is_taken(boot, driver):
-    """A child's AUX transaction has the last reference to a buffer, which goes where the transaction ends."""
+    """A child's AUX transaction has the last reference to a buffer, which is dropped when the transaction ends."""
     if driver == "c":
         pytest.skip(UNMAPS)
     guest = boot(smp=2)
     guest.load("checked")
     guest.known = TAKEN
-    # Where the last reference goes nobody may sleep, and unmapping has to wait: for the next buffer, or the module's end.
+    # Unmapping may sleep, and is deferred to the next buffer, or to the module's exit.
     mapped = "awk '$2 == 4 * 1024 * 1024 + 4096 && $3 ~ /^spe_helper_vmap/' /proc/vmallocinfo | wc -l"
     output = guest.sh("taken")
     assert int(output.split()[1]) > 0
@@ -305,10 +304,10 @@ def test_a_buffer_that_is_taken(boot, driver):
 
 
 def test_another_pmus_buffer(boot, artefacts, driver):
-    """perf hands an event the buffer that another PMU's driver has made: nothing is written there.
+    """perf gives an event the buffer of another PMU's driver: nothing is written there.
 
-    Of two SPE PMUs the other's buffer is only one for other sizes and alignments; of any other PMU it is something else
-    altogether. The C driver takes it for its own.
+    The buffer of another SPE PMU is for other sizes and alignments; that of any other PMU is of another type. The C
+    driver takes it for its own.
     """
     guest = boot(smp=2, arguments=edited(artefacts, one_unit_per_cpu))
     guest.load("checked" if driver == "rust" else driver)
@@ -325,11 +324,11 @@ def test_another_pmus_buffer(boot, artefacts, driver):
 
 @pytest.mark.parametrize("how", ["still", "racing", "snapshot"])
 def test_hostile_reader(guest, driver, how, show):
-    """A reader who lies about the tail: the hardware stays within the buffer and off what is not read.
+    """A reader that writes wrong tails: the hardware stays within the buffer and does not overwrite unread data.
 
-    And not one byte of the buffer changes that was not reported: what was zero at first is zero.
+    No byte of the buffer changes without being reported: the rest is still zero.
     """
-    # The build that checks itself, where there is one.
+    # The build that checks itself, if there is one.
     loaded(guest, "checked" if driver == "rust" else driver)
     size, number = 4 * PAGE, 0
     for seed in range(1, 5):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The module's code against the C driver's, and no panic in it."""
+"""The size of the module's code, compared with the C driver's, and that it cannot panic."""
 
 import re
 import subprocess
@@ -10,19 +10,19 @@ from kernel import STOCK
 
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
 
-#: .text of this driver over that of the C driver, with a margin: a guard against accidents.
+#: The limit for .text, relative to that of the C driver.
 TEXT = 2.4
 
 
 def text(module):
-    """The bytes of a module's code."""
+    """Returns the size of a module's code."""
     sections = subprocess.run(["llvm-size", "-A", module], check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(re.search(r"^\.text +(\d+)", sections, re.MULTILINE)[1])
 
 
 @pytest.fixture(autouse=True)
 def ours(driver):
-    """It is about the other driver, and may not have been built."""
+    """Skips the tests with DRIVER=c, where the module may not have been built."""
     if driver == "c":
         pytest.skip("the C driver against itself")
 
@@ -36,7 +36,7 @@ def test_text(artefacts, show):
 
 
 def test_no_panic():
-    """Nothing in the module can reach a panic: not one of their functions is referenced."""
+    """The module references no function that panics."""
     symbols = subprocess.run(["llvm-nm", "-u", STOCK.rust_module], check=True, stdout=subprocess.PIPE, text=True)
     assert "perf_pmu_register" in symbols.stdout
     assert "panic" not in symbols.stdout

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf record -S takes a snapshot of the trace whenever it gets SIGUSR2.
+"""perf record -S takes a snapshot of the trace at each SIGUSR2.
 
-The workload is perf's child and sends the signals itself, between its own rounds. perf answers each by
-a new file position of its output, which the workload waits for.
+The workload is perf's child and sends the signals itself, between its own rounds. It waits for perf's output file to
+grow after each.
 """
 
 from machine import total
@@ -21,12 +21,12 @@ done
 
 PAGE = 4096
 RECORD = 64
-#: Each record takes as much as it can.
+#: The largest records.
 LARGE = "spe=on,spe-align=2048,spe-max-record-size=2048"
 
 
 def snapshots(guest, count, event, options):
-    """Record so many snapshots; the Trace."""
+    """Records so many snapshots. Returns the Trace."""
     return recorded(guest, f"cat >/tmp/child <<'END'{CHILD.replace('SNAPSHOTS', str(count))}END\n"
                     f"perf record -o /tmp/perf.data -S -e {event} {options} -- taskset -c 1 bash /tmp/child")
 
@@ -38,14 +38,14 @@ def test_two_snapshots(guest):
 
 
 def test_wrapped(guest):
-    """The buffer goes round many times before each snapshot, which holds the end of it, in order."""
+    """The buffer wraps many times before each snapshot, which has the end of the trace, in order."""
     pages = 8
     trace = snapshots(guest, 4, "arm_spe/period=256,ts_enable=1/u", f"-C 1 -m ,{pages}")
     taken = {}
     for sample in trace.records:
         taken.setdefault(sample.buffer, []).append(sample.timestamp)
     assert not trace.undecodable
-    # The last one is taken when perf ends, of what came since.
+    # perf takes a last one at its end.
     assert len(taken) >= 4
     written = sum(size for _, size, _ in trace.aux)
     assert written > 20 * pages * PAGE, "the buffer has hardly gone round"
@@ -56,10 +56,10 @@ def test_wrapped(guest):
 
 
 def test_smallest(boot, driver):
-    """Two pages, sampling the kernel as often as can be: a half is full after two records, 512 operations, if a page is
-    4 KiB, and the way out of the interrupt handler is sampled, too. The task still gets on. On PREEMPT_RT that way goes
-    through the scheduler, and is longer than that: there the task gets nowhere, with the C driver as with this one, unless the
-    half takes twice as many operations."""
+    """A buffer of two pages, sampling the kernel at the shortest period. With pages of 4 KiB a half is full after two
+    records, 512 operations, and the exit from the interrupt handler is sampled, too. The task still makes progress. On
+    PREEMPT_RT that exit goes through the scheduler and is longer: there the task makes no progress, with the C driver
+    as with this one, unless the half takes twice as many operations."""
     guest = boot(spe=LARGE)
     guest.load(driver)
     before = total(guest.hardware())["interrupts"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The machine sleeps (suspend-to-idle) while events record, and they go on afterwards."""
+"""Events go on after a suspend-to-idle of the machine."""
 
 import tempfile
 
@@ -26,7 +26,7 @@ perf record -o /tmp/perf.data %s -e arm_spe/period=4096/u -- bash /tmp/sleep
 
 @pytest.mark.parametrize("options", ["", "-a"], ids=["task", "system"])
 def test_an_open_event(boot, driver, options):
-    """What was sampled before and after is in one trace, complete."""
+    """The samples from before and after are in one trace, complete."""
     before = []
     with tempfile.TemporaryDirectory(prefix="suspend.") as scratch:
         waker = Waker(scratch)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A driver that cannot lie to perf: what this one and the C driver do when something comes between.
+"""The state that drivers report to perf is true, also when they cannot start or continue.
 
-The same situations, judged by the same rules, with this driver, with the stock kernel's C driver, and
-with that of an older kernel, which has the fault that this driver was written to make impossible: a
-start that finds no room passes for a success, and a group of events runs without SPE.
+The same situations, checked by the same rules, with this driver, with the stock kernel's C driver, and with that of an
+older kernel. That one has the fault that this driver was written to make impossible: a start without space is reported
+as a success, and a group of events runs without SPE.
 """
 
 import json
@@ -15,7 +15,7 @@ from kernel import OLDER, STOCK
 from situations import AS_IT_SHOULD, NO_SPACE, SITUATIONS, prepare, verdict
 from table import COLUMNS, VERDICTS, in_readme
 
-#: What is booted for each column, and the driver.
+#: The kernel to boot and the driver, for each column.
 DRIVERS = dict(zip(COLUMNS, [(STOCK, "rust"), (STOCK, "c"), (OLDER, "c")]))
 
 #: {column: {situation: verdict}}, of the tests that have run.
@@ -25,7 +25,7 @@ verdicts = {}
 @pytest.mark.quick
 @pytest.mark.parametrize("column", COLUMNS, ids=["ours", "c", "c_older"])
 def test_every_situation(artefacts, driver, column):
-    """All of them in one guest. Only this driver has to do as it should; what the kernel says is judged, too."""
+    """All of them in one guest. Only this driver has to do as it should, without a complaint of the kernel."""
     kernel, name = DRIVERS[column]
     if name == "rust" and driver == "c":
         pytest.skip("this driver is not under test")
@@ -35,7 +35,7 @@ def test_every_situation(artefacts, driver, column):
         guest.load(name)
         prepare(guest)
         verdicts[column] = {situation: verdict(guest, situation) for situation in SITUATIONS}
-        # Also of what comes late, or from between two situations.
+        # Also late complaints, and those from between two situations.
         assert name == "c" or not guest.complaints(), guest.complaints()
         guest.account()
     VERDICTS.write_text(json.dumps(verdicts, indent=1))
@@ -45,7 +45,7 @@ def test_every_situation(artefacts, driver, column):
 
 
 def test_the_older_driver_fails_where_this_one_was_written_for():
-    """The situations tell the drivers apart: otherwise they would show nothing."""
+    """The situations distinguish the drivers."""
     of_older = verdicts.get(COLUMNS[-1])
     if not of_older:
         pytest.skip("the older kernel was not run")
@@ -55,7 +55,7 @@ def test_the_older_driver_fails_where_this_one_was_written_for():
 
 
 def test_the_readme_says_what_the_runs_gave():
-    """`make table` puts it right."""
+    """The table of the README is that of the runs; see `make table`."""
     if not verdicts:
         pytest.skip("no driver was run")
     stated = in_readme()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Two CPUs write to one AUX buffer, which perf keeps apart by a counter that is not atomic (progs/two_cpus.c).
+"""Two CPUs write to one AUX buffer, which perf serializes by a counter that is not atomic (progs/two_cpus.c).
 
-perf_aux_output_begin() reads rb->aux_nest, compares it with 0 and writes it in steps that another CPU can come between. Most
-of the time the second CPU is refused, with a warning. Now and then both are given a transaction from the same head on, and
-their records mix; perf_aux_output_end() of either lets a third begin. Which transactions those are is in perf's own calls, as
-the kernel's tracing sees them. In all others, what a driver has published has to be what its own unit has written.
+perf_aux_output_begin() reads rb->aux_nest, compares it with 0 and writes it, without excluding other CPUs. Most of the
+time the second CPU is refused, with a warning. Sometimes both get a transaction from the same head on, and their
+records mix; perf_aux_output_end() of either lets a third begin. The kernel's tracing of perf's calls shows which
+transactions those are. In all others a driver has to publish what its own unit has written.
 """
 
 import os
@@ -22,13 +22,13 @@ from spe import TAKEN, UNMAPS, check_decodes, counters, record
 from traces import unload_without_loss
 
 RECORD = 64
-#: So much is published in one buffer. A driver that let a unit write outside a transaction had
+#: The number of bytes to publish in one buffer. In so many, a driver that let a unit write outside a transaction had
 #: published several times what was not written.
 PUBLISHED = 8 << 20
-#: Buffers that are taken away, on the debug kernel.
+#: The number of buffers that are unmapped, on the debug kernel.
 ROUNDS = 12
 
-#: perf's complaint about the CPU that it refuses.
+#: perf's warning for the CPU that it refuses.
 NEST = r"WARNING: kernel/events/ring_buffer\.c:\d+ at perf_aux_output_begin\+"
 
 #: The arguments of the two functions that move the head of an AUX buffer.
@@ -38,26 +38,26 @@ CALL = re.compile(r"\[(\d+)\] .* (end|skip): \(.*?\) head=(\d+) aux_head=(\d+) s
 
 @dataclass
 class Part:
-    """A part of what was published: one AUX transaction, or what was skipped in one."""
+    """A published part: one AUX transaction, or the bytes skipped in one."""
 
     cpu: int
     kind: str
-    #: Where perf let the transaction begin, and with it the unit.
+    #: The head at which the transaction began, and with it the unit.
     head: int
-    #: Where perf says that it is, which differs if another CPU has published since.
+    #: Its place according to perf, which differs if another CPU has published since.
     start: int
     size: int
-    #: Whether perf had given the same place to two CPUs.
+    #: Whether perf gave the same place to two CPUs.
     mixed: bool = False
 
     @property
     def end(self):
-        """The index after the last byte, as perf says."""
+        """The index after the last byte, according to perf."""
         return self.start + self.size
 
 
 def mark_mixed(parts, start):
-    """Mark the parts that overlap others, which begin where start(part) says."""
+    """Marks the parts that overlap others. start(part) is the place of a part."""
     last = None
     for part in sorted(parts, key=start):
         if last and start(part) < start(last) + last.size:
@@ -67,7 +67,7 @@ def mark_mixed(parts, start):
 
 
 def parts_of(trace):
-    """The Part of each call in the text of a trace."""
+    """Returns the Part of each call in the text of a trace."""
     lost = re.search(r"entries-in-buffer/entries-written: (\d+)/(\d+)", trace)
     assert lost[1] == lost[2], "the trace is not complete"
     parts = [Part(int(cpu), kind, *map(int, values)) for cpu, kind, *values in CALL.findall(trace)]
@@ -80,7 +80,7 @@ def parts_of(trace):
 
 
 def test_one_buffer(boot, driver, show):
-    """What a CPU has published, its unit has written, and all that the units have written is published."""
+    """A CPU publishes what its unit has written, and all that the units have written is published."""
     guest = boot(smp=3)
     guest.load(driver)
     guest.known = NEST
@@ -107,7 +107,7 @@ def test_one_buffer(boot, driver, show):
     mixed = [part.size for part in parts if part.mixed]
     show(f"\n    {len(parts)} parts, {len(mixed)} of them mixed by perf; records of own work {seen}")
     assert not wrong, f"{len(wrong)} transactions with what their unit has not written: {wrong[:5]}"
-    # Two that end at once may not both move the head.
+    # Of two transactions that end at once, one may not move the head.
     assert missing <= sum(mixed), f"{missing} bytes are published by no transaction"
     assert sum(part.size for part in parts if part.kind == "end") == written
     assert len(mixed) < len(parts) / 2 and min(seen.values()) > PUBLISHED / RECORD / 100
@@ -116,18 +116,17 @@ def test_one_buffer(boot, driver, show):
 @pytest.mark.kernel("debug")
 @pytest.mark.timeout(900)
 def test_buffers_that_are_taken(boot, driver):
-    """A buffer is unmapped while two CPUs write to it: nothing uses it after it was freed (KASAN), nor writes to its pages.
+    """A buffer is unmapped while two CPUs write to it: it is not used after it was freed (KASAN), nor are its pages.
 
-    perf stops neither of the two, which are children of an event, and says so itself.
+    perf stops neither of the two, which are children of an event, and warns about it.
     """
     if driver == "c":
         pytest.skip(UNMAPS)
     guest = boot(smp=3)
     guest.load(driver)
     guest.known = f"{NEST}|{TAKEN}"
-    # perf frees the pages in the interrupt. If the CPU's own lists are full, the page allocator
-    # takes zone->lock there. lockdep reports that as an invalid wait context, and is off from then
-    # on. With long lists it does not happen.
+    # perf frees the pages in the interrupt. If the CPU's own lists are full, the page allocator takes zone->lock there,
+    # which lockdep reports as an invalid wait context, and is off from then on. Long lists avoid that.
     guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
     guest.sh(f"two_cpus free {ROUNDS}", timeout=600)
     log = guest.sh("dmesg")
@@ -141,7 +140,7 @@ def test_buffers_that_are_taken(boot, driver):
 
 @pytest.fixture
 def aux_nest(artefacts):
-    """The module that makes perf give one place to two CPUs, for the debug kernel."""
+    """Builds the module that makes perf give one place to two CPUs, for the debug kernel."""
     directory = artefacts / "aux_nest"
     shutil.copytree(TOP / "tests/payload/modules", directory)
     subprocess.run([TOP / "scripts/build-module", "debug", "-s", "modules"], cwd=directory, check=True,
@@ -152,12 +151,12 @@ def aux_nest(artefacts):
 @pytest.mark.kernel("debug")
 @pytest.mark.timeout(900)
 def test_one_place_for_two(boot, driver, aux_nest):
-    """perf gives two CPUs one place in a buffer, always: their records mix, but the units stay in the buffer, and stop."""
+    """perf always gives two CPUs one place in a buffer: their records mix, but the units stay in it, and stop."""
     if driver == "c":
         pytest.skip("the C driver pads a buffer whose head was moved with a negative length, and writes beyond it")
     guest = boot(smp=3, files={"root/aux_nest.ko": aux_nest})
     guest.load(driver)
-    # A CPU that asks before the module has cleared the counter is refused as usual.
+    # A CPU that begins before the module has cleared the counter is refused.
     guest.known = f"{NEST}|{TAKEN}"
     guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
     guest.sh("insmod /root/aux_nest.ko")
