@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The emulated unit follows the architecture, as an image without any operating system finds.
+"""The emulated unit follows the architecture, checked by an image without an operating system.
 
-The image (tests/qemu/baremetal) uses every register at every Exception level and looks at every record. It
-is run on units of all versions, with each feature taken away, and on machines that begin at EL1, EL2 and EL3.
+The image (tests/qemu/baremetal) uses every register at every Exception level and checks every record. It is run on
+units of all versions, with each feature taken away, and on machines that begin at EL1, EL2 and EL3.
 """
 
 import os
@@ -20,7 +20,7 @@ EL1, EL2, EL3 = "", ",virtualization=on", ",virtualization=on,secure=on"
 ONE, TWO, THREE = ["-smp", "1"], ["-smp", "2"], ["-smp", "3"]
 ICOUNT = ["-icount", "shift=0"]
 
-#: Name: (machine, properties of the CPU, what the image cannot find in ID registers, more arguments)
+#: {name: (machine, properties of the CPU, what the image cannot find in ID registers, more arguments)}
 MACHINES = {
     **{f"v1p{minor}_el3": (EL3, f"spe-version=1.{minor}", f"version={minor + 1}", ONE) for minor in range(6)},
     "v1p0_el1": (EL1, "spe-version=1.0", "version=1", ONE),
@@ -56,13 +56,13 @@ MACHINES = {
 
 @pytest.fixture(scope="module")
 def image():
-    """The image, built if need be."""
+    """Builds the image. Returns its path."""
     subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/baremetal"], check=True)
     return IMAGE
 
 
 def run(image, artefacts, machine, timeout=200):
-    """The lines that the image prints on a machine, which has to come to its end."""
+    """Runs the image on a machine until its end. Returns the lines that it prints."""
     kind, properties, parameters, arguments = machine
     command = [
         Path(os.environ["ARM_SPE_QEMU"], "qemu-system-aarch64"), "-nodefaults", "-nographic", "-serial", "stdio",
@@ -78,7 +78,7 @@ def run(image, artefacts, machine, timeout=200):
 
 
 def parse(lines):
-    """{name: (passed, skipped because of, what was said)} of a whole KTAP report; anything else is a failure."""
+    """Returns {name: (passed, reason for skipping, messages)} of a complete KTAP report."""
     lines = list(lines)
     assert lines[:1] == ["KTAP version 1"], "\n".join(lines[:20])
     plan = re.fullmatch(r"1\.\.(\d+)", lines[1])
@@ -98,7 +98,7 @@ def parse(lines):
 
 
 def check(results):
-    """No test failed, and not all were skipped. Returns the names of the skipped ones."""
+    """Checks that no test failed and not all were skipped. Returns the names of the skipped ones."""
     failed = [f"{name}\n  " + "\n  ".join(said) for name, (passed, _, said) in results.items() if not passed]
     assert not failed, f"{len(failed)} of {len(results)} tests failed:\n" + "\n".join(failed)
     return [name for name, (_, reason, _) in results.items() if reason]
@@ -110,12 +110,12 @@ def test_rules(image, artefacts, name):
     results = parse(run(image, artefacts, MACHINES[name]))
     skipped = check(results)
     print(f"{len(results) - len(skipped)} passed, {len(skipped)} skipped: {', '.join(skipped)}")
-    # Without SPE, what is left to test is that there is nothing; and in small records, little can be looked at.
+    # Without SPE there is little to test, and small records have little to check.
     assert name in ("without", "tiny", "small") or len(skipped) < len(results) / 2
 
 
 def test_nothing_is_always_skipped(image, artefacts):
-    """Between them, some of the machines leave no test out but those for options that they do not have."""
+    """Each test runs on one of some machines, except those for options that none of them has."""
     left = None
     for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms"):
         skipped = {test for test, (_, reason, _) in parse(run(image, artefacts, MACHINES[name])).items() if reason}
@@ -130,7 +130,7 @@ FUZZED = {"el1": EL1, "el2": EL2, "el3": EL3}
 
 @pytest.mark.parametrize("machine", FUZZED)
 def test_fuzz(image, artefacts, machine):
-    """Whatever is written to the registers, records only go where the buffer is."""
+    """Records are only written to the buffer, with any values in the registers."""
     iterations = int(os.environ.get("FUZZ_ITERATIONS") or 1000)
     lines = run(image, artefacts, (FUZZED[machine], "spe-version=1.5", f"fuzz={iterations} seed=1", ONE),
                 timeout=200 + iterations)

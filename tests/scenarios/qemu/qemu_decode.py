@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Many records of everything that a program does, and not one byte that perf cannot decode.
+"""Many records of all kinds of operations, and not one byte that perf cannot decode.
 
-The driver is the stock kernel's and the decoder is perf's: it is QEMU that is on trial here.
+The driver is the stock kernel's and the decoder is perf's: this is a test of QEMU.
 """
 
 import pytest
@@ -32,5 +32,5 @@ def test_records(boot, show, wanted, work):
     assert counts["PC"] == counts["TS"] >= wanted
     assert decoded == recorded
     assert set(counts) - {"PAD"} == KINDS
-    # The same expression sees what is broken.
+    # The same expression matches broken packets.
     assert packets([".  00000000:  ff   Bad packet!\n"])[1] and UNDECODABLE.search("0x7f (3)")

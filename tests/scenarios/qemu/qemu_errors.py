@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU refuses nonsense about SPE with status 1 and one line that says what is wrong; what there is can be asked for."""
+"""QEMU refuses wrong options for SPE with status 1 and one line that says what is wrong, and lists the right ones."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ INTERVALS = "256, 512, 768, 1024, 1536, 2048, 3072, 4096"
 LATENCIES = (["0", "16777216"], ["16777217", "4294967295"], "16777216")
 CACHES = (["4K", "64M"], ["0", "2K", "4095", "12K", "128M"], "power of two from 4K to 64M")
 
-#: Properties that take numbers or words: the ends of the range, values outside it, and how a message says it.
+#: Properties with numbers or words: the ends of the range, values outside it, and the range in a message.
 RANGES = {
     "spe-version": (["1.0", "1.5"], ["", "1", "0.9", "1.6", "1.25", "2.0", "x"], "1.0 to 1.5"),
     "spe-min-interval": (["256", "4096"], ["0", "255", "257", "4097", "4294967295"], INTERVALS),
@@ -34,10 +34,10 @@ RANGES = {
     "x-spe-pmbidr": (["0", "0xfffffffffffffffe"], [], None),
 }
 
-#: What else a value at the end of its range needs.
+#: Other properties that a value at the end of its range needs.
 WITH = {"spe-align=2048": "spe-max-record-size=2048", "spe-max-record-size=16": "spe-align=16"}
 
-#: Values that are none of the type at all.
+#: Values of a wrong type.
 NOT_OF_TYPE = {
     "bool": ["", "2", "perhaps"],
     "OnOffAuto": ["", "2", "perhaps"],
@@ -47,16 +47,16 @@ NOT_OF_TYPE = {
     "size": ["", "x", "-1", "1Q"],
 }
 
-#: The first version that has a feature; asked for with the version before it.
+#: The first version that has a feature, which is requested with the version before it.
 SINCE = {
     "spe-filter-inv-event": 2, "spe-prev-branch": 2,
     "spe-filter-data-source": 4, "spe-filter-ext-type": 4, "spe-fp-flag": 4, "spe-call-return": 4,
 }
 
-#: What QEMU adds to each complaint about a size.
+#: QEMU's addition to each message about a size.
 HINT = re.compile("Optional suffix k, M|and exabytes, respectively")
 
-#: What nobody can inject, and what is said.
+#: Injections that are refused, and the messages.
 NOT_INJECTED = {
     "": "'' is not one of fault, ",
     "nonsense": "'nonsense' is not one of fault, ",
@@ -74,15 +74,15 @@ NOT_INJECTED = {
     "pointer": "pointer needs value=",
     "pointer,value=0x10000000000000000": "value=0x10000000000000000 is not a number from 0 to ",
 }
-#: How many injections can wait for their record.
+#: The number of injections that can be pending.
 WAITING = 16
 
-#: Not chosen when the machine is made, but asked and told while it runs.
+#: Properties that are read and written while the machine runs.
 CONTROL = {"spe-counters", "spe-inject"}
 
 
 def start(*arguments):
-    """Start QEMU with the arguments and, if it starts, end it: its status and its messages, without hints below them."""
+    """Starts QEMU and, if that succeeds, ends it. Returns its status and its messages without hints."""
     done = subprocess.run(
         [QEMU / "qemu-system-aarch64", "-nodefaults", "-display", "none", "-S", "-monitor", "stdio", *arguments],
         input="quit\n", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
@@ -90,17 +90,17 @@ def start(*arguments):
 
 
 def machine(cpu, name="virt,gic-version=3"):
-    """The arguments for a machine of two such CPUs."""
+    """Returns the arguments for a machine with two such CPUs."""
     return ["-M", name, "-smp", "2", "-cpu", cpu]
 
 
 def check_accepted(*arguments):
-    """QEMU starts, and has nothing to say."""
+    """Checks that QEMU starts without a message."""
     assert start(*arguments) == (0, [])
 
 
 def check_refused(arguments, *patterns):
-    """QEMU ends with status 1 and one line, which matches each of the patterns."""
+    """Checks that QEMU ends with status 1 and one line, which matches each of the patterns."""
     status, lines = start(*arguments)
     assert status == 1 and len(lines) == 1, (status, lines)
     for pattern in patterns:
@@ -109,7 +109,7 @@ def check_refused(arguments, *patterns):
 
 @contextmanager
 def launched(cpu):
-    """QMP commands to a machine that has not begun to run."""
+    """Yields QMP commands to a machine that has not begun to run."""
     with QEMUMachine(str(QEMU / "qemu-system-aarch64"), args=["-nodefaults", "-S", *machine(cpu)]) as running:
         running.launch()
         yield running.cmd
@@ -117,21 +117,21 @@ def launched(cpu):
 
 @pytest.fixture(scope="module")
 def qmp():
-    """QMP commands to a machine with SPE."""
+    """Yields QMP commands to a machine with SPE."""
     with launched("max,spe=on") as cmd:
         yield cmd
 
 
 @pytest.fixture(scope="module")
 def properties(qmp):
-    """{name: type} of all that the model adds to a CPU."""
+    """Returns {name: type} of all properties that the model adds to a CPU."""
     listed = qmp("device-list-properties", typename="max-arm-cpu")
     return {entry["name"]: entry["type"] for entry in listed if re.match(r"(x-)?spe(-|$)", entry["name"])
             and not entry["type"].startswith("link<")}
 
 
 def test_properties_are_listed(properties):
-    """QMP and -device help have the same. The CPU "max" is nothing yet when QEMU gives help."""
+    """QMP and -device help list the same. The CPU "max" has no properties yet when QEMU prints help."""
     assert CONTROL < set(properties)
     help_text = subprocess.run([QEMU / "qemu-system-aarch64", "-M", "virt", "-device", "cortex-a57-arm-cpu,help"],
                                check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -139,7 +139,7 @@ def test_properties_are_listed(properties):
 
 
 def test_properties_are_documented(properties):
-    """The page for QEMU's documentation has a row for each that is chosen, and tells of the others."""
+    """The page for QEMU's documentation has a row for each option, and describes the other properties."""
     page = (TOP / "tests/qemu/docs/spe.rst").read_text()
     rows = re.findall(r"^   \* - (``.*?)(?=^     - )", page, re.MULTILINE | re.DOTALL)
     named = {name for row in rows for name in re.findall(r"``((?:x-)?spe\b.*?)``", row)}
@@ -195,7 +195,7 @@ def test_alignment_above_record_size():
 
 
 def test_small_records():
-    """The alignment that nobody chose follows the record size that somebody chose."""
+    """An alignment that is not set follows the record size."""
     check_accepted(*machine("max,spe=on,spe-max-record-size=32"))
 
 
@@ -222,9 +222,9 @@ def test_machine_without_the_interrupt():
 
 
 def test_feature_is_in_the_cpu_model():
-    """What management software asks, of a machine that was made without SPE."""
+    """The query of management software, on a machine that was made without SPE, knows the feature."""
     def expanded(model, **chosen):
-        """The properties of a CPU model, expanded."""
+        """Returns the expanded properties of a CPU model."""
         return qmp("query-cpu-model-expansion", type="full",
                    model={"name": model, "props": chosen})["model"]["props"]
 
@@ -236,19 +236,19 @@ def test_feature_is_in_the_cpu_model():
 
 @pytest.mark.parametrize("listing", [["-cpu", "help"], ["-device", "help"]])
 def test_lists(listing):
-    """Asking for help neither fails nor complains."""
+    """Help is printed without an error."""
     done = subprocess.run([QEMU / "qemu-system-aarch64", "-M", "virt", *listing], check=True,
                           capture_output=True, text=True)
     assert done.stdout and not done.stderr
 
 
 def cpu(qmp):
-    """The path of the second CPU."""
+    """Returns the path of the second CPU."""
     return qmp("query-cpus-fast")[1]["qom-path"]
 
 
 def inject(qmp, what):
-    """Ask for an injection; what QEMU says if it refuses."""
+    """Requests an injection. Returns QEMU's message if it is refused."""
     try:
         qmp("qom-set", path=cpu(qmp), property="spe-inject", value=what)
     except ExecuteError as error:
@@ -258,7 +258,7 @@ def inject(qmp, what):
 
 @pytest.mark.parametrize("what", NOT_INJECTED)
 def test_not_injected(qmp, what):
-    """A wrong injection is refused by name, and has no effect."""
+    """A wrong injection is refused with its name, and has no effect."""
     before = qmp("qom-get", path=cpu(qmp), property="spe-counters")
     said = inject(qmp, what)
     assert said and said.startswith("spe-inject: ") and NOT_INJECTED[what] in said, said

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Random register values and injections neither end QEMU nor make it write elsewhere: half a minute of it.
+"""Random register values and injections for half a minute neither end QEMU nor make it write elsewhere.
 
-`make qemu-fuzz` does the same for as long as wanted, with sanitizers in QEMU.
+`make qemu-fuzz` does the same for any time, with sanitizers in QEMU.
 """
 
 import os

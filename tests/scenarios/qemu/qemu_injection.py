@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What is injected into the emulated unit from outside happens, when it was wanted, and nothing else does.
+"""Faults injected into the emulated unit from outside happen at the right time, and nothing else does.
 
-The bare-metal image samples one operation at a time and tells what it then finds (tests/qemu/baremetal/console.c).
+The bare-metal image samples one operation at a time and prints the state after it (tests/qemu/baremetal/console.c).
 """
 
 import os
@@ -23,18 +23,18 @@ from qemu.qmp import ExecuteError  # noqa: E402
 SIZE = 64
 FULL, COLLISION, STOPPED, EXTERNAL, LOSS = 1, 1 << 16, 1 << 17, 1 << 18, 1 << 19
 
-#: See console.c.
+#: The output of console.c.
 Found = namedtuple("Found", "pending pending_after pmbsr pmbptr written")
 RECORD = Found(0, 0, 0, SIZE, SIZE)
 
 
 def syndrome(exception_class, status, *bits):
-    """PMBSR_EL1 of an event."""
+    """Returns PMBSR_EL1 for an event."""
     return STOPPED | exception_class << 26 | status | sum(bits)
 
 
 class Unit:
-    """A machine whose image obeys."""
+    """A machine whose image executes commands."""
 
     def __init__(self, directory, properties):
         subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/baremetal"], check=True)
@@ -54,30 +54,30 @@ class Unit:
         self.until_ready()
 
     def until_ready(self):
-        """The image has begun."""
+        """Waits until the image has started."""
         assert self._console.readline() == b"ready\n"
 
-    def tell(self, word):
-        """Let the image do something; what it finds then."""
+    def command(self, word):
+        """Executes a command in the image. Returns what it finds then."""
         self._console.write(word.encode())
         return Found(*(int(number, 0) for number in self._console.readline().split()))
 
     def step(self):
-        """A sample, from the beginning of the buffer and without the syndrome of the last one."""
-        self.tell("c")
-        self.tell("b")
-        return self.tell("s")
+        """Takes a sample, at the beginning of the buffer and without the last syndrome."""
+        self.command("c")
+        self.command("b")
+        return self.command("s")
 
     def inject(self, what):
-        """Inject something."""
+        """Injects a fault."""
         self.machine.cmd("qom-set", path=self._path, property="spe-inject", value=what)
 
     def counters(self):
-        """What has become of the samples."""
+        """Returns the counters of the unit."""
         return self.machine.cmd("qom-get", path=self._path, property="spe-counters")
 
     def counted(self, function):
-        """What function() says, and the counters that it has changed."""
+        """Returns the result of function(), and the counters that it has changed."""
         before = self.counters()
         said = function()
         return said, {name: value - before[name] for name, value in self.counters().items() if value != before[name]}
@@ -85,7 +85,7 @@ class Unit:
 
 @pytest.fixture
 def make_unit(artefacts):
-    """A function that makes a Unit with properties of the CPU."""
+    """Returns a function that makes a Unit with properties of the CPU."""
     units = []
 
     def make(*properties):
@@ -98,7 +98,7 @@ def make_unit(artefacts):
 
 @pytest.fixture
 def unit(make_unit):
-    """A Unit as it is by default."""
+    """Returns a Unit with the default properties."""
     return make_unit()
 
 
@@ -109,22 +109,22 @@ DROPPED = {"selected": 1, "dropped": 1, **EVENT}
 
 @pytest.mark.parametrize("properties", ["spe-align=64", "spe-cache=on"])
 def test_nothing_injected(make_unit, properties):
-    """With a model of caches, operations are found in another way."""
+    """A sample without an injection. With a model of caches, operations are found in another way."""
     unit = make_unit(properties)
     assert unit.counted(unit.step) == (RECORD, SAMPLE)
 
 
 def test_filtered_and_discarded(unit):
-    """Neither is written, and each is counted as what it is."""
+    """Filtered and discarded samples are not written, and are counted as such."""
     for word, counter in (("f", "filtered"), ("d", "discarded")):
-        assert unit.counted(lambda word=word: unit.tell(word)) == (Found(0, 0, 0, 0, 0), {"selected": 1, counter: 1})
+        assert unit.counted(lambda word=word: unit.command(word)) == (Found(0, 0, 0, 0, 0), {"selected": 1, counter: 1})
 
 
 def test_collision_of_its_own(make_unit):
-    """What is injected looks like what the unit does itself: here, of 30 samples 257 operations apart."""
+    """An injected collision looks like one of the unit's own: here, of 30 samples 257 operations apart."""
     unit = make_unit("spe-inflight=1000")
     records = (30 + 3) // 4
-    assert unit.counted(lambda: unit.tell("m")) == (
+    assert unit.counted(lambda: unit.command("m")) == (
         Found(0, 0, COLLISION, records * SIZE, records * SIZE),
         {"selected": 30, "collided": 30 - records, "records": records, "bytes": records * SIZE})
 
@@ -138,13 +138,13 @@ def test_collision_of_its_own(make_unit):
     ("external-abort", syndrome(0x24, 0x10, EXTERNAL)),
 ])
 def test_faults(unit, what, pmbsr):
-    """With the record of a sample, which is lost then, or at once, when none is."""
+    """A fault with a record loses it; one that is injected at once loses none."""
     unit.inject(what + ",after=0")
     assert unit.counted(unit.step) == (Found(1, 1, pmbsr, 0, 0), DROPPED)
     unit.step()
     _, counted = unit.counted(lambda: unit.inject(what))
     assert counted == EVENT
-    assert unit.tell("l") == Found(1, 1, pmbsr, SIZE, 0)
+    assert unit.command("l") == Found(1, 1, pmbsr, SIZE, 0)
     assert unit.counted(unit.step) == (RECORD, SAMPLE)
 
 
@@ -156,25 +156,25 @@ def test_faults(unit, what, pmbsr):
 def test_events_that_spare_the_record(unit, what, pmbsr):
     unit.inject(what + ",after=0")
     assert unit.counted(unit.step) == (Found(1, 1, pmbsr, SIZE, SIZE), {**SAMPLE, **EVENT})
-    unit.tell("c")
+    unit.command("c")
     unit.inject(what)
-    assert unit.tell("l") == Found(1, 1, pmbsr, SIZE, 0)
+    assert unit.command("l") == Found(1, 1, pmbsr, SIZE, 0)
 
 
 @pytest.mark.parametrize("after", [1, 2, 5])
 def test_after(unit, after):
-    """So many records are written before it happens; and it happens once."""
+    """The fault happens once, after so many records."""
     unit.inject(f"fault,after={after}")
     found = [unit.step() for _ in range(after + 3)]
     assert [one == RECORD for one in found] == [True] * after + [False] + [True] * 2
 
 
 def test_several(unit):
-    """Each waits for its own time."""
+    """Each of several injections waits for its own record."""
     unit.inject("full,after=3")
     unit.inject("fault,fsc=4,after=1")
     assert [unit.step().pmbsr for _ in range(5)] == [0, syndrome(0x24, 4), 0, syndrome(0, FULL), 0]
-    # One with each record, in the order in which they came
+    # One with each record, in the order in which they were injected.
     unit.inject("full,after=0")
     unit.inject("fault,fsc=4,after=0")
     assert [unit.step().pmbsr for _ in range(3)] == [syndrome(0, FULL), syndrome(0x24, 4), 0]
@@ -182,73 +182,73 @@ def test_several(unit):
 
 @pytest.mark.parametrize("partial", [1, SIZE // 2, SIZE - 1])
 def test_partial(unit, partial):
-    """A part of the record is in memory, and the pointer tells how much."""
+    """A part of the record is in memory, up to the pointer."""
     unit.inject(f"fault,fsc=7,partial={partial},after=0")
     assert unit.counted(unit.step) == (Found(1, 1, syndrome(0x24, 7, LOSS), partial, partial),
                                        {"selected": 1, "partial": 1, **EVENT})
 
 
 def test_collision(unit):
-    """The sample is gone, which is no event; at once, it is only told."""
+    """A collision loses the sample without an event. If it is injected at once, it is only reported."""
     unit.inject("collision,after=0")
     assert unit.counted(unit.step) == (Found(0, 0, COLLISION, 0, 0), {"selected": 1, "collided": 1})
-    unit.tell("c")
+    unit.command("c")
     unit.inject("collision")
-    assert unit.tell("l") == Found(0, 0, COLLISION, 0, 0)
+    assert unit.command("l") == Found(0, 0, COLLISION, 0, 0)
 
 
 def test_pointer(unit):
     unit.inject("pointer,value=0x80000100")
-    assert unit.tell("s") == Found(0, 0, 0, 0x100 + SIZE, SIZE)
+    assert unit.command("s") == Found(0, 0, 0, 0x100 + SIZE, SIZE)
     unit.inject("pointer,value=0x80000400,after=0")
-    assert unit.tell("s") == Found(0, 0, 0, 0x400 + SIZE, SIZE)
+    assert unit.command("s") == Found(0, 0, 0, 0x400 + SIZE, SIZE)
 
 
 @pytest.mark.parametrize("word", "lc")
 def test_spurious_interrupt(unit, word):
-    """It is pending until PMBSR_EL1 is read or written."""
+    """A spurious interrupt is pending until PMBSR_EL1 is read or written."""
     _, counted = unit.counted(lambda: unit.inject("spurious-interrupt"))
     assert counted == {"interrupts": 1}
-    assert unit.tell(word) == Found(int(word == "l"), 0, 0, 0, 0)
-    assert unit.tell("l") == Found(0, 0, 0, 0, 0)
+    assert unit.command(word) == Found(int(word == "l"), 0, 0, 0, 0)
+    assert unit.command("l") == Found(0, 0, 0, 0, 0)
 
 
 def test_lost_interrupt(unit):
-    """The next event is told by PMBSR_EL1 alone, the one after it as ever."""
+    """The next event is reported by PMBSR_EL1 alone, the one after it with an interrupt."""
     unit.inject("lost-interrupt")
     unit.inject("full,after=0")
     assert unit.counted(unit.step) == (Found(0, 0, syndrome(0, FULL), SIZE, SIZE), {**SAMPLE, "events": 1})
-    unit.tell("c")
+    unit.command("c")
     unit.inject("full")
-    assert unit.tell("l").pending
+    assert unit.command("l").pending
 
 
 def test_the_first_event_stays(unit):
-    """While S is 1 a new event does not change the syndrome; and none is counted, and nothing is sampled."""
+    """While S is 1 a new event does not change the syndrome, no event is counted, and nothing is sampled."""
     unit.inject("fault,fsc=5")
     _, counted = unit.counted(lambda: unit.inject("fault,stage=2,fsc=6"))
     assert counted == {}
-    assert unit.tell("l").pmbsr == syndrome(0x24, 5)
-    assert unit.counted(lambda: unit.tell("s")) == (Found(1, 1, syndrome(0x24, 5), 0, 0), {})
-    # A fault with the record after which the buffer would have been full
-    unit.tell("c")
+    assert unit.command("l").pmbsr == syndrome(0x24, 5)
+    assert unit.counted(lambda: unit.command("s")) == (Found(1, 1, syndrome(0x24, 5), 0, 0), {})
+    # A fault with the record after which the buffer would have been full.
+    unit.command("c")
     unit.inject(f"fault,fsc=7,partial={SIZE - 1},after=0")
-    assert unit.tell("S").pmbsr == syndrome(0x24, 7, LOSS)
+    assert unit.command("S").pmbsr == syndrome(0x24, 7, LOSS)
 
 
 def test_full_with_the_last_record(unit):
-    """Full is told as soon as there is no room for another record, and not when the next one comes."""
-    assert unit.counted(lambda: unit.tell("S")) == (Found(1, 1, syndrome(0, FULL), 4096, SIZE), {**SAMPLE, **EVENT})
+    """The buffer is reported as full as soon as there is no space for another record, not with the next one."""
+    assert unit.counted(lambda: unit.command("S")) == (Found(1, 1, syndrome(0, FULL), 4096, SIZE), {**SAMPLE, **EVENT})
 
 
 def test_bytes(make_unit):
-    """Counted with their padding."""
+    """The counted bytes include the padding."""
     unit = make_unit("spe-align=2048", "spe-max-record-size=2048")
     assert unit.counted(unit.step) == (Found(0, 0, 0, 2048, 2048), {**SAMPLE, "bytes": 2048})
 
 
 def test_too_many(unit):
-    """There is an end to what can wait."""
+    """The number of pending injections is limited."""
     for after in range(16):
         unit.inject(f"full,after={100 + after}")
     with pytest.raises(ExecuteError, match="16 injections are waiting"):
@@ -256,12 +256,12 @@ def test_too_many(unit):
 
 
 def test_reset(unit):
-    """A reset ends what was injected of the interrupt."""
+    """A reset ends injections of the interrupt."""
     unit.inject("spurious-interrupt")
     unit.inject("fault")
     unit.inject("lost-interrupt")
     unit.machine.cmd("system_reset")
     unit.until_ready()
-    assert unit.tell("l") == Found(0, 0, 0, 0, 0)
+    assert unit.command("l") == Found(0, 0, 0, 0, 0)
     unit.inject("full")
-    assert unit.tell("l").pending
+    assert unit.command("l").pending

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU's model of SPE migrates, can be saved and reset while it profiles, and repeats a run.
+"""QEMU's model of SPE can be migrated, saved and reset while it profiles, and can repeat a run.
 
-Where a run is to repeat, an instruction takes 1 ns of the guest's time, however busy the machine is that
-runs QEMU, and no word from outside reaches the guest before the run has ended.
+To repeat a run, an instruction takes 1 ns of the guest's time, however busy the host is, and the guest has no input
+from outside before the run has ended.
 """
 
 from dataclasses import replace
@@ -14,14 +14,14 @@ from gdb import units
 from paths import TOP
 from spe import check_decodes, trace_of
 
-#: Profiles everything, until told to end.
+#: Profiles everything until it is stopped.
 EVERYTHING = """
 perf record -q -B -N -a -o /tmp/perf.data -m ,16 -e arm_spe/period=16384,jitter=1,ts_enable=1,pa_enable=1/ >/tmp/said 2>&1 &
 echo $! >/tmp/perf.pid
 while :; do workload 5; done >/dev/null &
 echo $! >/tmp/workload.pid
 """
-#: Ends when perf has written more than the half of its buffers that it may have been about to write.
+#: Ends when perf has written more than half of its buffers, which it may have been about to write before.
 WRITES = """
 written() { stat -c %s /tmp/perf.data 2>/dev/null || echo 0; }
 before=$(written)
@@ -38,7 +38,7 @@ REPEATS = ("-icount", "shift=0,sleep=off", "-seed", "1", "-rtc", "base=2026-01-0
            "-global", "virtio-serial-pci.ioeventfd=off")
 RECORD = "perf record -q -B -N -o /tmp/perf.data -e arm_spe/period=1024,jitter=1,ts_enable=1,pa_enable=1/u -- "
 
-#: What precedes the agent in guests that are to have recorded something before they are heard of.
+#: The start of the agent in guests that record before it is ready.
 ALONE = """\
 #!/bin/bash
 insmod /usr/lib/drivers/{driver}/arm_spe_pmu.ko
@@ -49,14 +49,14 @@ HALF_WAY = RECORD + "bash -c 'workload 5 >/dev/null; echo half >/dev/vport0p2; w
 
 
 def state(guest):
-    """The registers and the counters of the profiling units."""
+    """Returns the registers and the counters of the profiling units."""
     return units(guest), guest.hardware()
 
 
 def records(guest):
-    """The records in the guest, but for what they say of the TLB.
+    """Returns the records in the guest without what depends on the TLB.
 
-    QEMU chooses the size of its TLB by the clock of the machine that it runs on, so that one thing does not repeat.
+    QEMU chooses the size of its TLB by the clock of the host, so that this does not repeat.
     """
     trace = trace_of(guest)
     check_decodes(trace, 500)
@@ -65,7 +65,7 @@ def records(guest):
 
 
 def test_migrates_while_it_profiles(guest):
-    """perf notices nothing: the units go on in the other QEMU as they were, and so do the samples."""
+    """Migration is invisible to perf: the units and the samples continue in the other QEMU."""
     guest.sh(EVERYTHING + WRITES)
     left, found = guest.migrate(state)
     assert found == left
@@ -73,14 +73,14 @@ def test_migrates_while_it_profiles(guest):
     guest.sh(WRITES + END)
     trace = trace_of(guest)
     check_decodes(trace, 1000)
-    # Lost records are said to be lost only where perf did not read them in time.
+    # Records are lost, and reported as such, only if perf did not read them in time.
     assert {record.cpu for record in trace.records} == {0, 1}
     assert "arm_spe" not in guest.sh("dmesg --level=err,crit,alert,emerg")
     guest.account()
 
 
 def test_reset_while_it_profiles(guest):
-    """The units are as after power-on, no interrupt is pending, and the guest, which boots again, has use of them."""
+    """After a reset the units are as after power-on, no interrupt is pending, and the guest can use them again."""
     guest.sh(EVERYTHING + WRITES)
     guest.qmp("stop")
     guest.inject(0, "full")
@@ -94,7 +94,7 @@ def test_reset_while_it_profiles(guest):
 
 @pytest.fixture
 def boot_alone(boot, driver):
-    """A function that boots a guest which repeats itself, with a trace recorded before it was heard of."""
+    """Returns a function that boots a guest which repeats a run, with a trace recorded before the agent is ready."""
     agent = ALONE.format(driver=driver, RECORD=RECORD) + (TOP / "tests/payload/agent").read_text()
 
     def boot_one(name, seed):
@@ -104,7 +104,7 @@ def boot_alone(boot, driver):
 
 
 def test_boots_are_alike(boot_alone):
-    """The same seed makes the same records, down to the time stamps; another one samples other instructions."""
+    """The same seed makes the same records, including the time stamps. Another one samples other instructions."""
     found = []
     for name, seed in (("first", 1), ("second", 1), ("other", 2)):
         guest = boot_alone(name, seed)
@@ -116,7 +116,7 @@ def test_boots_are_alike(boot_alone):
 
 
 def test_a_saved_run_repeats(boot_alone):
-    """Saved in the middle of a run: it goes on as if nothing had been, and does so again from what was saved."""
+    """A run that is saved in the middle continues with the same records, and again when it is restored."""
     guest = boot_alone("guest", 1)
     saved = guest.scratch / "saved"
     guest.begin(HALF_WAY)

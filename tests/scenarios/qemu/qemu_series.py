@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""FEAT_SPE is a series of patches for the distribution's QEMU, and a tool tells what is left of that elsewhere."""
+"""FEAT_SPE is a series of patches for the distribution's QEMU, and a tool says which of them apply to other sources."""
 
 import os
 import re
@@ -12,40 +12,40 @@ import pytest
 from paths import TOP
 
 HERE = TOP / "tests/qemu"
-#: What the patches touch, as the distribution has it.
+#: The distribution's version of the files that the patches change.
 SOURCE = Path(os.environ["ARM_SPE_QEMU_TOUCHED"])
-#: Where the files go that are kept as such.
+#: The places of the files that are not kept as patches.
 FILES = {"arm-spe.h": "target/arm/arm-spe.h", "arm-spe.c": "target/arm/tcg/arm-spe.c",
          "docs/spe.rst": "docs/system/arm/spe.rst"}
 
 
 def run(*command, **options):
-    """A command: its status, and the lines that it wrote."""
+    """Runs a command. Returns its status and its output lines."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
     return done.returncode, done.stdout.splitlines()
 
 
 def applies(source):
-    """What the tool says: its status, {(file, place): outcome}, and its last line."""
+    """Runs the tool. Returns its status, {(file, place): outcome}, and its last line."""
     status, lines = run(HERE / "applies", source)
     return status, {tuple(line.split(": ")[:2]): line.split(": ", 2)[2] for line in lines[:-1]}, lines[-1]
 
 
 @pytest.fixture
 def source(artefacts):
-    """A copy of the source, to be altered."""
+    """Returns a copy of the source, to be changed."""
     return Path(shutil.copytree(SOURCE, artefacts / "source"))
 
 
 def alter(file, old, new):
-    """Replace what is there once."""
+    """Replaces a text that occurs once."""
     text = file.read_text()
     assert text.count(old) == 1
     file.write_text(text.replace(old, new))
 
 
 def test_series(artefacts, source):
-    """Complete patches, each with a message; git am makes of them what is kept here."""
+    """The patches are complete, each with a message, and git am results in the files that are kept here."""
     status, patches = run(HERE / "series", artefacts / "series")
     assert status == 0, patches
     assert len(patches) == 1 + len(list((HERE / "patches").glob("*.patch")))
@@ -64,7 +64,7 @@ def test_series(artefacts, source):
 
 
 def test_series_is_checked(artefacts):
-    """Bad style does not become a patch."""
+    """Bad style is refused."""
     copy = Path(shutil.copytree(HERE, artefacts / "qemu"))
     alter(copy / "arm-spe.h", "struct ArchCPU;\n", "struct ArchCPU;\nint spe_bad(char* name);\n")
     status, said = run(copy / "series", artefacts / "series")
@@ -86,7 +86,7 @@ def test_applies():
 
 
 def test_one_line_altered(source):
-    """The hunk that fails is named, and only that one."""
+    """Only the hunk that fails is named."""
     file = source / "hw/arm/virt-acpi-build.c"
     alter(file, '.sig = "APIC", .rev = 4', '.sig = "APIC", .rev = 7')
     before = file.read_text()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The emulated unit samples exactly what it should, and its records say what really happened.
+"""The emulated unit samples exactly what it should, and its records are right.
 
 A TCG plugin follows the same run on its own and predicts every sample by counting operations: see
-tests/qemu/plugin/spe_trace.c. The driver is the stock kernel's: it is QEMU that is on trial here.
+tests/qemu/plugin/spe_trace.c. The driver is the stock kernel's: this is a test of QEMU.
 """
 
 from collections import Counter
@@ -16,17 +16,17 @@ from spe import host_trace
 
 pytestmark = pytest.mark.needs("perf")
 
-#: The version whose operation types say most.
+#: The version with the most detailed operation types.
 SPE = "spe=on,spe-version=1.4"
-#: How far from the real mix the share of a class may be, in standard deviations.
+#: The limit for the difference of a class from its real share, in standard deviations.
 Z = 4
 
 
 @pytest.fixture
 def follow(boot, artefacts):
-    """A function that records (event, command) pairs in a guest that the plugin follows.
+    """Returns a function that records (event, command) pairs in a guest that the plugin follows.
 
-    It returns for each a trace and what the guest has read from PMSICR_EL1, and at last the plugin's log.
+    That returns for each pair a trace and the guest's reads of PMSICR_EL1, and at the end the plugin's log.
     """
     def run(*recordings, arguments=(), **options):
         log = artefacts / "executed"
@@ -45,8 +45,8 @@ def follow(boot, artefacts):
 
 
 def agree(trace, reads, log):
-    """Every record and every sample agree, and so does the counter; how often what was compared."""
-    # The plugin does not see a buffer that is full.
+    """Checks that all records, samples and reads of the counter agree. Returns the number of comparisons by name."""
+    # The plugin does not see a full buffer.
     assert all(flags == 0 for _, _, flags in trace.aux), trace.aux
     assert not trace.undecodable, trace.undecodable[:5]
     compared = Counter()
@@ -63,7 +63,7 @@ def agree(trace, reads, log):
 
 
 def from_mix(records, log):
-    """How many standard deviations each class of operations is away from its share of what was executed."""
+    """Returns how many standard deviations each class of operations is away from its share of the executed ones."""
     real = executed.mix(log.executed)
     sampled = Counter(executed.kind_of(record.op) for record in records)
     assert set(sampled) == set(real) and len(real) >= 6
@@ -75,7 +75,7 @@ def from_mix(records, log):
 
 
 def complaints_after(change, trace, log):
-    """What the comparison says of the first CPU's trace after a change to (records, samples)."""
+    """Returns the complaints about the first CPU's trace after a change to (records, samples)."""
     cpu = min(log.samples)
     records = [record for record in trace.records if record.cpu == cpu]
     samples = list(log.samples[cpu])
@@ -84,7 +84,7 @@ def complaints_after(change, trace, log):
 
 
 def altered(position, fields, records, address=None):
-    """Make a change to one record, where it has the address."""
+    """Changes one record, the first from a position on that has the address."""
     number = next(number for number, record in enumerate(records)
                   if number >= position and (not address or address in record.address))
     record = records[number]
@@ -93,7 +93,7 @@ def altered(position, fields, records, address=None):
     records[number] = replace(record, **fields)
 
 
-#: A fault of the unit, and what the comparison has to call it.
+#: Faults of the unit, and the name of the complaint.
 FAULTS = {
     "PC": lambda records, _: altered(500, {"pc": records[500].pc + 4}, records),
     "operation": lambda records, _: altered(500, {"op": "LD EXTRAORDINARY"}, records),
@@ -108,16 +108,16 @@ FAULTS = {
 
 
 def missed_faults(trace, log):
-    """The FAULTS that the comparison does not find."""
+    """Returns the FAULTS that the comparison does not find."""
     missed = {what for what, change in FAULTS.items()
               if not any(what in complaint for complaint in complaints_after(change, trace, log))}
-    # One operation more or less, and nothing fits from there on.
+    # With one operation more or less, nothing agrees from there on.
     late = complaints_after(lambda records, _: records.pop(500), trace, log)
     return missed | ({"a record that is lost"} if sum("PC " in line for line in late) < 1000 else set())
 
 
 def report(show, compared, distances=None):
-    """Print the figures."""
+    """Prints the figures."""
     show("\n    agree: " + ", ".join(f"{number} {what}" for what, number in compared.most_common()))
     if distances:
         show("    from the real mix: " + ", ".join(f"{kind} {z:+.2f}" for kind, z in distances.items()))
@@ -125,7 +125,7 @@ def report(show, compared, distances=None):
 
 @pytest.mark.timeout(600)
 def test_every_record(follow, show):
-    """User space and the kernel, on two CPUs at once."""
+    """All records of user space and the kernel, on two CPUs at once, agree."""
     both = "bash -c 'mixed 100 & dd if=/dev/zero of=/dev/null bs=512 count=6000; wait'"
     (trace, reads), log = follow(("period=256,pa_enable=1/", both))
     compared = agree(trace, reads, log)
@@ -137,7 +137,7 @@ def test_every_record(follow, show):
 
 @pytest.mark.timeout(600)
 def test_mix(follow, show):
-    """With jitter, what is sampled is as it is executed; without, the counts are right with -icount too."""
+    """With jitter samples have the mix of the executed operations. Without, the counts are right, also with -icount."""
     (jitter, _), (exact, reads), log = follow(
         ("period=256,jitter=1/u", "mixed 100"), ("period=256,pa_enable=1/", "mixed 20"),
         smp=1, arguments=["-icount", "shift=0"])
@@ -146,7 +146,7 @@ def test_mix(follow, show):
     report(show, compared, distances)
     assert all(abs(z) < Z for z in distances.values()), distances
     assert compared["record"] > 10_000
-    # It would be seen if one load in ten were missing.
+    # A loss of one load in ten is noticed.
     loads = [record for record in jitter.records if executed.kind_of(record.op) == "load"]
     missing = {id(record) for record in loads[::10]}
     assert from_mix([record for record in jitter.records if id(record) not in missing], log)["load"] < -Z

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU with SPE present but disabled is as fast as unpatched QEMU; what sampling costs, often and very often.
+"""QEMU with SPE present but disabled is as fast as unpatched QEMU, and sampling has a bounded cost.
 
-All are measured in one run, in turns, and the best of each is compared. The figures are printed.
+All are measured in one run, in turns, and the best time of each is compared. The figures are printed.
 """
 
 import os
@@ -13,14 +13,14 @@ import pytest
 pytestmark = [pytest.mark.long, pytest.mark.needs("qemu_unpatched")]
 
 TURNS = 8
-#: Present but disabled, against unpatched: nothing but noise. Two boots of the same QEMU differ by up
-#: to 8 %, as was seen on a virtual machine with 2 cores; what costs something costs more than this.
+#: Present but disabled, relative to unpatched: the noise. Two boots of the same QEMU differed by up to 8 % on a virtual
+#: machine with 2 cores; a real cost is larger.
 DISABLED = 1.15
-#: Sampling every so many operations, against disabled: on a quiet machine 1.15 and 1.45 were read. The aims are
-#: 1.2 and 1.6; what is more than noise above them fails.
+#: Sampling every so many operations, relative to disabled: 1.15 and 1.45 on an idle machine. The aims are 1.2 and 1.6;
+#: these limits add noise.
 SAMPLING = {1024: 1.3, 256: 1.7}
 
-#: Prints how many microseconds the workload alone took.
+#: Prints the microseconds of the workload alone.
 TIMED = """\
 before=$EPOCHREALTIME
 workload 8000 >/dev/null
@@ -28,7 +28,7 @@ after=$EPOCHREALTIME
 echo took $((${after/./} - ${before/./}))
 """
 ALONE = "taskset -c 0 bash /root/timed"
-# The trace stays in its buffer until the end: what is timed is the sampling, not perf's writing of files.
+# The trace stays in its buffer until the end, so that the sampling is timed, and not perf's writing of files.
 SAMPLED = ("perf record -q -B -N -o /tmp/perf.data -C 0 -m ,16M --snapshot=e -e arm_spe/period={}/ -- "
            + ALONE)
 
