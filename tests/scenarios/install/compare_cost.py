@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""tools/compare-cost says what both drivers cost on a machine, and leaves it as it was."""
+"""tools/compare-cost measures the cost of both drivers on a machine, and leaves it as it was."""
 
 import re
 
@@ -10,7 +10,7 @@ from paths import TOP
 
 
 DRIVERS = " ".join(f"/usr/lib/drivers/{driver}/arm_spe_pmu.ko" for driver in ("rust", "c"))
-#: Little work: what the figures are is a matter of the machine.
+#: Little work: the figures depend on the machine.
 FEW = "CPU=1 TURNS=50 WORK=1 PERIOD=256 TIMES=1"
 
 #: A perf that does not record.
@@ -20,7 +20,7 @@ printf '#!/bin/sh\ncase "$*" in *arm_spe*) exit 1;; esac\nexec /usr/bin/perf "$@
 chmod +x /tmp/failing/perf
 command -v /usr/bin/perf
 """
-#: How it is called, and what it says then.
+#: {arguments: the error}.
 REFUSED = {
     f"setpriv --reuid 1000 --regid 1000 --clear-groups compare-cost {DRIVERS}": "run this as root",
     f"CPU=7 compare-cost {DRIVERS}": "there is no CPU 7",
@@ -44,5 +44,5 @@ def test_compare_cost(boot, driver):
     for how, said in REFUSED.items():
         status, output = guest.run(how)
         assert status and output.count("error: ") == 1 and said in output, output
-    # As none was before.
+    # No driver was loaded before.
     assert not guest.sh("lsmod | grep arm_spe_pmu || true")

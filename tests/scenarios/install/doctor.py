@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""tools/spe-doctor says whether SPE can work on a machine: each disease is told from a guest that has it, and a healthy
-guest has none. Both drivers are in the guests, as modprobe would find them.
+"""tools/spe-doctor says whether SPE can work on a machine: it finds each problem in a guest that has it, and none in a
+healthy guest. Both drivers are in the guests, where modprobe finds them.
 
-What cannot be had in a guest:
+What cannot be tested in a guest:
 
-- Firmware or a hypervisor that traps the registers. Both drivers ask PMBIDR_EL1.P before any other register, and where
-  EL3 or EL2 keeps the buffer (MDCR_EL3.NSPB, MDCR_EL2.E2PB) that bit is set, so what is to be seen is `owned`
-  (tests/qemu/baremetal/traps.c holds the unit against that). An access that traps where the bit is clear is emulated,
-  or ends in the firmware or in an undefined instruction of the kernel: that has not been tried.
-- A C driver that is built in: no kernel here has one. What the doctor goes by is given to it one by one.
+- Firmware or a hypervisor that traps the registers. Both drivers read PMBIDR_EL1.P before any other register. If EL3 or
+  EL2 owns the buffer (MDCR_EL3.NSPB, MDCR_EL2.E2PB) that bit is set, so the result is `owned`
+  (tests/qemu/baremetal/traps.c checks this of the unit). An access that traps although the bit is clear is emulated, or
+  ends in the firmware or in an undefined instruction of the kernel: that has not been tried.
+- A C driver that is built in: no kernel here has one. The doctor's sources for it are faked one by one.
 """
 
 import os
@@ -32,19 +32,19 @@ CONFIG = f"/boot/config-{STOCK.release}"
 DRIVER = "/sys/bus/platform/drivers/arm_spe_pmu"
 USER = "setpriv --reuid 1000 --regid 1000 --clear-groups"
 PERFMON = f"{USER} --inh-caps=+perfmon --ambient-caps=+perfmon"
-#: In the place of the guest's tools: nothing but busybox's.
+#: The tools of busybox in the place of the guest's.
 BUSYBOX = "PATH=/usr/local/bin:/usr/bin"
 FILES = {
     "usr/bin/spe-doctor": DOCTOR,
     CONFIG: Path(os.environ["ARM_SPE_KERNEL"], ".config"),
 }
 
-#: What the doctor says: its exit status, the text of each check by mark and subject, and the last line.
+#: The doctor's exit status, the text of each check by mark and subject, and the last line.
 Diagnosis = namedtuple("Diagnosis", "status texts verdict")
 
 
 def diagnosis(status, output):
-    """The doctor's output, taken apart. It fits on a screen."""
+    """Parses the doctor's output, which has to fit on a screen."""
     lines = output.strip().splitlines()
     assert len(lines) <= 24 and max(map(len, lines)) <= 80, output
     texts = {}
@@ -59,23 +59,23 @@ def diagnosis(status, output):
 
 
 def doctor(guest, who="", environment="", shell="busybox sh"):
-    """What the doctor says in a guest."""
+    """Runs the doctor in a guest. Returns the Diagnosis."""
     return diagnosis(*guest.run(f"{environment} {who} {shell} /usr/bin/spe-doctor"))
 
 
 def fake(guest, name, script):
-    """A command of this name that goes before the guest's own; the environment in which it does."""
+    """Makes a command that takes precedence over the guest's own in the returned environment."""
     guest.sh(f"mkdir -p /tmp/bin; printf '%s\\n' '#!/bin/sh' '{script}' >/tmp/bin/{name}; chmod +x /tmp/bin/{name}")
     return "PATH=/tmp/bin:$PATH"
 
 
 def problems(found):
-    """The subjects of the problems."""
+    """Returns the subjects of the problems."""
     return {subject for mark, subject in found.texts if mark == "PROBLEM"}
 
 
 def install(guest, *drivers):
-    """These drivers, of "rust" and "c", are where modprobe looks, and no others. The Rust driver goes before."""
+    """Installs only these drivers, of "rust" and "c", where modprobe looks. The Rust driver takes precedence."""
     places = {"c": "kernel/drivers/perf", "rust": "updates"}
     guest.sh(f"rm -rf {MODULES}; mkdir -p {MODULES}; touch {MODULES}/modules.{{order,builtin,builtin.modinfo}}")
     for driver in drivers:
@@ -84,7 +84,7 @@ def install(guest, *drivers):
 
 
 def loaded(guest, driver):
-    """This driver is loaded, or none, and no longer the one that plays the built-in driver."""
+    """Loads this driver, or none, and unloads the one that stands for the built-in driver."""
     guest.run("rmmod arm_spe_own")
     if guest.run("test -e /sys/module/arm_spe_pmu")[0] == 0:
         guest.unload()
@@ -95,7 +95,7 @@ def loaded(guest, driver):
 
 @pytest.fixture(autouse=True, scope="module")
 def both_drivers():
-    """The doctor knows both, so there is nothing to compare with."""
+    """Skips the tests with DRIVER=c: the doctor knows both drivers."""
     if os.environ.get("DRIVER") == "c":
         pytest.skip("the scenario loads both drivers")
 
@@ -110,7 +110,7 @@ def machine(tmp_path_factory):
 @pytest.mark.parametrize("driver, who", [(None, ""), (None, USER), ("c", USER), ("rust", ""), ("rust", USER)],
                          ids=["none-root", "none-user", "c-user", "rust-root", "rust-user"])
 def test_healthy(guest, driver, who):
-    """No alarm, whoever asks and whichever driver is loaded; and what the doctor says to do works."""
+    """There is no problem for any user and with either driver loaded, and the doctor's advice works."""
     install(guest, driver or "c")
     loaded(guest, driver)
     guest.sh("echo 2 >/proc/sys/kernel/perf_event_paranoid")
@@ -133,7 +133,7 @@ def test_healthy(guest, driver, who):
 
 
 def test_with_busybox_alone(guest):
-    """Its tools are enough."""
+    """The tools of busybox are enough."""
     install(guest, "rust")
     loaded(guest, "rust")
     found = doctor(guest, environment=BUSYBOX)
@@ -142,7 +142,7 @@ def test_with_busybox_alone(guest):
 
 
 def test_drivers(guest):
-    """The C driver in the place of the Rust driver, and no driver at all."""
+    """The doctor reports the C driver in the place of the Rust driver, and no driver at all."""
     install(guest, "c", "rust")
     loaded(guest, "c")
     assert "the Rust driver is installed" in doctor(guest).texts["note", "driver"]
@@ -158,7 +158,7 @@ def test_drivers(guest):
 
 
 def test_built_in_driver(guest):
-    """The C driver, where the Rust driver cannot take its place: no problem for SPE, but it has to be said."""
+    """A C driver that the Rust driver cannot replace is no problem for SPE, but it is reported."""
     install(guest, "rust")
     loaded(guest, None)
     guest.sh("insmod /root/arm_spe_own.ko")
@@ -177,7 +177,7 @@ def test_built_in_driver(guest):
 
 
 def test_rights(guest):
-    """Who the doctor says may record can, at each perf_event_paranoid, and nobody else."""
+    """The users that may record according to the doctor can, at each perf_event_paranoid, and no others."""
     install(guest, "rust")
     loaded(guest, "rust")
     for level, who, event in [(1, USER, "arm_spe//"), (2, USER, "arm_spe//u"), (3, USER, None),
@@ -209,7 +209,7 @@ def test_rights(guest):
     (None, "PROBLEM", "perf is missing"),
 ])
 def test_perf(guest, script, mark, text):
-    """Another perf in the place of the guest's own."""
+    """The doctor checks a perf in the place of the guest's own."""
     install(guest, "c")
     loaded(guest, None)
     found = doctor(guest, environment=fake(guest, "perf", script) if script else "PATH=/usr/local/bin")
@@ -220,7 +220,7 @@ def test_perf(guest, script, mark, text):
 
 
 def test_building_the_rust_driver(guest):
-    """What it takes; the C driver does without, so none of this is a problem."""
+    """The doctor reports what is missing to build the Rust driver, which is no problem: there is the C driver."""
     install(guest, "c")
     loaded(guest, None)
     version = re.search(r'^CONFIG_RUSTC_VERSION_TEXT="(.*)"$', FILES[CONFIG].read_text(), re.MULTILINE)[1]
@@ -243,17 +243,17 @@ def test_building_the_rust_driver(guest):
     assert mark == "note" and "rust/libkernel.rmeta is missing" in text
     guest.sh(f"touch {MODULES}/build/rust/libkernel.rmeta")
     assert rust(fake(guest, "rustc", f'echo "{version}"'))[0] == "ok"
-    # The configuration is also found in the kernel's build tree.
+    # The configuration may be in the kernel's build tree.
     guest.sh(f"sed '/^CONFIG_RUST=/d' {CONFIG} >{MODULES}/build/.config; mv {CONFIG} /tmp/config")
     mark, text = rust()
     assert mark == "note" and "no CONFIG_RUST" in text
     guest.sh(f"rm {MODULES}/build/.config")
     assert rust()[0] == "unknown"
     guest.sh(f"mv /tmp/config {CONFIG}")
-    # Of the last kernel that is too old, and of the first that is not, nothing but the configuration is there.
+    # The last kernel that is too old, and the first that is not. Only the configuration is there.
     for release, words in (("7.1.9+deb13-arm64", "for Linux 7.2 or later"), ("7.2.0-rc1-arm64", "headers are needed")):
         guest.sh(f"cp {CONFIG} /boot/config-{release}; ln -s {MODULES} /lib/modules/{release}; rm -rf {MODULES}/build")
-        # The shell of busybox would take its own uname.
+        # The shell of busybox would use its own uname.
         mark, text = rust(fake(guest, "uname", f'case $1 in -r) echo {release} ;; *) exec busybox uname "$@" ;; esac'),
                           shell="bash")
         guest.sh(f"rm /tmp/bin/uname /boot/config-{release} /lib/modules/{release}")
@@ -261,20 +261,20 @@ def test_building_the_rust_driver(guest):
 
 
 def test_signing(guest):
-    """A kernel that takes signed modules only, from now on: the stock module is signed, that of this project is not."""
+    """A kernel that accepts signed modules only, from now on: the stock module is signed, this project's is not."""
     install(guest, "c")
     loaded(guest, "c")
     guest.sh("echo Y >/sys/module/module/parameters/sig_enforce")
     assert "the C driver is, and the Rust driver has to be" in doctor(guest).texts["note", "signing"]
     install(guest, "c", "rust")
-    # What is loaded works as it did.
+    # The loaded driver still works.
     found = doctor(guest)
     assert not problems(found) and "is not" in found.texts["note", "signing"]
     loaded(guest, None)
     found = doctor(guest)
     assert problems(found) == {"signing"} and "make sign" in found.texts["PROBLEM", "signing"]
     assert guest.run("modprobe arm_spe_pmu")[0] != 0
-    # What a signature ends with, as far as can be seen without the kernel's keys.
+    # The end of a signature, which is all that can be checked without the kernel's keys.
     guest.sh(f"echo '~Module signature appended~' >>{MODULES}/updates/arm_spe_pmu.ko")
     assert ("ok", "signing") in doctor(guest).texts
     install(guest)
@@ -282,7 +282,7 @@ def test_signing(guest):
 
 
 def midr(implementer, part):
-    """A CPU of another model, as far as its name goes."""
+    """Returns the options for a CPU with the MIDR of another model."""
     return f"midr={implementer << 24 | 0xf << 16 | part << 4:#x}"
 
 
@@ -291,11 +291,11 @@ CORTEX_A72 = midr(0x41, 0xd08)
 
 WITHOUT_NODE = replace('compatible = "arm,statistical-profiling-extension-v1";', "")
 DISABLED_NODE = replace(f"interrupts = {PPI};", f'interrupts = {PPI}; status = "disabled";')
-#: The same machine; its model is another one.
+#: The same machine with another name of the model.
 WITH_NODE = replace('model = "linux,dummy-virt";', 'model = "another";')
 
-#: Options for boot(); the edit of the device tree; and with no driver, the C driver and the Rust driver, the problems,
-#: and words of the doctor's about one of them, or about what is no problem.
+#: Options for boot(); the edit of the device tree; and for no driver, the C driver and the Rust driver the problems,
+#: and the start of a text of the doctor.
 DISEASES = {
     "no_spe": (
         {"spe": NEOVERSE_N1}, None,
@@ -331,12 +331,12 @@ DISEASES = {
 
 @pytest.mark.parametrize("disease", DISEASES)
 def test_disease(boot, artefacts, disease):
-    """One problem of the machine, with each driver."""
+    """The doctor finds one problem of the machine, with each driver."""
     options, edit, *expected = DISEASES[disease]
     guest = boot(files=FILES, arguments=edited(artefacts, edit) if edit else (), **options)
     for driver, what in zip((None, "c", "rust"), expected):
         if not what:
-            continue    # it is that of another disease
+            continue    # this is the test of another disease
         wanted, words = what
         install(guest, driver or "c")
         guest.run("rmmod arm_spe_pmu")
@@ -351,7 +351,7 @@ def test_disease(boot, artefacts, disease):
 
 
 def more_of_no_spe(guest):
-    """What runs the machine, and the kernel's lockdown, which asks for signatures."""
+    """Checks the name of the hypervisor, and the kernel's lockdown, which requires signatures."""
     bare = doctor(guest, environment=fake(guest, "systemd-detect-virt", "echo none; exit 1"))
     assert problems(bare) == {"device", "CPU"} and "update the firmware" in bare.texts["PROBLEM", "device"]
     kvm = doctor(guest, environment=fake(guest, "systemd-detect-virt", "echo kvm"))
@@ -362,14 +362,14 @@ def more_of_no_spe(guest):
 
 
 def more_of_owned(guest):
-    """A user who cannot read the kernel log, and a log that is too short."""
+    """Checks a user who cannot read the kernel log, and a log that is too short."""
     assert "this user cannot read" in doctor(guest, f"{USER}").texts["PROBLEM", "PMU"]
     guest.sh("dmesg -C; echo >/dev/kmsg")
     assert "the kernel log does not say why" in doctor(guest).texts["PROBLEM", "PMU"]
 
 
 def more_of_kpti(guest):
-    """What there is to go by for who cannot read the kernel log."""
+    """Checks what the doctor finds without reading the kernel log."""
     assert "KPTI" in problems(doctor(guest, USER))
 
 
@@ -377,7 +377,7 @@ CHECK_MORE = {"no_spe": more_of_no_spe, "owned": more_of_owned, "kpti": more_of_
 
 
 def test_different_cpus(boot, artefacts):
-    """Two PMUs, and a CPU that has none."""
+    """The doctor reports two PMUs, and a CPU without one."""
     guest = boot(files=FILES, smp=3, arguments=edited(artefacts, one_unit_per_cpu, smp=3))
     for driver in ("c", "rust"):
         install(guest, driver)
@@ -390,7 +390,7 @@ def test_different_cpus(boot, artefacts):
 
 @pytest.mark.timeout(300)
 def test_acpi(boot):
-    """A machine that is described by ACPI, with each driver."""
+    """The doctor finds no problem on a machine described by ACPI, with each driver."""
     guest = boot(files=FILES, arguments=UEFI)
     for driver in ("c", "rust"):
         install(guest, driver)
@@ -401,7 +401,7 @@ def test_acpi(boot):
 
 @pytest.mark.timeout(300)
 def test_acpi_without_spe(boot):
-    """An older table, and a kernel that does not look for SPE in it; in a cloud, and on a server of a cloud."""
+    """The doctor reports an older table, and a kernel that does not look for SPE in it, also in a cloud."""
     guest = boot(files=FILES, spe=NEOVERSE_N1, arguments=UEFI)
     install(guest, "c")
     found = doctor(guest)
@@ -419,7 +419,7 @@ def test_acpi_without_spe(boot):
 
 @pytest.mark.parametrize("arguments, status", [([], 1), (["-h"], 0), (["-x"], 2), (["-h", "-h"], 2)])
 def test_without_a_guest(arguments, status):
-    """On the host, which is no Arm machine, in another shell; and the usage."""
+    """The doctor runs on the host, which is not an Arm machine, in another shell, and prints its usage."""
     if os.uname().machine == "aarch64" and not arguments:
         pytest.skip("this machine may have SPE")
     done = subprocess.run(["dash", DOCTOR, *arguments], capture_output=True, text=True, check=False)

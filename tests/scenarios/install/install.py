@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What make install, make uninstall and make sign do: modprobe takes this driver where it is installed, by name and by what the device is."""
+"""make install, make uninstall and make sign: modprobe takes the installed driver, by its name and by its aliases."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from paths import TOP
 from spe import check_decodes, record
 
 RELEASE = STOCK.release
-#: As the kernel asks for a driver of the device, on a machine that is described by a device tree, and by ACPI.
+#: The kernel's request for a driver of the device, on a machine described by a device tree, and by ACPI.
 ALIASES = ("of:Nspe-pmuT(null)Carm,statistical-profiling-extension-v1", "platform:arm,spe-v1")
 
 
 def run(*command, check=True):
-    """A command in the checkout; what it says."""
+    """Runs a command in the checkout. Returns its output."""
     done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert not check or done.returncode == 0, done.stdout
     return done.stdout
@@ -26,7 +26,7 @@ def run(*command, check=True):
 
 @pytest.fixture
 def system(artefacts):
-    """The root directory of a machine that has the stock kernel's modules."""
+    """Returns the root directory of a machine that has the stock kernel's modules."""
     modules = artefacts / "root/lib/modules" / RELEASE
     driver = modules / "kernel/drivers/perf"
     driver.mkdir(parents=True)
@@ -39,12 +39,12 @@ def system(artefacts):
 
 
 def files(root):
-    """For boot(files=...): the modules of such a machine."""
+    """Returns boot(files=...) with the modules of such a machine."""
     return {f"usr/{path.relative_to(root)}": path for path in (root / "lib/modules").rglob("*") if path.is_file()}
 
 
 def taken(guest, name):
-    """modprobe of a name, and of nothing; whether this driver came."""
+    """Loads a driver with modprobe. Returns whether it is this one."""
     guest.sh(f"dmesg -C; modprobe '{name}'")
     said = guest.sh("dmesg; rmmod arm_spe_pmu")
     assert "probed SPEv" in said, said
@@ -53,7 +53,7 @@ def taken(guest, name):
 
 @pytest.fixture(autouse=True)
 def this_driver(driver):
-    """With DRIVER=c there is nothing to install."""
+    """Skips the tests with DRIVER=c, where there is nothing to install."""
     if driver == "c":
         pytest.skip("the C driver is the distribution's to install")
 
@@ -70,7 +70,7 @@ def test_install(boot, system):
 
 
 def test_uninstall(boot, system):
-    """Afterwards all is as it was."""
+    """make uninstall leaves all as it was."""
     before = sorted(files(system))
     run("tools/install-module", STOCK.rust_module, system)
     run("tools/install-module", "--remove", system, RELEASE)
@@ -82,7 +82,7 @@ def test_uninstall(boot, system):
 
 
 def test_uninstall_without_a_module(system):
-    """What else was installed goes, and it is said."""
+    """make uninstall removes the rest if the module is gone, and says so."""
     doctor = system / "usr/local/bin/spe-doctor"
     doctor.parent.mkdir(parents=True)
     doctor.touch()
@@ -93,7 +93,7 @@ def test_uninstall_without_a_module(system):
 
 @pytest.mark.parametrize("release, what", [("7.1.9+deb13-arm64", "7.1.9+deb13-arm64 is too old"), ("7.2.0-rc1", "built without Rust")])
 def test_kernels_that_are_too_old(artefacts, monkeypatch, release, what):
-    """No metadata is made for them."""
+    """No metadata is made for kernels that are too old, or built without Rust."""
     (artefacts / "include/config").mkdir(parents=True)
     (artefacts / "include/config/kernel.release").write_text(release)
     for name in ("Makefile", ".config", "dpkg-query"):
@@ -104,13 +104,13 @@ def test_kernels_that_are_too_old(artefacts, monkeypatch, release, what):
 
 
 def test_missing_headers():
-    """Those of the kernel that was asked for, which need not be the running one."""
+    """The message names the kernel that was asked for, which need not be the running one."""
     assert "linux-headers-7.9.1-arm64)" in run("tools/kernel-tree", "/lib/modules/7.9.1-arm64/build", check=False)
     assert "linux-headers" not in run("tools/kernel-tree", "/nowhere", check=False)
 
 
 def test_sign(boot, artefacts):
-    """A module that was signed says by whom, and is the same otherwise."""
+    """A signed module names its signer, and is the same otherwise."""
     key, certificate, module = (artefacts / name for name in ("MOK.priv", "MOK.der", "arm_spe_pmu.ko"))
     run("openssl", "req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=A machine owner/",
         "-keyout", key, "-outform", "DER", "-out", certificate)

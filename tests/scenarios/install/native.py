@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What README's ways onto an arm64 machine come to: the checks of tests/env/native, and the Debians that it has made, booted.
+"""The README's ways of installing on an arm64 machine: the checks of tests/env/native, and its Debian systems, booted.
 
-`make test-native` runs this, after it has installed the driver in these Debians. They start as an arm64 machine does, with
-systemd and udev, and nobody loads anything.
+`make test-native` runs this, after it has installed the driver in these systems. They start with systemd and udev, and
+the driver is not loaded by hand.
 """
 
 import os
@@ -17,20 +17,20 @@ from spe import check_decodes, recorded
 RUN = Path(os.environ.get("ARM_SPE_NATIVE", "none"))
 NEWEST, OLDER = (os.environ.get(f"ARM_SPE_NATIVE_{which}", "none") for which in ("NEWEST", "OLDER"))
 CHECKS = (RUN / "shared/checks").read_text().splitlines() if RUN.exists() else ["not ok - run make test-native"]
-#: The last of README's commands, which is for the machine with the hardware.
+#: The last of the README's commands, which is for the machine with the hardware.
 COMMAND = (RUN / "shared/commands").read_text().splitlines()[2] if RUN.exists() else ""
-#: Something to profile, that any Debian has. It is sampled as often as can be.
+#: A program to profile that any Debian has. It is sampled at the shortest period.
 WORK = "true"
 
 
 @pytest.mark.parametrize("line", CHECKS)
 def test_check(line):
-    """What was looked at while the driver was installed and removed."""
+    """Each check made while the driver was installed and removed has passed."""
     assert line.startswith("ok - ")
 
 
 def is_ours(guest):
-    """Which driver the kernel log tells of."""
+    """Returns whether the driver in the kernel log is this one."""
     log = guest.sh("dmesg")
     assert "probed SPEv" in log, log
     return "Rust" in log
@@ -43,7 +43,7 @@ def is_ours(guest):
     ("dkms", OLDER, "updates/dkms/arm_spe_pmu.ko.xz"),
 ])
 def test_boot(boot, how, release, module):
-    """The driver comes by itself at boot, and in the place of the C driver by README's command. It records."""
+    """The driver is loaded at boot, and by the README's command in the place of the C driver. It records."""
     kernel = Kernel(release=release, image=RUN / how / f"vmlinuz-{release}", modules=RUN, boot_timeout=1200,
                     append="root=/dev/vda rw apparmor=0")   # whose profiles take minutes to compile
     guest = boot(kernel=kernel, initrd=RUN / how / f"initrd.img-{release}", arguments=[
@@ -53,8 +53,8 @@ def test_boot(boot, how, release, module):
     installed = f"/lib/modules/{release}/{module}"
     assert guest.sh("modinfo -n arm_spe_pmu") == installed
     assert is_ours(guest), "udev has loaded another driver"
-    # As it is on a machine that has not booted since the installation.
-    # DKMS has put the C driver away.
+    # A machine that has not booted since the installation.
+    # DKMS has moved the C driver away.
     guest.sh(f"dmesg -C; rmmod arm_spe_pmu && insmod $(find /lib/modules/{release}/kernel/drivers/perf"
              f" /var/lib/dkms/arm-spe-pmu/original_module/{release} -name 'arm_spe_pmu.ko*')")
     assert not is_ours(guest)

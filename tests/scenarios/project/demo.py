@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`make demo` profiles a workload through the driver, finds its hot function and leaves its files."""
+"""`make demo` profiles a workload with the driver, finds its hot function and leaves its files."""
 
 import subprocess
 

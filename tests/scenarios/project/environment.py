@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Setting up fails with one clear line, leaves nothing half-made, and the next run continues.
+"""The setup fails with one clear line, leaves nothing incomplete, and the next run continues.
 
-These tests run on the machine itself (tests/env/check), before the build root is entered. Here
-their report is read.
+These tests run on the host (tests/env/check), before the build root is entered. This reads their report.
 """
 
 import re
@@ -23,7 +22,7 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def report():
-    """{name: (ok, what it said)}"""
+    """Returns {name: (whether it passed, its output)}."""
     results = {}
     name = None
     text = REPORT.read_text()

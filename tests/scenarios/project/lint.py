@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Every file is as its own kind's checker wants it, and says what its licence is."""
+"""Every file passes the checker for its kind, and names its licence."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from rust_source import driver
 
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
 
-#: Made elsewhere, or built; .git is a file in a worktree.
+#: Third-party or built; .git is a file in a worktree.
 NOT_OURS = {".git", "build", "out", "target", "__pycache__"}
 
 
 def files():
-    """Every file of the project."""
+    """Returns every file of the project."""
     for directory, names, found in os.walk(TOP):
         names[:] = sorted(set(names) - NOT_OURS)
         for name in sorted(set(found) - NOT_OURS):
@@ -26,7 +26,7 @@ def files():
 
 
 def scripts(interpreter, suffix):
-    """Files with the suffix, or without one and with the interpreter in the first line."""
+    """Returns the files with the suffix, or without one and with the interpreter in the first line."""
     for file in files():
         first = file.open("rb").readline()
         if file.suffix == suffix or (not file.suffix and first[:2] == b"#!" and interpreter in first):
@@ -34,14 +34,14 @@ def scripts(interpreter, suffix):
 
 
 def check(*command):
-    """A checker that has to be content."""
+    """Runs a checker that has to succeed."""
     done = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_shellcheck():
-    # The parts that have no first line of their own are checked where they are read in.
+    # Parts without a first line of their own are checked where they are sourced.
     found = [*scripts(b"bash", None), *scripts(b"/sh", None), TOP / "tests/payload/init"]
     assert len(found) > 8 and TOP / "tools/spe-doctor" in found
     check("shellcheck", "-x", "-P", "SCRIPTDIR", *found)
@@ -58,7 +58,7 @@ def test_rustfmt():
 
 
 def test_comment_width():
-    """As wide as code, which rustfmt does not look at in a comment; but for tables and drawings."""
+    """Comments are not wider than code, except for tables and drawings. rustfmt does not check that."""
     wide = [f"{file.relative_to(TOP)}:{number}" for pattern in ("*.rs", "perf/**/*.rs", "tests/host/src/*.rs")
             for file in TOP.glob(pattern) for number, line in enumerate(file.read_text().splitlines(), 1)
             if len(line) > 100 and re.match(r"\s*//[/!]? [^\s|]", line)]
@@ -71,7 +71,7 @@ def test_clippy():
 
 
 def test_doc():
-    """The documentation becomes pages, also of what is private, and no link in it is broken."""
+    """rustdoc accepts the documentation, including that of private items, without a broken link."""
     check("scripts/doc")
     assert (TOP / "build/doc/arm_spe_pmu/state/struct.Armed.html").exists()
 
@@ -94,16 +94,16 @@ def test_knobs():
 
 
 def test_sysreg():
-    """Registers, fields and values are those of the kernel's description."""
+    """Registers, fields and values are as in the kernel's description."""
     check("scripts/check-sysreg", os.environ["ARM_SPE_KERNEL"])
 
 
-#: Mistakes for check-sysreg to find: what is changed, in every place, and into what.
+#: Mistakes for check-sysreg to find: the pattern of each place, and its replacement.
 MISTAKES = {
     "encoding": (r'(?<=_)\d(?=", (?:read|write))', lambda found: str(int(found[0]) ^ 1)),
     "register": (r'\w+(?=\("S3_)', lambda found: f"{found[0]}x"),
     "position": (r"(?<=: )(\d+), (\d+)(?=;)", lambda found: f"{int(found[1]) + 1}, {int(found[2]) + 1}"),
-    # Of a part of one of its fields, the kernel has neither the width nor always the name.
+    # For a part of a field the kernel has no width, and not always a name.
     "width": (r"(?<=: )\d+(?=, \d+;(?! // part of))", lambda found: str(int(found[0]) + 1)),
     "field": (r"\w+(?=: \d+, \d+;(?! // part of))", lambda found: f"{found[0]}x"),
     "marker": (r"// part of .*", lambda found: "//"),
@@ -115,13 +115,13 @@ MISTAKES = {
 
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_mistakes_in_sysreg(kind, tmp_path):
-    """A mistake is found in each place where it can be made."""
+    """check-sysreg finds a mistake in each place where it can be made."""
     pattern, change = MISTAKES[kind]
     places = set()
     for source in driver(TOP).values():
         text, name = source.path.read_text(), source.path.relative_to(TOP)
         for found in reversed(list(re.finditer(pattern, text))):
-            # What is in neither text belongs to a test.
+            # Matches in neither text belong to a test.
             if source.code[found.start()].strip() or source.comments[found.start()].strip():
                 places.add(f"{name}:{source.line(found.start())}")
                 text = text[:found.start()] + change(found) + text[found.end():]
@@ -135,7 +135,7 @@ def test_mistakes_in_sysreg(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["patches/*.patch", "*.c", "plugin/*.c"])
 def test_checkpatch(kind):
-    """QEMU's own checker, on what is added to QEMU."""
+    """QEMU's own checker accepts the files that are added to QEMU."""
     checker = Path(os.environ["ARM_SPE_QEMU"], "scripts", "checkpatch.pl")
     found = sorted((TOP / "tests/qemu").glob(kind))
     assert found
@@ -145,7 +145,7 @@ def test_checkpatch(kind):
 
 
 def test_count():
-    """The driver has no circle of `use` between its modules."""
+    """The driver has no cycle of `use` between its modules."""
     check("scripts/count", "--check")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The mutations of the driver (tests/mutants/) fit the driver, and a handful of them is noticed. `make mutants` tries all."""
+"""The mutations of the driver (tests/mutants/) apply, and a handful of them is noticed. `make mutants` tries all."""
 
 import subprocess
 
@@ -8,12 +8,12 @@ import pytest
 from paths import TOP
 
 PATCHES = sorted((TOP / "tests/mutants").glob("*.patch"))
-#: What the build notices, which takes seconds.
+#: Mutations that the build notices, in seconds.
 HANDFUL = ["irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates"]
 
 
 def test_apply():
-    """Each of them applies to the driver as it is."""
+    """Each mutation applies to the driver."""
     stale = [patch.name for patch in PATCHES
              if subprocess.run(["git", "apply", "--check", patch], cwd=TOP, stderr=subprocess.DEVNULL, check=False).returncode]
     assert len(PATCHES) >= 150 and not stale
@@ -27,6 +27,6 @@ def test_handful():
 
 
 def test_unknown():
-    """A name that is none is an error, not a success with nothing done."""
+    """The name of a mutation that does not exist is an error."""
     done = subprocess.run([TOP / "tests/mutants/run", "no-such"], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode and "no mutation has the name no-such" in done.stderr

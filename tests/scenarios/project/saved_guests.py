@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A machine that has booted before is restored, and only if its saved state is whole and of the same parts.
+"""A machine that has booted before is restored, if its saved state is complete and made of the same parts.
 
-That the records after a restart from a saved state are the same bytes, `qemu_migration` shows.
+`qemu_migration` shows that the records after a restart from a saved state are the same bytes.
 """
 
 import pytest
@@ -9,19 +9,19 @@ import pytest
 import saved
 from spe import check_decodes, record
 
-#: The times of the messages tell one boot from another.
+#: The times of the messages distinguish boots.
 BOOT = "dmesg | head -n 100"
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A directory of its own for saved machines."""
+    """Makes an empty directory for saved machines."""
     monkeypatch.setattr(saved, "DIRECTORY", tmp_path / "saved")
     return tmp_path / "saved"
 
 
 def test_restored(boot, driver, place):
-    """The second guest goes on from where the first had booted, and records as it should; a state cut short is not used."""
+    """A second guest continues from the boot of the first, and records. A truncated state is not used."""
     first, second = (boot(name) for name in ("first", "second"))
     assert first.sh(BOOT) == second.sh(BOOT)
     second.load(driver)
@@ -32,12 +32,12 @@ def test_restored(boot, driver, place):
         file.truncate(whole - 1)
     third = boot("third")
     assert third.sh(BOOT) != second.sh(BOOT)
-    # It is kept in the place of the other.
+    # The new state has replaced the truncated one.
     assert boot("fourth").sh(BOOT) == third.sh(BOOT)
 
 
 def kept(parts, state="state"):
-    """A saved machine of these parts, complete."""
+    """Returns a complete saved machine of these parts."""
     machine = saved.Saved(*parts)
     console = machine.state.parent.with_suffix(".txt")
     console.write_text("")
@@ -46,7 +46,7 @@ def kept(parts, state="state"):
 
 
 def test_other_parts(place, tmp_path):
-    """The contents of files count, not their names."""
+    """The key depends on the contents of files, not on their names."""
     del place
     file, copy = tmp_path / "file", tmp_path / "copy"
     file.write_text("kernel")
@@ -71,7 +71,7 @@ def test_nothing_half_made(place, capsys):
 
 
 def test_oldest_go(place, monkeypatch):
-    """Beyond the limit, what was not used for longest is removed."""
+    """The least recently used machines are removed beyond the limit."""
     del place
     monkeypatch.setattr(saved, "LIMIT", 10)
     machines = [kept([name], "12345") for name in ("a", "b")]

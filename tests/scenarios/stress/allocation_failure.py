@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Whatever allocation fails: a clean error, nothing is left behind, and the next attempt succeeds.
+"""Any allocation failure is a clean error: nothing is left behind, and the next attempt succeeds.
 
-On each path through the driver one allocation after the other fails, to the last (tests/payload/progs/nth.c).
+On each path through the driver each allocation is made to fail, one after the other (tests/payload/progs/nth.c).
 """
 
 import re
@@ -14,7 +14,7 @@ from machine import DRIVER
 from spe import COUNTERS, PMU, check_decodes, counters, record
 from traces import left_behind, unload_without_loss
 
-#: Of allocations that can fail.
+#: The kinds of allocations that can fail.
 KINDS = "failslab", "fail_page_alloc"
 CPU = "/sys/devices/system/cpu/cpu1"
 PLATFORM = "/sys/bus/platform"
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.long, pytest.mark.kernel("debug"), pytest.mark.timeout
 
 
 class Faults:
-    """Allocations of a guest that fail."""
+    """Makes allocations of a guest fail."""
 
     def __init__(self, guest, report):
         self._guest = guest
@@ -34,11 +34,11 @@ class Faults:
         self._symbols = {name: int(address, 16) for address, _, name in symbols}
         self._addresses = sorted({*self._symbols.values()})
         for kind in KINDS:
-            # The console takes time, so that nothing is said on it.
+            # Messages on the console take time.
             self._set(kind, ignore_gfp_wait="N", stacktrace_depth=32, verbose=0)
         self._set("fail_page_alloc", ignore_gfp_highmem="N", min_order=0)
-        # That the slab allocator needs pages now and then is of no interest, since it can fail itself; it would make the
-        # count differ from attempt to attempt. kmemleak has a reserve for when it gets no memory: it would double it.
+        # Pages for the slab allocator, which can fail itself, would make the count differ from attempt to attempt.
+        # kmemleak has a reserve for failed allocations, which would double the count.
         self._reject("fail_page_alloc", self.function("new_slab"))
         self._reject("failslab", self.function("__alloc_object"))
 
@@ -54,17 +54,17 @@ class Faults:
             self._set(kind, require_start=code[0], require_end=code[1])
 
     def function(self, name):
-        """Where the code of a function of the kernel is."""
+        """Returns the address range of a function of the kernel."""
         start = self._symbols[name]
         return start, self._addresses[self._addresses.index(start) + 1]
 
     def module(self):
-        """Where the code of the driver is."""
+        """Returns the address range of the driver's code."""
         size, address = self._guest.sh("awk '/^arm_spe_pmu / { print $2, $6 }' /proc/modules").split()
         return int(address, 16), int(address, 16) + int(size)
 
     def exhaust(self, path, below=ANYWHERE):
-        """Let each allocation on a path of nth.c fail, of those below some code: how many attempts ended how."""
+        """Makes each allocation on a path of nth.c, below some code, fail. Returns the number of attempts by result."""
         self._require(below)
         lines = self._guest.sh(f"nth {path}", timeout=900).splitlines()
         found = {name: int(count) for name, count in map(str.split, lines)}
@@ -72,7 +72,7 @@ class Faults:
         return found
 
     def count(self, script, below):
-        """How many allocations a script makes below some code, whichever task makes them. They fail."""
+        """Returns the number of allocations of a script, in any task, below some code. They fail."""
         many = 1_000_000
         self._require(below)
         for kind in KINDS:
@@ -86,7 +86,7 @@ class Faults:
 
 @pytest.fixture(scope="module")
 def faults(guest, request):
-    """See Faults. What came of each path is printed."""
+    """Returns Faults, which prints the results of each path."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def report(line):
@@ -98,13 +98,13 @@ def faults(guest, request):
 
 @pytest.fixture
 def ko(driver):
-    """The file of the module."""
+    """Returns the path of the module."""
     return f"/usr/lib/drivers/{driver}/arm_spe_pmu.ko"
 
 
 @pytest.fixture
 def unloaded(guest, ko):
-    """The guest without the module, which does not look for the device when it is loaded."""
+    """Returns the guest without the module, which will not probe the device when it is loaded."""
     guest.sh(f"rmmod arm_spe_pmu && echo 0 >{PLATFORM}/drivers_autoprobe")
     before = left_behind(guest)
     yield guest
@@ -114,25 +114,25 @@ def unloaded(guest, ko):
 
 
 def check_works(guest, cpu):
-    """The unit of a CPU samples."""
+    """Checks that the unit of a CPU samples."""
     check_decodes(record(guest, "arm_spe/period=4096/u", f"taskset -c {cpu} workload 1", f"-C {cpu}"), 10)
 
 
 @pytest.fixture
 def device(guest):
-    """The name of the device."""
+    """Returns the name of the device."""
     return Path(guest.sh(f"ls -d {PLATFORM}/devices/*spe*")).name
 
 
 def refused(guest):
-    """With which errors the driver refused the device so far: only the log tells."""
+    """Returns the errors with which the driver has refused the device so far, which are only in the log."""
     return re.findall(r"probe with driver arm_spe_pmu failed with error -(\d+)", guest.console.read_text(errors="replace"))
 
 
 def test_load(unloaded, faults, ko):
-    """What the core does before it calls the module leaves the driver out."""
+    """Allocations of the module loader fail before the driver is called."""
     found = faults.exhaust(f"load {ko}", faults.function("do_one_initcall"))
-    # The core has another error for a directory that it could not make.
+    # The module loader has another error for a directory that it could not make.
     assert found.keys() == {"sites", "ENOMEM", "EINVAL", "success"}, found
 
 
@@ -144,18 +144,18 @@ def test_probe(unloaded, faults, ko, device):
 
 
 def probe_fails(guest, device, error, attempt):
-    """The device is refused for a reason, nothing is left, and then it is taken."""
+    """Checks that probing fails with an error, nothing is left, and the next probe succeeds."""
     before, seen = refused(guest), left_behind(guest)
     attempt(f"echo {device} >{PLATFORM}/drivers_probe")
     assert refused(guest) == before + [error]
     assert left_behind(guest) == seen
-    # In the C driver a probe that fails late has used up a number.
+    # In the C driver a probe that fails late has used up a device number.
     guest.sh(f"echo {device} >{PLATFORM}/drivers_probe && ls -d {PMU.removesuffix('0') + '*' if DRIVER == 'c' else PMU}")
 
 
 @pytest.mark.parametrize("caller", ["driver", "perf_pmu_register"])
 def test_memory_for_each_cpu(unloaded, faults, ko, device, caller):
-    """Of which there is always some left, so that the two calls that take it are made to fail."""
+    """The two calls that allocate per-CPU memory are made to fail: there is always some left."""
     unloaded.sh(f"insmod {ko}")
     code = faults.module() if caller == "driver" else faults.function(caller)
     probe_fails(unloaded, device, "12", lambda script: return_null(
@@ -163,13 +163,13 @@ def test_memory_for_each_cpu(unloaded, faults, ko, device, caller):
 
 
 def fail_callback(guest, name="arm_spe_pmu"):
-    """A script after which a callback of CPU 1 is said to have failed, the next time."""
+    """Returns a script that makes the next hotplug callback of CPU 1 fail."""
     state = guest.sh(f"sed -n 's|: {name}$||p' /sys/devices/system/cpu/hotplug/states")
     return f"echo {state} >{CPU}/hotplug/fail"
 
 
 def test_callback_in_probe(unloaded, ko, device):
-    """Of one CPU, when it has succeeded on the other one."""
+    """The callback of one CPU fails during probing, after that of the other has succeeded."""
     unloaded.sh(f"insmod {ko}")
     probe_fails(unloaded, device, "11", lambda script: unloaded.sh(f"{fail_callback(unloaded)}; {script}"))
 
@@ -194,7 +194,7 @@ def test_fork(guest, faults):
 
 @pytest.mark.parametrize("overwrite", ["", "overwrite"])
 def test_map(guest, faults, overwrite):
-    """All of a small buffer; a large one has too many pages, of which the driver maps one after the other."""
+    """Each allocation for a small buffer fails. For a large one, which has too many pages, only the driver's own."""
     found = faults.exhaust(f"map 16 {overwrite}")
     assert found.keys() <= {"sites", "ENOMEM", "success"} and found["ENOMEM"] > 16, found
     found = faults.exhaust(f"map 2048 {overwrite}", faults.module())
@@ -202,7 +202,7 @@ def test_map(guest, faults, overwrite):
 
 
 def test_read(guest, faults, driver):
-    """A file of each kind."""
+    """Reading a file of each kind fails cleanly."""
     files = [f"{PMU}/cpumask", f"{PMU}/caps/min_interval", f"{PMU}/format/min_latency"]
     if driver == "rust":
         files.append(f"{COUNTERS}/cpu1")
@@ -221,7 +221,7 @@ def test_hotplug(guest, faults, online):
 
 @pytest.mark.parametrize("going, coming", [("arm_spe_pmu", "arm_spe_pmu"), ("mm/vmstat:online", "sched:active")])
 def test_callback_in_hotplug(guest, going, coming):
-    """The driver's, or a later one, so that the driver's is undone: the CPU stays as it is, and goes or comes the next time."""
+    """The driver's callback fails, or a later one, which undoes it: the CPU changes its state at the next attempt."""
     for online, name, works in ("0", going, 1), ("1", coming, 0):
         status, output = guest.run(f"{fail_callback(guest, name)}; echo {online} >{CPU}/online")
         assert status and "Resource temporarily unavailable" in output, output
@@ -232,14 +232,14 @@ def test_callback_in_hotplug(guest, going, coming):
 
 
 def test_callbacks_allocate_nothing(guest, faults):
-    """In whichever task they run."""
+    """The callbacks allocate nothing, in any task."""
     assert faults.count(f"for i in 1 2; do echo 0 >{CPU}/online; echo 1 >{CPU}/online; done", faults.module()) == 0
-    # But it would be seen.
+    # The same means find the allocations of opening an event.
     assert faults.count("! perf record -o /tmp/perf.data -e arm_spe// true", faults.module()) > 0
 
 
 def test_everything_works(guest, faults, driver):
-    """Afterwards, and no memory is lost."""
+    """The driver works afterwards, and no memory is lost."""
     for cpu in 0, 1:
         check_works(guest, cpu)
     check_decodes(record(guest, "arm_spe/period=4096/u", "workload 2", "--snapshot=e"), 10)

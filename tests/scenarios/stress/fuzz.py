@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """perf_event_open(2) fuzzed around the PMU, on a kernel that checks itself and with counters that interrupt as NMIs.
 
-Always the same: a number of rounds, and not a time. `make fuzz` goes on for as long as wanted, on any of the kernels.
+The number of rounds is always the same. `make fuzz` runs for any time, on any of the kernels.
 """
 
 import re
@@ -31,7 +31,7 @@ def test_rounds(boot, artefacts, show, rounds):
 
 
 def test_known(boot, driver):
-    """What fuzzing overlooks: the kernel warns so without anything being sampled. When it does not any more, KNOWN can go."""
+    """The kernel still gives the warning KNOWN, which fuzzing ignores, without any sampling."""
     if driver == "c":
         pytest.skip("with the C driver nothing can be paused")
     guest = boot()

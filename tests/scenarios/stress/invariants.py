@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the types say, what perf was told and what the registers say is the same, over many transitions.
+"""The types, the state reported to perf and the registers agree, over many transitions.
 
-The debug build of the driver (`make DEBUG=1`) looks at the return of every callback and of the interrupt
-handler. Two tasks on each CPU walk at random, each walk with a seed of its own, through what a user can
-do to an event.
+The debug build of the driver (`make DEBUG=1`) checks this at the return of every callback and of the interrupt handler.
+Two tasks on each CPU make random walks, each with a seed of its own, through the operations on an event.
 """
 
 import pytest
 
 from spe import counters
 
-#: What the walks have to have met.
+#: The counters that the walks have to increase.
 MET = ["aux_transactions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_space",
        "pauses", "resumes"]
 

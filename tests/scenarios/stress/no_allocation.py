@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The callbacks of perf and the interrupt handler allocate nothing and miss nothing when nothing can be had.
+"""perf's callbacks and the interrupt handler allocate nothing, and behave the same when all allocations fail.
 
-On the debug kernel. Its own tracing tells of every allocation between the entry of a callback and its return;
-there is one CPU, which has its interrupts off meanwhile, so that nobody else can be the one who allocates. Then
-all allocations below the module's code fail.
+On the debug kernel. Its tracing records every allocation between the entry of a callback and its return. There is one
+CPU, with its interrupts off in that time, so that no other code can allocate. Then all allocations below the module's
+code fail.
 
 The walks are those of invariants.py. `make no-allocation` takes a million transitions instead of some.
 """
@@ -25,29 +25,29 @@ from spe import counters
 TRACING = "/sys/kernel/tracing"
 DEBUGFS = "/sys/kernel/debug"
 TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "10000"))
-# A million of them takes half an hour, or more on a busy machine.
+# A million transitions take half an hour, or more on a busy machine.
 pytestmark = [pytest.mark.kernel("debug"), pytest.mark.timeout(3600 + TRANSITIONS // 50)]
 
-#: Of one walk, which two tasks take at the same time.
+#: The steps of a walk. Two tasks walk at the same time.
 STEPS = 5000
-#: The shortest period. On this kernel, with probes in the way out of the interrupt handler, that way is more than the
-#: 16,384 operations which fill a half of the smallest buffer at a period of 256: whoever samples the kernel so gets
-#: from one interrupt into the next, however late in the handler the unit is let go on.
+#: The shortest period. On this kernel, with probes in the exit from the interrupt handler, that exit takes more than
+#: the 16,384 operations which fill a half of the smallest buffer at a period of 256: an event that samples the kernel
+#: would get from one interrupt into the next, however late the handler starts the unit again.
 PERIOD = 4096
 
 #: The tracepoints of the kernel's allocators.
 ALLOCATORS = ["kmem/kmalloc", "kmem/kmem_cache_alloc", "kmem/mm_page_alloc", "percpu/percpu_alloc_percpu"]
-#: Where the kernel can be told to fail.
+#: The kernel's fault injection points.
 FAIL = ["failslab", "fail_page_alloc"]
-#: As many failures as never happen: what is left of them tells how many did.
+#: More failures than ever happen. The rest of them gives their number.
 PLENTY = 1_000_000_000
 
-#: What the walks have to have met.
+#: The counters that the walks have to increase.
 MET = ["aux_transactions", "bytes", "full", "truncated", "start_not_mapped", "start_full", "start_no_space",
        "fault_stage1", "pauses", "resumes"]
-#: Counters that depend on how often perf's timer puts the event on its CPU: only whether there were any is compared.
+#: Counters that depend on how often perf's timer schedules the event in. Only whether they are 0 is compared.
 ATTEMPTS = {"transitions", "aux_transactions", "truncated", "start_full", "start_no_space"}
-#: What depends a little on which operation was sampled first.
+#: Facts that depend a little on which operation was sampled first.
 AMOUNT = re.compile("bytes|full|\\w+_aux_(bytes|end)")
 
 #: A start that needs memory of each allocator, and fails without it.
@@ -62,7 +62,7 @@ FAULT = ("state.rs", "pub(crate) fn start(&self, event: &Event<Spe>, cpu: &Cpu) 
 
 @pytest.fixture(scope="module")
 def faulty_module(tmp_path_factory):
-    """The driver with the fault."""
+    """Builds the driver with the fault."""
     directory = tmp_path_factory.mktemp("faulty")
     done = faulty.build(directory, [FAULT], "debug")
     assert done.returncode == 0, done.stdout
@@ -71,22 +71,22 @@ def faulty_module(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def machine(faulty_module):
-    """One CPU, with a second driver, which has the fault."""
+    """Returns the options for one CPU and a second driver, which has the fault."""
     return {"smp": 1, "files": {"usr/lib/drivers/faulty/arm_spe_pmu.ko": faulty_module}}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def ours():
-    """The C driver refuses to pause, which the walks do, and does not check itself."""
+    """Skips the tests with the C driver, which refuses to pause and does not check itself."""
     if DRIVER == "c":
         pytest.skip("the walks pause and look at what the driver checks")
 
 
 def callbacks():
-    """The symbols of the callbacks and of the handler; those that open and map, which may allocate.
+    """Returns the symbols of the callbacks and of the handler, and of those that open and map, which may allocate.
 
-    Without free_aux(): where a task unmaps its buffer somebody else may allocate meanwhile. It is looked through like the
-    others (hot_path.py), and called in the interrupt by debug_kernel.py, test_a_buffer_that_is_taken.
+    Without free_aux(): while a task unmaps its buffer other code may allocate. hot_path.py checks it like the others,
+    and debug_kernel.py (test_a_buffer_that_is_taken) calls it in the interrupt.
     """
     module = named("debug").rust_module
     hot = [name for name in subprocess.run([TOP / "scripts/hot-path", "--symbols", module], check=True,
@@ -99,7 +99,7 @@ def callbacks():
 
 
 class Window:
-    """Sees, by the kernel's tracing, what is allocated while one of some functions of the driver runs."""
+    """Traces allocations while one of some functions of the driver runs."""
 
     def __init__(self, guest, name, symbols):
         self.guest, self.name = guest, name
@@ -114,34 +114,34 @@ class Window:
         guest.sh(" && ".join(script))
 
     def allocations(self):
-        """How many there were."""
+        """Returns their number."""
         stats = self.guest.sh(f"cat {self.instance}/per_cpu/cpu0/stats")
         return sum(int(number) for number in re.findall(r"^(?:entries|overrun): (\d+)$", stats, re.MULTILINE))
 
     def trace(self):
-        """What was allocated first, and by whom."""
+        """Returns the first allocations with their stacks."""
         return self.guest.sh(f"head -n 500 {self.instance}/trace")
 
     def entered(self):
-        """How often each function was entered. No entry and no return was missed."""
+        """Returns how often each function was entered. Checks that no entry and no return was missed."""
         profile = re.findall(rf"^ +{self.name}_p(\d+) +(\d+) +(\d+)$", self.profile(), re.MULTILINE)
         assert profile and not re.search(rf"^ +{self.name}_\w+ +\d+ +[1-9]\d*$", self.profile(), re.MULTILINE)
         return [int(hits) for _, hits, _ in profile]
 
     def profile(self):
-        """Of all probes: their name, how often they were hit, and how often they were missed."""
+        """Returns the names of all probes, how often they were hit, and how often they were missed."""
         return self.guest.sh(f"cat {TRACING}/kprobe_profile")
 
 
 @pytest.fixture(scope="module")
 def windows(guest):
-    """One on what must not allocate, one on what does."""
+    """Returns a window on the functions that must not allocate, and one on those that do."""
     hot, cold = callbacks()
     return Window(guest, "hot", hot), Window(guest, "cold", cold)
 
 
 def walk(guest, seed):
-    """Two tasks walk at random, and the unit reports faults now and then."""
+    """Runs two random walks, while the unit reports some faults. Returns the counters."""
     for number in range(4):
         guest.inject(0, f"fault,after={500 * number}")
     one, other = (f"transitions {number} {STEPS} 0 {PERIOD}" for number in (seed, seed + 1))
@@ -153,9 +153,9 @@ def walk(guest, seed):
 
 def test_nothing_is_allocated(guest, windows, show):
     hot, cold = windows
-    # The clock that resumes events is throttled sooner than by default: it took most of the time.
+    # The clock that resumes events took most of the time: it is throttled sooner than by default.
     guest.sh("echo 1000 >/proc/sys/kernel/perf_event_max_sample_rate")
-    # Each callback is among it.
+    # This calls each callback.
     guest.sh("steps")
     seed, began = 1, time.monotonic()
     while (seen := walk(guest, seed))["transitions"] < TRANSITIONS:
@@ -163,14 +163,14 @@ def test_nothing_is_allocated(guest, windows, show):
     show(f"\n    {seen['transitions']} transitions in {time.monotonic() - began:.0f} s, {sum(hot.entered())} calls:"
           f" {hot.allocations()} allocations; where it is allowed, {cold.allocations()}")
     assert hot.allocations() == 0, hot.trace()
-    # As opening an event and mapping a buffer do: what is allocated is seen.
+    # The allocations of opening an event and mapping a buffer are seen.
     assert sum(cold.entered()) < cold.allocations()
     assert all(hot.entered()), hot.profile()
     assert all(seen[name] for name in MET), seen
 
 
 class Failing:
-    """Every allocation below the driver's code fails, while 100 is written to `files`."""
+    """Makes every allocation below the driver's code fail while `files` have 100."""
 
     files = [f"{DEBUGFS}/{point}/probability" for point in FAIL]
 
@@ -186,7 +186,7 @@ class Failing:
         mapping = start + offset
         settings = {"probability": 0, "interval": 1, "space": 0, "verbose": 0, "task-filter": "N", "times": PLENTY,
                     "require-start": f"{start:#x}", "require-end": f"{start + size:#x}",
-                    # Mapping a buffer may wait for memory; some of vmalloc's own tries do not.
+                    # Mapping a buffer may wait for memory; some attempts of vmalloc itself do not.
                     "reject-start": f"{mapping:#x}", "reject-end": f"{mapping + length:#x}",
                     "ignore-gfp-wait": "N", "fail_page_alloc/ignore-gfp-highmem": "N", "fail_page_alloc/min-order": 0}
         for name, value in settings.items():
@@ -194,24 +194,24 @@ class Failing:
             guest.sh(" && ".join(f"echo {value} >{DEBUGFS}/{path}" for path in paths))
 
     def set(self, probability):
-        """Let so many of a hundred fail."""
+        """Makes so many of a hundred fail."""
         self.guest.sh(" && ".join(f"echo {probability} >{file}" for file in self.files))
 
     def spare(self, those_that_wait):
-        """Whether allocations that may wait, as those for a task, work."""
+        """Sets whether allocations that may wait, such as those for a task, succeed."""
         self.guest.sh(" && ".join(f"echo {those_that_wait} >{DEBUGFS}/{point}/ignore-gfp-wait" for point in FAIL))
 
-    def tell(self, verbose):
-        """2: show in the kernel log where an allocation failed."""
+    def verbose(self, verbose):
+        """Sets the verbosity. 2 shows in the kernel log where an allocation failed."""
         self.guest.sh(" && ".join(f"echo {verbose} >{DEBUGFS}/{point}/verbose" for point in FAIL))
 
     def failed(self):
-        """How many allocations did."""
+        """Returns the number of failures."""
         return sum(PLENTY - int(self.guest.sh(f"cat {DEBUGFS}/{point}/times")) for point in FAIL)
 
 
 def steps(guest, *files):
-    """What the driver does with all that can be asked of it, and what it has counted meanwhile."""
+    """Runs all operations on an event. Returns their results and the driver's counts."""
     before = counters(guest)
     for number in range(3):
         guest.inject(0, f"fault,after={700 * number}")
@@ -224,13 +224,13 @@ def steps(guest, *files):
 
 
 def unlike(one, other):
-    """Where two runs differ: {name: values}."""
+    """Returns the differences of two runs: {name: values}."""
     return {name: (value, other[name]) for name, value in one.items()
             if abs(value - other[name]) > (value / 20 if AMOUNT.fullmatch(name) else 0)}
 
 
 def test_nothing_is_missed(guest):
-    """With every allocation made to fail, all is as it is without."""
+    """The results are the same with every allocation made to fail."""
     failing = Failing(guest, named("debug").rust_module)
     usual = steps(guest)
     assert usual["mismatches"] == 0 and usual["fault_stage1"] == 3
@@ -238,16 +238,15 @@ def test_nothing_is_missed(guest):
     assert unlike(usual, steps(guest)) == {}, "not the same from run to run"
     assert unlike(usual, steps(guest, *failing.files)) == {}
     assert failing.failed() == 0
-    # Interrupts, and what has interrupts off, may not wait: what they want fails all the time, while opening and
-    # mapping go on.
+    # Allocations with interrupts off may not wait and always fail, while opening and mapping go on.
     failing.spare("Y")
-    failing.tell(2)
+    failing.verbose(2)
     failing.set(100)
     walk(guest, 1001)
     failing.set(0)
-    failing.tell(0)
+    failing.verbose(0)
     assert failing.failed() == 0, guest.sh("dmesg | grep -m 1 -A 50 FAULT_INJECTION")
-    # That it fails at all: no event can be opened.
+    # The failures do happen: no event can be opened.
     failing.spare("N")
     failing.set(100)
     status, output = guest.run("steps")
@@ -256,7 +255,7 @@ def test_nothing_is_missed(guest):
 
 
 def test_a_fault_is_found(guest, windows, faulty_module):
-    """A start that allocates is seen by the same means. lockdep sees it, too."""
+    """A start that allocates is found by the same means, and by lockdep."""
     hot, _ = windows
     assert not guest.complaints()
     guest.unload()

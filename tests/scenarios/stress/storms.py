@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Storms: CPUs and the driver come and go, tasks move and the machine sleeps, while events of all kinds record.
+"""Storms: hotplug, reloading, migration and suspending while events of all kinds record.
 
-Some rounds of tests/lib/storm.py, on PREEMPT_RT and on the debug kernel; `make storm` has more of them.
+Some rounds of tests/lib/storm.py, on PREEMPT_RT and on the debug kernel. `make storm` runs more of them.
 """
 
 import tempfile
@@ -10,18 +10,18 @@ import pytest
 
 from storm import MET, Storm, missed
 
-#: The seeds of rounds that meet everything together.
+#: The seeds of rounds that together do everything.
 ROUNDS = range(10000, 10016)
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seeds, wanted", [
     pytest.param(ROUNDS, MET, id="rt", marks=pytest.mark.kernel("rt")),
-    # A round takes as long there as all of them on a fast kernel.
+    # One round takes as long on this kernel as all of them on a fast one.
     pytest.param(ROUNDS[:1], ["hotplugs", "transitions"], id="nmi", marks=[pytest.mark.kernel("nmi"), pytest.mark.long]),
 ])
 def test_storm(boot, seeds, wanted):
-    """Nothing is lost without perf knowing, nothing stays broken, and the driver leaves nothing behind."""
+    """Every loss is reported to perf, recording works afterwards, and the driver leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="storm.") as scratch:
         storm = Storm(boot, scratch)
         for seed in seeds:
