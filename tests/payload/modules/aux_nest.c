@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes perf hand out an AUX buffer to as many CPUs as ask for it: where perf_aux_output_begin()
- * has begun a transaction, the counter is cleared by which it would refuse the next one. Two CPUs
- * that come at the same moment get there without this, because the counter is not atomic.
+ * Makes perf begin AUX transactions of any number of CPUs in one buffer: after perf_aux_output_begin()
+ * has begun one, the counter is cleared by which it would refuse the next. Two CPUs can do so at the same
+ * time without this, because the counter is not atomic.
  */
 #include <linux/kprobes.h>
 #include <linux/module.h>
@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-/* How many transactions ended after the head had been moved by another one. */
+/* The number of transactions that ended after another one had moved the head. */
 static int mixed;
 module_param(mixed, int, 0444);
 

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * again ROUNDS: a pinned event is enabled twice within a tick. The first time there is no byte free in
- * the AUX area, and perf puts the event into error state. Then all of it is read, and the event has to
- * run.
+ * again ROUNDS: enables a pinned event twice within a tick. The first time there is no byte free in the
+ * AUX area, and perf puts the event into error state. Then all of it is read, and the event has to run.
  *
- * Prints how many rounds fell into one tick, ROUNDS of them unless they are too rare, and in how many of
- * these the event was in error state at the end.
+ * Prints the number of rounds within one tick, ROUNDS unless they are too rare, and the number of these
+ * after which the event was in error state.
  */
 #include <time.h>
 
 #include "spe_group.h"
 
-/* The time of the last tick. */
+/* Returns the time of the last tick. */
 static struct timespec last_tick(void)
 {
 	struct timespec now;
@@ -35,7 +34,7 @@ static void next_tick(void)
 	while (same(&first, &now));
 }
 
-/* An event that is in error state has no count: read(2) reports the end of the file. */
+/* Returns whether the event is in error state: it has no count then, and read(2) reports the end of the file. */
 static bool in_error(const struct group *group)
 {
 	uint64_t counts[3];
@@ -73,7 +72,7 @@ int main(int argc, char **argv)
 		before = last_tick();
 		enable(&group);
 		if (!in_error(&group)) {
-			fprintf(stderr, "again: it has started without room\n");
+			fprintf(stderr, "again: it has started without space\n");
 			return 1;
 		}
 		set_aux_tail(&group, head);

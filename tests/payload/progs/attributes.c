@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * attributes ATTR: opens an event with the struct perf_event_attr ATTR, given as its bytes in hex, on a
- * process, and lets that process do whatever an attribute may have an effect on.
+ * attributes ATTR: opens an event with the struct perf_event_attr ATTR, given as bytes in hex, on a
+ * process, which then does everything that an attribute may affect.
  *
  * Prints "open ERROR", 0 or the name of the error. If the event was opened, lines of a name and a number
- * follow. The names of a stage and "own", "others", "user" or "kernel" say how many records were made in
- * it: by the process, by others, in user space, in the kernel.
+ * follow. The name of a stage with "own", "others", "user" or "kernel" is the number of its records: of
+ * the process, of others, from user space, from the kernel.
  *
  * - opened: after the event was opened
  * - executed: after the process has called execve(2)
  * - enabled: after PERF_EVENT_IOC_ENABLE
  * - forked: the process has a child, which works as well
  * - threaded: the same for a thread
- * - noticed: the process does what perf makes records of in its data area
+ * - noticed: the process does what perf writes records about to the data area
  *
- * In each stage the process works for the same time. In the first three it does nothing else.
+ * In each stage the process does the same work. In the first three it does nothing else.
  */
 #include <linux/bpf.h>
 #include <poll.h>
@@ -29,16 +29,16 @@
 
 #undef AUX_PAGES
 #undef DATA_PAGES
-/* Large: how much the kernel adds depends on the machine, and the reader is woken at half of it. */
+/* Large: the number of records from the kernel depends on the machine, and the reader is woken at half of it. */
 #define AUX_PAGES 1024
 #define DATA_PAGES 64
 #define ATTR_SIZE 4096
 
-/* Where the process finds its commands, and answers; also after it has called execve(2). */
+/* The file descriptors for commands to the process and for its answers, also after execve(2). */
 #define COMMAND 10
 #define ANSWER 11
 
-/* Operations in user space in each stage; with a period of 2048 there are about 300 records of these. */
+/* Operations in user space in each stage: about 300 records with a period of 2048. */
 #define WORK (300 * 2048)
 
 static pid_t process;
@@ -47,7 +47,7 @@ static struct perf_event_mmap_page *page;
 static unsigned char *aux;
 static bool backward;
 
-/* Where the data has been read up to. */
+/* The place up to which the data area was read. */
 static uint64_t seen;
 static uint64_t types[32];
 static uint64_t aux_largest;
@@ -117,7 +117,7 @@ static void make_cgroup(void)
 
 	if (!mkdtemp(directory) || mount("none", directory, "cgroup2", 0, NULL))
 		fail("cgroup2");
-	/* perf has its part in new groups as soon as any other controller has. */
+	/* perf is part of new groups as soon as any other controller is. */
 	snprintf(group, sizeof(group), "%s/cgroup.subtree_control", directory);
 	control = fopen(group, "w");
 	if (!control || fputs("+pids", control) < 0 || fclose(control))
@@ -127,7 +127,7 @@ static void make_cgroup(void)
 		fail(group);
 }
 
-/* What perf makes records of in the data area, if it is asked to. */
+/* Does what perf writes records about to the data area, if the event asks for them. */
 static void be_noticed(void)
 {
 	int self = open("/proc/self/exe", O_RDONLY);
@@ -142,7 +142,7 @@ static void be_noticed(void)
 	load_bpf_program();
 }
 
-/* The process that is profiled: does what it is asked to until there is nothing more. */
+/* Executes commands in the profiled process until there are no more. */
 static void obey(void)
 {
 	pthread_t thread;
@@ -173,8 +173,8 @@ static void obey(void)
 }
 
 /*
- * Both processes have the same CPU, so that the other one is off it when the answer is there, and the
- * event with it. It answers a command to execute itself only when it is asked for the next one.
+ * Sends a command. Both processes have the same CPU, so that the other one is scheduled out when the answer is
+ * there, and its event as well. A command to execute itself has no answer.
  */
 static void request(char command)
 {
@@ -197,7 +197,7 @@ static size_t packet_size(const unsigned char *packet)
 
 static void decode(uint64_t from, uint64_t size)
 {
-	/* Of the record that comes. */
+	/* For the next record. */
 	uint32_t context = 0;
 	unsigned int level = 0;
 	bool has_pc = false;
@@ -244,7 +244,7 @@ static void take(const struct perf_event_header *header)
 	}
 }
 
-/* Reads what has come since the last time, and makes room for more. The data area has room for all of it. */
+/* Reads the new records and frees the space in the AUX area. All records fit into the data area. */
 static void follow_all(void)
 {
 	const unsigned char *data = (unsigned char *)page + page->data_offset;
@@ -355,7 +355,7 @@ int main(int argc, char **argv)
 	request('x');
 	stage("executed", 'w');
 	set_enabled(true);
-	/* What has come so far was waiting. */
+	/* Consumes the wakeup of earlier data. */
 	poll(&wakeup, 1, 0);
 	stage("enabled", 'w');
 	printf("woken %d\n", poll(&wakeup, 1, 0) == 1 && wakeup.revents & POLLIN);
@@ -365,7 +365,7 @@ int main(int argc, char **argv)
 	stage("threaded", 't');
 	stage("noticed", 'n');
 
-	/* No room at all: perf keeps one byte free. */
+	/* Leaves no space: perf keeps one byte free. */
 	set_enabled(false);
 	__atomic_store_n(&page->aux_tail, page->aux_head + 1 - page->aux_size, __ATOMIC_RELEASE);
 	set_enabled(true);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Opens SPE events as lines on the standard input ask for, and samples a little with those that open.
+ * Opens the SPE events described by lines on the standard input, and samples a little with each.
  *
- * A line is a number and fields, "NAME=VALUE", see the table below; what is not given is 0, but cpu is
- * 0 and pid -1: the event of CPU 0, on which this program runs. For each line, in order:
+ * A line is a number and fields, "NAME=VALUE", see the table below. The default is 0, and -1 for pid: an
+ * event of CPU 0, on which this program runs. For each line, in order:
  *
- * - Before it, an event whose period is MARK plus 256 times the number starts and stops: who looks at
- *   the registers finds by it what belongs to which line.
- * - The event is opened, as the user that is asked for; gets a buffer; is enabled and disabled.
+ * - An event whose period is MARK plus 256 times the number starts and stops: it marks the following
+ *   values of the registers as those of the line.
+ * - The event is opened, as the given user, gets a buffer, and is enabled and disabled.
  * - One line is printed: the number; the errors, by name, 0 or -, of perf_event_open(2), of mmap(2) of
- *   the AUX area, and of what else was asked for (period2, filter, second); whether the event ran.
+ *   the AUX area, and of the other operation of the line (period2, filter, second); whether the event ran.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,17 +47,17 @@ struct line {
 	uint64_t exclude;	/* bits: user, kernel, hv, idle, host, guest */
 	uint64_t inherit, pinned, precise, watermark, action;
 	int64_t cpu, pid;
-	uint64_t on;		/* the CPU that the program runs on meanwhile */
+	uint64_t on;		/* the CPU that the program runs on */
 	uint64_t pages;		/* of the AUX area */
 	uint64_t overwrite;	/* the AUX area is not drained */
 	uint64_t period2;	/* set while the event runs, unless 0 */
 	uint64_t filter;	/* set an address filter */
-	uint64_t second;	/* open the same event once more, and print the error of that */
+	uint64_t second;	/* open the same event again, and print the error of that */
 	uint64_t user;		/* open as a user who is not root */
-	uint64_t perfmon;	/* who has CAP_PERFMON all the same */
-	uint64_t admin;		/* who has CAP_SYS_ADMIN all the same */
-	uint64_t root;		/* open as root, with the paranoid that is given */
-	int64_t paranoid;	/* perf_event_paranoid meanwhile */
+	uint64_t perfmon;	/* with CAP_PERFMON */
+	uint64_t admin;		/* with CAP_SYS_ADMIN */
+	uint64_t root;		/* open as root, with the given paranoid */
+	int64_t paranoid;	/* perf_event_paranoid while it is opened */
 };
 
 static const struct {
@@ -72,7 +72,7 @@ static const struct {
 	FIELD(paranoid),
 };
 
-/* The buffer of the event at hand. */
+/* The buffer of the current event. */
 static struct mapped {
 	void *page;
 	size_t size;
@@ -183,7 +183,7 @@ static void unmap(void)
 	mapped = (struct mapped){ 0 };
 }
 
-/* Prints the results of a line but its number. */
+/* Prints the results of a line without its number. */
 static void attempt(const struct line *line)
 {
 	uint64_t counts[3];
@@ -213,7 +213,7 @@ static void attempt(const struct line *line)
 	close(fd);
 }
 
-/* An event that runs is what the registers show: hence the buffer. Nothing is sampled. */
+/* Runs an event that samples nothing. It has a buffer, without which its registers would not be written. */
 static void mark(unsigned long number)
 {
 	const struct line line = { .period = MARK + number * 256, .exclude = 3, .pid = -1 };
@@ -235,7 +235,7 @@ static void set_paranoid(int64_t level)
 	close(fd);
 }
 
-/* Becomes a user without rights, but for those that are asked for. */
+/* Becomes a user with the given capabilities only. */
 static void become(const struct line *line)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -253,7 +253,7 @@ static void become(const struct line *line)
 		fail("capset");
 }
 
-/* In another process, whose rights are its own. */
+/* Processes a line in another process, which has rights of its own. */
 static void attempt_as(const struct line *line)
 {
 	int status;
@@ -269,7 +269,7 @@ static void attempt_as(const struct line *line)
 			become(line);
 		attempt(line);
 		fflush(stdout);
-		_exit(0);	/* leaves the standard input where it is */
+		_exit(0);	/* keeps the position of the standard input */
 	}
 	if (waitpid(child, &status, 0) < 0 || status)
 		fail("a child");
@@ -295,7 +295,7 @@ static struct line parse(char *text, unsigned long *number)
 			fprintf(stderr, "attrs: unknown field %s\n", word);
 			exit(2);
 		}
-		/* All fields are 64 bits wide; what has a sign is read as such. */
+		/* All fields are 64 bits wide. */
 		*(uint64_t *)((char *)&line + fields[n].offset) =
 			*value == '-' ? (uint64_t)strtoll(value, NULL, 0) : strtoull(value, NULL, 0);
 	}

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cost WHAT [NUMBER [PAGES]]: lets the callbacks of the driver be called, so that tests/qemu/plugin/cost.c can count
- * what each executes. WHAT is
+ * cost WHAT [NUMBER [PAGES]]: makes perf call the callbacks of the driver, whose instructions
+ * tests/qemu/plugin/cost.c counts. WHAT is
  *
- *   opens     an event is opened, its AUX buffer of PAGES mapped, and all of it given back
- *   switches  an event of this task is enabled and disabled, as when the task comes and goes
+ *   opens     an event is opened, its AUX buffer of PAGES mapped, unmapped and closed
+ *   switches  an event of this task is enabled and disabled, as when the task is scheduled in and out
  *   fills     an event of this task fills a window of its AUX buffer of PAGES, which is drained
- *   wide      the same on each CPU, all at the same time
+ *   wide      the same on all CPUs at the same time
  *   pauses    an event is paused and resumed
- *   spe, dummy  COMMAND... is executed with an event, of the PMU or one of which perf itself does all, that comes and
- *             goes with its task
+ *   spe, dummy  COMMAND... is executed with an event of its task, of the PMU or a dummy event of perf itself
  *   mark      executes the plugin's mark, nothing else
- *   entries   lets the plugin read its entries
+ *   entries   makes the plugin read its entries
  *
- * so often. Prints for fills and wide how many there were.
+ * which is repeated NUMBER times. Prints the number of windows for fills and wide.
  */
 #include <sys/wait.h>
 
@@ -64,7 +63,7 @@ static void switches(unsigned long number)
 	}
 }
 
-/* Until so many windows were filled: the head has moved on and stands at a page. */
+/* Runs until so many windows were filled. The head moves when a window is full. */
 static void fill(struct group *group, unsigned long number)
 {
 	uint64_t tail = 0;
@@ -124,7 +123,7 @@ static void pauses(unsigned long number)
 	disable(&group);
 }
 
-/* The event is that of the task which executes the command, and of none that it makes. */
+/* Executes a command with an event that its children do not inherit. */
 static void with_event(bool spe, char **command)
 {
 	struct perf_event_attr attr = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * crossings ROUNDS: goes from user space to the kernel and back by each way there is: system calls, with
- * data and without, page faults of loads, stores and jumps, signals and their return, breakpoints,
- * undefined instructions, and being switched out for another task.
+ * crossings ROUNDS: goes from user space to the kernel and back in all ways: system calls, with data and
+ * without, page faults of loads, stores and jumps, signals and their return, breakpoints, undefined
+ * instructions, and context switches.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -18,7 +18,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-/* An address in the kernel's half: one that this program knows. */
+/* An address of the kernel that this program uses itself. */
 #define KERNEL 0xffff000000001000UL
 
 static sigjmp_buf back;
@@ -29,7 +29,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* After a fault at an instruction: go on behind it. */
+/* Skips an instruction that has faulted. */
 static void skip(int number, siginfo_t *info, void *context)
 {
 	(void)number;
@@ -79,10 +79,10 @@ static void faults(void)
 		sum += memory[at];
 	for (size_t at = 0; at < size; at += sysconf(_SC_PAGESIZE))
 		memory[at] = sum;
-	/* A jump to where nothing may be executed. */
+	/* A jump to memory that is not executable. */
 	if (!sigsetjmp(back, 1))
 		((void (*)(void))memory)();
-	/* And to the kernel, and a load from there. */
+	/* A jump to the kernel, and a load from there. */
 	if (!sigsetjmp(back, 1))
 		((void (*)(void))KERNEL)();
 	if (!sigsetjmp(back, 1))

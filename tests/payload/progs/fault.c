@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Records while the harness makes the profiling unit of CPU 1 fail, and prints what perf says.
+ * Records while the harness makes the profiling unit of CPU 1 fail, and prints what perf reports.
  *
- * fault MODE [ask]: samples on CPU 1 in a mode (see `modes`), with times in the middle and at the end
- * of it; then once more with the same event, and once with a new one. With `ask`, the harness is asked
- * before, and again between the first and the second time: it writes a line when it has done its part.
- * fault flood: samples, on and on, until the harness has written a line and no fault is left, and prints how
- * often perf has said that data is missing.
+ * fault MODE [ask]: samples on CPU 1 in a mode (see `modes`) and prints times in the middle and at the end;
+ * then samples again with the same event, and with a new one. With `ask`, it asks the harness before the
+ * first time, and again between the first and the second, and waits for a line as the answer.
+ * fault flood: samples until the harness has written a line and no fault is left, and prints how often perf
+ * has reported missing data.
  *
- * CPU 0 watches meanwhile: if the interrupt does not end, nobody on CPU 1 ever says so.
+ * CPU 0 watches for an interrupt that does not end: CPU 1 makes no progress then.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -21,21 +21,21 @@
 /* config: discard. */
 #define DISCARD (1ULL << 35)
 
-/* Bytes of trace before and after the times are read for the first time. All fits into the buffer. */
+/* Bytes of trace before and after the first read of the times. All of it fits into the buffer. */
 #define BEFORE (24 * RECORD)
 #define AFTER (24 * RECORD)
-/* The same on the other CPU. Before is less than half of after, so that all cannot be from before. */
+/* The same on the other CPU. Before is less than half of after, so that not all of it can be from before. */
 #define OTHER_BEFORE (16 * RECORD)
 #define OTHER_AFTER (64 * RECORD)
 
-/* So many interrupts are no longer those that something has asked for. */
+/* More interrupts than there are causes for. */
 #define STORM 1000
 
-/* What happens when a system call that nobody else uses is entered. */
+/* The entry of a system call that no other code uses. */
 #define RESUMER "/sys/kernel/tracing/events/syscalls/sys_enter_getpriority/id"
 
-/* What perf has said of an event's trace. */
-struct told {
+/* What perf has reported of an event's trace. */
+struct reported {
 	uint64_t at;
 	uint64_t flags;
 	uint64_t complete;
@@ -89,7 +89,7 @@ static uint64_t number_in(const char *path)
 	return number;
 }
 
-/* What lets a paused event go on. It is about the kernel, which open_event() leaves out. */
+/* Opens the event that resumes a paused one. It counts the kernel, which open_event() excludes. */
 static void open_resumer(const struct choice *choice, int leader)
 {
 	struct perf_event_attr attr = {
@@ -121,7 +121,7 @@ static struct group open_mode(const struct mode *mode, pid_t task, int cpu)
 	if (mode->paused)
 		open_resumer(&choice, group.leader);
 	map_data(&group);
-	/* Where nobody may write, nobody reads in time. */
+	/* A read-only mapping is overwritten. */
 	if (mode->overwrite) {
 		group.aux = mmap(NULL, aux_size(), PROT_READ, MAP_SHARED, group.spe, group.page->aux_offset);
 		if (group.aux == MAP_FAILED)
@@ -132,52 +132,53 @@ static struct group open_mode(const struct mode *mode, pid_t task, int cpu)
 	return group;
 }
 
-/* Eight bytes of what perf has said; no more than that is in one piece where the area ends. */
-static const void *said_at(const struct group *group, uint64_t at)
+/* Returns eight bytes of the data area. No more are contiguous at its end. */
+static const void *data_at(const struct group *group, uint64_t at)
 {
 	return (unsigned char *)group->page + group->page->data_offset + at % group->page->data_size;
 }
 
-/* Reads what perf has said since the last time. */
-static void listen_to_perf(const struct group *group, struct told *told)
+/* Reads the new records of perf. */
+static void read_records(const struct group *group, struct reported *reported)
 {
 	uint64_t head = __atomic_load_n(&group->page->data_head, __ATOMIC_ACQUIRE);
 
-	while (told->at < head) {
-		const struct perf_event_header *header = said_at(group, told->at);
+	while (reported->at < head) {
+		const struct perf_event_header *header = data_at(group, reported->at);
 		uint64_t aux[3];
 
 		for (int n = 0; n < 3; n++)
-			memcpy(&aux[n], said_at(group, told->at + sizeof(*header) + n * sizeof(aux[n])), sizeof(aux[n]));
-		told->at += header->size;
+			memcpy(&aux[n], data_at(group, reported->at + sizeof(*header) + n * sizeof(aux[n])),
+			       sizeof(aux[n]));
+		reported->at += header->size;
 		if (header->type == PERF_RECORD_LOST) {
 			errno = ENOSPC;
 			fail("the data area");
 		}
 		if (header->type != PERF_RECORD_AUX)
 			continue;
-		told->flags |= aux[2];
+		reported->flags |= aux[2];
 		if (aux[1] > aux_size()) {
-			told->wrong++;
+			reported->wrong++;
 			continue;
 		}
-		told->complete += aux[1] / RECORD;
-		told->fragments += aux[1] % RECORD;
-		/* What is overwritten begins at half of the buffer, and its offset is that of the end. */
+		reported->complete += aux[1] / RECORD;
+		reported->fragments += aux[1] % RECORD;
+		/* A snapshot begins at half of the buffer, and its offset is that of the end. */
 		for (uint64_t n = 0; !(aux[2] & PERF_AUX_FLAG_OVERWRITE) && n + RECORD <= aux[1]; n += RECORD)
-			told->wrong += *aux_at(group, aux[0] + n) == 0;
+			reported->wrong += *aux_at(group, aux[0] + n) == 0;
 	}
 	__atomic_store_n(&group->page->data_tail, head, __ATOMIC_RELEASE);
 }
 
-static void print_told(const char *prefix, struct group *group, struct told *told)
+static void print_reported(const char *prefix, struct group *group, struct reported *reported)
 {
-	listen_to_perf(group, told);
-	printf("%sflags %#llx\n", prefix, (unsigned long long)told->flags);
-	printf("%scomplete %llu\n", prefix, (unsigned long long)told->complete);
-	printf("%sfragments %llu\n", prefix, (unsigned long long)told->fragments);
-	printf("%swrong %llu\n", prefix, (unsigned long long)told->wrong);
-	*told = (struct told){ .at = told->at };
+	read_records(group, reported);
+	printf("%sflags %#llx\n", prefix, (unsigned long long)reported->flags);
+	printf("%scomplete %llu\n", prefix, (unsigned long long)reported->complete);
+	printf("%sfragments %llu\n", prefix, (unsigned long long)reported->fragments);
+	printf("%swrong %llu\n", prefix, (unsigned long long)reported->wrong);
+	*reported = (struct reported){ .at = reported->at };
 	if (group->aux)
 		set_aux_tail(group, aux_head(group));
 }
@@ -195,7 +196,7 @@ static void resume(const struct mode *mode)
 		getpriority(PRIO_PROCESS, 0);
 }
 
-/* Something to sample. Between the times nothing is asked of the kernel that could start the event anew. */
+/* Works and reads the times. Nothing in between makes perf start the event again. */
 static void stretch(const struct mode *mode, const struct group *group)
 {
 	ask();
@@ -223,7 +224,7 @@ static void wait_for(pid_t child)
 		fail("a child");
 }
 
-/* In a process of its own, at whose end everything that it has opened is closed. */
+/* Runs a function in a process of its own, at whose end everything that it has opened is closed. */
 static void apart(void (*function)(const struct mode *, const struct group *), const struct mode *mode,
 		  const struct group *group)
 {
@@ -240,7 +241,7 @@ static void apart(void (*function)(const struct mode *, const struct group *), c
 	wait_for(child);
 }
 
-/* Here, or in a child that inherits the event. */
+/* Works here, or in a child that inherits the event. */
 static void sampled(void (*work)(const struct mode *, const struct group *), const struct mode *mode,
 		    const struct group *group)
 {
@@ -250,7 +251,7 @@ static void sampled(void (*work)(const struct mode *, const struct group *), con
 		work(mode, group);
 }
 
-/* Waits for the one at the other end of the socket. */
+/* Waits for the other end of the socket. */
 static void wait_at(int socket)
 {
 	char byte;
@@ -259,13 +260,13 @@ static void wait_at(int socket)
 		fail("read");
 }
 
-static void tell(int socket)
+static void notify(int socket)
 {
 	if (write(socket, "", 1) != 1)
 		fail("write");
 }
 
-/* On CPU 0 when this returns. Works when it is told, while CPU 1 does, and goes on when it is told again. */
+/* Forks a child on CPU 0. It works when it is notified, while CPU 1 works, and again with the next notification. */
 static pid_t neighbour(int *socket)
 {
 	int ends[2];
@@ -281,10 +282,10 @@ static pid_t neighbour(int *socket)
 		wait_at(*socket);
 		return child;
 	}
-	/* If the other one dies, nobody is there to tell. */
+	/* If the other end is closed, reads and writes fail. */
 	close(ends[0]);
 	take_cpu(0);
-	tell(ends[1]);
+	notify(ends[1]);
 	wait_at(ends[1]);
 	work_for(OTHER_BEFORE);
 	wait_at(ends[1]);
@@ -295,18 +296,18 @@ static pid_t neighbour(int *socket)
 static void a_new_event(const struct mode *mode, const struct group *none)
 {
 	struct group group = open_mode(mode, 0, 1);
-	struct told told = { 0 };
+	struct reported reported = { 0 };
 
 	(void)none;
 	enable(&group);
 	work_for(BEFORE);
 	disable(&group);
-	print_told("next_", &group, &told);
+	print_reported("next_", &group, &reported);
 }
 
 static void record(const struct mode *mode, const struct group *none)
 {
-	struct told told = { 0 }, told_other = { 0 };
+	struct reported reported = { 0 }, reported_other = { 0 };
 	struct group group, other;
 	pid_t child = 0;
 	int socket = -1;
@@ -316,10 +317,10 @@ static void record(const struct mode *mode, const struct group *none)
 		group = open_mode(mode, 0, 1);
 	if (!mode->alone) {
 		child = neighbour(&socket);
-		/* There are no events of tasks while there are events of CPUs, and the other way round; the neighbour inherits, too. */
+		/* Events of tasks and of CPUs exclude each other. The neighbour inherits, too. */
 		other = open_mode(&(struct mode){ .cpu = mode->cpu, .inherit = mode->inherit }, child, 0);
 		enable(&other);
-		tell(socket);
+		notify(socket);
 	}
 
 	if (!mode->off) {
@@ -327,16 +328,16 @@ static void record(const struct mode *mode, const struct group *none)
 		sampled(stretch, mode, &group);
 		disable(&group);
 		print_all_times("end_", &group);
-		print_told("", &group, &told);
+		print_reported("", &group, &reported);
 	}
 	ask();
 
 	if (!mode->alone) {
-		tell(socket);
+		notify(socket);
 		wait_for(child);
 		disable(&other);
 		print_all_times("other_", &other);
-		print_told("other_", &other, &told_other);
+		print_reported("other_", &other, &reported_other);
 	}
 	if (mode->off)
 		return;
@@ -344,13 +345,13 @@ static void record(const struct mode *mode, const struct group *none)
 	enable(&group);
 	sampled(stretch_again, mode, &group);
 	disable(&group);
-	print_told("again_", &group, &told);
+	print_reported("again_", &group, &reported);
 }
 
 static void flood(const struct mode *mode, const struct group *none)
 {
 	bool enough = false, missing;
-	struct told told = { 0 };
+	struct reported reported = { 0 };
 	struct group group;
 	uint64_t times = 0;
 	char byte;
@@ -364,16 +365,16 @@ static void flood(const struct mode *mode, const struct group *none)
 		enable(&group);
 		work_for(4 * RECORD);
 		disable(&group);
-		told.flags = 0;
-		listen_to_perf(&group, &told);
+		reported.flags = 0;
+		read_records(&group, &reported);
 		set_aux_tail(&group, aux_head(&group));
-		missing = told.flags & PERF_AUX_FLAG_TRUNCATED;
+		missing = reported.flags & PERF_AUX_FLAG_TRUNCATED;
 		times += missing;
 	} while (missing || !enough);
 	printf("missing %llu\n", (unsigned long long)times);
 }
 
-/* The interrupts of the units so far, on CPU 1. */
+/* Returns the number of interrupts of the units on CPU 1. */
 static uint64_t interrupts(void)
 {
 	FILE *file = fopen("/proc/interrupts", "r");
@@ -422,7 +423,7 @@ int main(int argc, char **argv)
 		apart(a_new_event, &modes[0], NULL);
 		return 0;
 	}
-	/* As seldom as can be: what CPU 0 does is sampled, too. */
+	/* Twice a second: CPU 0 is sampled, too. */
 	ended.fd = syscall(SYS_pidfd_open, child, 0);
 	while (ended.fd >= 0 && !poll(&ended, 1, 500)) {
 		if (!flooded && interrupts() - at_first > STORM) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * hostile still|racing|snapshot SEED: a reader of the AUX area who lies about how far it has read: a few
- * bytes more, backwards, beyond the head, anywhere in 64 bits. The buffer is new, and is compared, byte by
- * byte, before and after each round of sampling.
+ * hostile still|racing|snapshot SEED: a reader of the AUX area that writes a wrong tail: a few bytes more,
+ * backwards, beyond the head, any 64-bit number. The buffer is new. It is compared, byte by byte, before
+ * and after each round of sampling.
  *
- * still: the tail is wrong before each round and stays so. racing: another thread writes nonsense to it all
- * the time, on another CPU. snapshot: as still, with a buffer that is overwritten: the tail has no meaning.
+ * still: the tail is wrong before each round and stays so. racing: a thread on another CPU writes wrong
+ * tails all the time. snapshot: as still, with a buffer that is overwritten: the tail has no meaning.
  *
- * Prints for each round "round NUMBER HEAD TAIL HEAD", the head before and after; then how many bytes were
- * other than zero before the first, changed although nothing was reported there, and reported although there
- * was no room; and how many bytes came in the end, when the reader tells the truth. The interval in round n
- * is (n + 1) * 256 operations: who looks at the registers can tell the rounds by it.
+ * Prints for each round "round NUMBER HEAD TAIL HEAD", the head before and after; then the number of bytes
+ * that were not zero before the first, that changed without being reported, and that were reported without
+ * space; and the number of bytes at the end, with a true tail. The interval in round n is (n + 1) * 256
+ * operations, which identifies the rounds in the registers.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,10 +19,10 @@
 
 #define ROUNDS 64
 
-/* Of each thread. */
+/* The state of each thread. */
 static uint64_t main_random, race_random;
 
-/* A number below limit, or of 64 bits (xorshift64). */
+/* Returns a number below limit, or any 64-bit number if that is 0 (xorshift64). */
 static uint64_t below(uint64_t *random, uint64_t limit)
 {
 	*random ^= *random << 13;
@@ -31,14 +31,14 @@ static uint64_t below(uint64_t *random, uint64_t limit)
 	return limit ? *random % limit : *random;
 }
 
-static uint64_t lie(uint64_t *random, uint64_t head, uint64_t tail)
+static uint64_t random_tail(uint64_t *random, uint64_t head, uint64_t tail)
 {
 	switch (below(random, 9)) {
 	case 0:	/* the truth */
 		return head;
-	case 1:	/* hardly anything read */
+	case 1:	/* a few bytes read */
 		return tail + below(random, 100);
-	case 2:	/* a little room, to an odd place */
+	case 2:	/* a little space, to an odd place */
 		return head + 1 + below(random, 2 * page_size()) - aux_size();
 	case 3:	/* about half, to an odd place */
 		return head - below(random, aux_size());
@@ -55,13 +55,13 @@ static uint64_t lie(uint64_t *random, uint64_t head, uint64_t tail)
 	}
 }
 
-/* What perf hands out: it keeps one byte free. */
-static uint64_t room(uint64_t head, uint64_t tail)
+/* Returns the space that perf offers: it keeps one byte free. */
+static uint64_t space(uint64_t head, uint64_t tail)
 {
 	return head - tail < aux_size() ? aux_size() - 1 - (head - tail) : 0;
 }
 
-/* Marks what the records of perf, since the last time, say was written. */
+/* Marks the bytes that perf's new records report as written. */
 static void mark_reported(const struct group *group, uint64_t *at, bool snapshot, unsigned char *reported)
 {
 	const unsigned char *data = (unsigned char *)group->page + group->page->data_offset;
@@ -73,7 +73,7 @@ static void mark_reported(const struct group *group, uint64_t *at, bool snapshot
 		const uint64_t *aux = (const void *)(header + 1);
 
 		if (header->type == PERF_RECORD_AUX) {
-			/* In a buffer that is overwritten the offset is that of the end. */
+			/* In snapshot mode the offset is that of the end. */
 			uint64_t from = snapshot ? aux[0] - aux[1] : aux[0];
 
 			for (uint64_t n = 0; n < aux[1]; n++)
@@ -83,10 +83,10 @@ static void mark_reported(const struct group *group, uint64_t *at, bool snapshot
 	}
 }
 
-/* Makes so many records at the least, and up to twice as many, if there is room for them. */
+/* Makes so many records at least, and up to twice as many, if there is space for them. */
 static void work(uint64_t records, uint64_t period)
 {
-	/* A turn is four operations at the least. */
+	/* A turn is at least four operations. */
 	uint64_t turns = records * period / 4;
 	volatile uint64_t sum = 0;
 
@@ -104,14 +104,14 @@ static void set_round(const struct group *group, unsigned int round)
 
 static atomic_bool racing;
 
-/* A thread that writes nonsense to the tail as long as it is racing. */
+/* Writes wrong tails as long as `racing` is set. */
 static void *race(void *argument)
 {
 	struct group *group = argument;
 
 	run_on(1);
 	while (racing)
-		set_aux_tail(group, lie(&race_random, aux_head(group), group->page->aux_tail));
+		set_aux_tail(group, random_tail(&race_random, aux_head(group), group->page->aux_tail));
 	return NULL;
 }
 
@@ -153,7 +153,7 @@ int main(int argc, char **argv)
 		uint64_t head = aux_head(&group), tail, now;
 
 		set_round(&group, round);
-		tail = lie(&main_random, head, group.page->aux_tail);
+		tail = random_tail(&main_random, head, group.page->aux_tail);
 		if (!racing)
 			set_aux_tail(&group, tail);
 		memcpy(before, group.aux, aux_size());
@@ -165,20 +165,20 @@ int main(int argc, char **argv)
 		printf("round %u %llu %llu %llu\n", round, (unsigned long long)head, (unsigned long long)tail,
 		       (unsigned long long)now);
 		mark_reported(&group, &records, snapshot, reported);
-		/* What was given back as padding is between the heads as well, and is zero. */
+		/* Padding is between the heads as well, and is zero. */
 		for (uint64_t at = head; !snapshot && at < now && at - head < aux_size(); at++)
 			reported[at % aux_size()] = 1;
 		for (size_t at = 0; at < aux_size(); at++)
 			changed += group.aux[at] != before[at] && !reported[at] && !(snapshot && !group.aux[at]);
-		if (!racing && !snapshot && now - head > room(head, tail))
-			beyond += now - head - room(head, tail);
+		if (!racing && !snapshot && now - head > space(head, tail))
+			beyond += now - head - space(head, tail);
 	}
 	if (atomic_exchange(&racing, false))
 		pthread_join(racer, NULL);
 
 	/*
-	 * All is well again with a reader who tells the truth. A start that had found no room leaves a note in the
-	 * event (pending_disable) by which perf disables it when it is next taken off its CPU: here and now.
+	 * All is well again with a true tail. A start that had found no space has set pending_disable in the event,
+	 * by which perf disables it when it is next scheduled out: here.
 	 */
 	trace.end = aux_head(&group);
 	trace.at = group.page->data_head;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A software event owns a ring buffer, and the output of SPE's events goes there: perf compares PMUs only where both events can
- * have an AUX area.
+ * The output of SPE events goes to the ring buffer of a software event: perf compares PMUs only if both
+ * events can have an AUX area.
  *
- * lent other: the AUX area is made by the second PMU's event; then the first one's samples into it, if it is let.
- * lent module: the AUX area stays mapped, through the software event, when the event that made it is gone. Prints whether
- * the driver could be unloaded then, and after the area was unmapped.
+ * lent other: an event of the second PMU makes the AUX area, and one of the first PMU samples into it, unless
+ * its driver refuses.
+ * lent module: the AUX area stays mapped, through the software event, after the event that made it was closed.
+ * Prints whether the driver could be unloaded then, and after the area was unmapped.
  */
 #include <fcntl.h>
 

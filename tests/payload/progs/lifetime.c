@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What may happen to an event, its buffer and its task while they are in use.
+ * Changes of an event, its buffer and its task while they are in use.
  *
  * lifetime no-buffer: the group is enabled before an AUX area is mapped, and again after that.
  * lifetime unmap: the AUX area is unmapped in the middle of sampling, and mapped again.
  * lifetime close: all is closed in the middle of sampling, and another group is opened.
  * lifetime exit: the task exits in the middle of sampling.
- * lifetime migrate: the task goes from CPU to CPU.
+ * lifetime migrate: the task migrates between CPUs.
  * lifetime inherit: the task forks, and its children are sampled, too.
  */
 #include <sys/wait.h>
@@ -59,7 +59,7 @@ static void unmap(void)
 	disable(&group);
 	print_group("first_", &group);
 
-	/* The indices go on. What was in the first area cannot be looked at any more. */
+	/* The indices go on. The first area cannot be read any more. */
 	map_aux(&group);
 	trace.at = group.page->data_head;
 	trace.end = aux_head(&group);
@@ -82,7 +82,7 @@ static void closed(void)
 	work_for(page_size());
 	if (close(group.spe) || close(group.cycles))
 		fail("close");
-	/* Each mapping holds the event: it ends with the last one. */
+	/* Each mapping holds a reference to the event. */
 	if (munmap(group.page, (1 + DATA_PAGES) * page_size()) || munmap(group.aux, aux_size()))
 		fail("munmap");
 	work_for(page_size());
@@ -154,7 +154,7 @@ static void inherit(void)
 {
 	struct group groups[2];
 
-	/* A buffer is for one CPU if many tasks write to it. */
+	/* If many tasks write to a buffer, it has to be for one CPU. */
 	for (int cpu = 0; cpu < 2; cpu++) {
 		struct choice choice = { .inherit = true, .cpu = cpu };
 

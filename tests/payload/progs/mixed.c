@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * mixed ROUNDS: a bit of everything that a program does in user space, so that a profile of it has
- * every kind of operation: integer and floating-point arithmetic, vectors, loads and stores of all
- * sizes, pairs, misaligned and across pages, atomics and exclusives, acquire and release, prefetches,
- * block copies, branches of each kind, system calls.
+ * mixed ROUNDS: executes every kind of operation of user space: integer and floating-point arithmetic,
+ * vectors, loads and stores of all sizes, pairs, misaligned and across pages, atomics and exclusives,
+ * acquire and release, prefetches, block copies, branches of each kind, system calls.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -80,7 +79,7 @@ __attribute__((optimize("O3"))) static int vectors(void)
 	return sum;
 }
 
-/* The same with predicates, where there are any. */
+/* The same with predicates, if the CPU has SVE. */
 __attribute__((optimize("O3"), target("+sve"))) static float scalable(int n)
 {
 	float sum = 0;
@@ -172,7 +171,7 @@ __attribute__((noinline)) static uint64_t tree(unsigned int depth, uint64_t valu
 	return tree(depth - 1, value + 1) ^ tree(depth - 1, value >> 3);
 }
 
-/* Goes on after the instruction that was refused. */
+/* Skips an undefined instruction. */
 static void refused(int number, siginfo_t *info, void *context)
 {
 	ucontext_t *interrupted = context;
@@ -182,7 +181,7 @@ static void refused(int number, siginfo_t *info, void *context)
 	interrupted->uc_mcontext.pc += 4;
 }
 
-/* A register that is not for user space, in the middle of other code. */
+/* Reads a register that user space may not read, in the middle of other code. */
 static uint64_t forbidden(uint64_t value)
 {
 	uint64_t cycles = 0;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lets one allocation on a path through the driver fail: the first one, in the next attempt the second,
- * and so on, until an attempt comes to its end before one has failed (/proc/thread-self/fail-nth). After
- * each attempt all that the driver can be seen by has to be as it was.
+ * Makes one allocation on a path through the driver fail: the first one, in the next attempt the second,
+ * and so on, until an attempt ends without a failure (/proc/thread-self/fail-nth). After each attempt
+ * everything that the driver adds to has to be as it was.
  *
  * nth load FILE: a module.
  * nth unload FILE
- * nth probe FILE DEVICE: a device, by the module, which does not look for it when it is loaded.
+ * nth probe FILE DEVICE: a device, by the module, which does not probe it when it is loaded.
  * nth open CPU: an event of that CPU; -1: of this task.
  * nth fork: with an event that the child inherits.
  * nth map PAGES [overwrite]: the AUX area of an event.
  * nth read FILE
  * nth plug CPU 0|1: the CPU goes offline or comes online.
  *
- * Prints how many allocations have failed (sites), and how many attempts then ended with which error, or
- * with success: lines of a name and a value.
+ * Prints the number of allocations that have failed (sites), and the number of attempts that then ended
+ * with each error, or with success: lines of a name and a value.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,7 +33,7 @@
 #define MODULE "arm_spe_pmu"
 #define PMUS "/sys/bus/event_source/devices"
 #define DATA_PAGES 2
-#define ERRORS 150	/* more than there are */
+#define ERRORS 150	/* above all errors */
 
 static char **arguments;
 
@@ -52,9 +52,9 @@ static int open_file(const char *path, int flags)
 	return fd;
 }
 
-/* What the driver can be seen by */
+/* What the driver adds to */
 
-/* The names in a directory, or else the lines of a file, that tell of the driver. */
+/* Notes the names in a directory, or the lines of a file, that name the driver. */
 static void note(FILE *notes, const char *path)
 {
 	DIR *directory = opendir(path);
@@ -78,7 +78,7 @@ static void note(FILE *notes, const char *path)
 	fclose(file);
 }
 
-/* A number, or a list of them, in a file that need not be there. */
+/* Notes a number, or a list of them, in a file that need not be there. */
 static void note_value(FILE *notes, const char *path)
 {
 	FILE *file = fopen(path, "r");
@@ -91,10 +91,10 @@ static void note_value(FILE *notes, const char *path)
 	fclose(file);
 }
 
-/* What the AUX area has to be, if it is about that. */
+/* The size of the AUX area on the path "map". */
 static size_t aux_size;
 
-/* Mappings made by the driver: kmemleak does not notice them. */
+/* Notes the driver's mappings, which kmemleak does not check. */
 static void note_mappings(FILE *notes)
 {
 	FILE *file = fopen("/proc/vmallocinfo", "r");
@@ -178,13 +178,13 @@ static void prepare_probe(void)
 	probe_file = open_file("/sys/bus/platform/drivers_probe", O_WRONLY);
 }
 
-/* Nobody is told whether the driver has taken the device. */
+/* The result does not depend on whether the driver has accepted the device. */
 static int probe(void)
 {
 	return write(probe_file, arguments[1], strlen(arguments[1])) < 0 ? errno : 0;
 }
 
-/* The file with the type of the PMU, if there is one. It has another number each time. */
+/* Finds the file with the type of the PMU, if there is one. Its number may change. */
 static bool find_pmu(char path[static 512])
 {
 	DIR *directory = opendir(PMUS);
@@ -207,7 +207,7 @@ static int undo_probe(int error)
 
 	if (error || !find_pmu(path))
 		return error ? error : ENODEV;
-	/* The only way to make the driver give a device back. */
+	/* The only way to make the driver release a device. */
 	must(unload);
 	must(load);
 	return 0;
@@ -292,7 +292,7 @@ static void prepare_map(void)
 		fail("mmap");
 	aux_offset = page->aux_offset = data_size;
 	aux_size = page->aux_size = strtoul(arguments[0], NULL, 0) * page_size;
-	/* A buffer that nobody drains is one that its reader cannot write to. */
+	/* A read-only mapping is overwritten. */
 	if (arguments[1])
 		protection = PROT_READ;
 }
@@ -372,13 +372,13 @@ static int unplug(int error)
 static const struct path {
 	const char *name;
 	int arguments;
-	/* Once, before the others, if there is something to do. */
+	/* Runs once, before the others. */
 	void (*prepare)(void);
-	/* So before each attempt. */
+	/* Runs before each attempt. */
 	void (*begin)(void);
-	/* 0 or an error. */
+	/* Returns 0 or an error. */
 	int (*attempt)(void);
-	/* Gets, and returns, how it went. */
+	/* Undoes the attempt, given its result. Returns the result. */
 	int (*undo)(int error);
 } paths[] = {
 	{ "load", 1, prepare_module, NULL, load, undo_load },
@@ -391,7 +391,7 @@ static const struct path {
 	{ "plug", 2, prepare_plug, NULL, plug, unplug },
 };
 
-/* Lets the nth allocation fail. */
+/* Makes the nth allocation fail. */
 static void arm(int fail_nth, unsigned int nth)
 {
 	char value[16];
@@ -401,7 +401,7 @@ static void arm(int fail_nth, unsigned int nth)
 		fail("fail-nth");
 }
 
-/* Lets no allocation fail any more. Returns whether one has. */
+/* Makes no allocation fail any more. Returns whether one has. */
 static bool disarm(int fail_nth)
 {
 	char value[16] = "";
@@ -412,13 +412,13 @@ static bool disarm(int fail_nth)
 	return !atoi(value);
 }
 
-/* How an attempt ended. */
+/* The end of an attempt. */
 struct end {
 	int error;
 	bool failed;
 };
 
-/* In a task of its own, which has nothing yet that an earlier attempt has left to it. */
+/* Makes an attempt in a new task, without anything that an earlier attempt has left in a task. */
 static struct end attempt(const struct path *path, unsigned int nth)
 {
 	static struct end *end;

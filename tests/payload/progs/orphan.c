@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* An event that pauses an SPE event outlives it, and is enabled again: what does perf's core make of that? */
+/* Enables an event that pauses an SPE event after the latter was closed. */
 #include <time.h>
 
 #include "spe_group.h"
@@ -18,7 +18,7 @@ int main(void)
 	close(leader);
 	if (ioctl(pauser, PERF_EVENT_IOC_ENABLE, 0))
 		fail("enable");
-	/* Until it has overflown, which it does after a millisecond of this task's time. */
+	/* Waits for its overflow, after a millisecond of this task's time. */
 	for (began = clock(); clock() - began < CLOCKS_PER_SEC / 10;)
 		;
 	return 0;

@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How the reader of an AUX area may behave. The task that is sampled is the reader, too.
+ * Readers of an AUX area. The sampled task is the reader, too.
  *
- * reader never: it does not drain, but enables the group again.
- * reader late: it drains all when the area has been full for long, and enables the group again.
- * reader drip: then, too, but it drains a few bytes only, again and again. In the end it drains all.
- * reader prompt WATERMARK: it drains all whenever perf wakes it.
+ * reader never: does not drain, but enables the group again.
+ * reader late: drains all long after the area was full, and enables the group again.
+ * reader drip: drains a few bytes several times when the area is full, and all of it in the end.
+ * reader prompt WATERMARK: drains all whenever perf wakes it.
  */
 #include <poll.h>
 
 #include "spe_group.h"
 
-/* A few bytes: less than a page, and no multiple of anything. */
+/* A few bytes: less than a page, and not aligned. */
 #define DRIP 333
 
-/* As many as drain all there was when the area was full, and a good deal of what came after. */
+/* Enough to drain a full area, and a large part of the later trace. */
 #define DRIPS 64
 
-/* Bytes of trace after which the reader has seen enough: the area was filled some times. */
+/* Bytes of trace after which the reader ends: the area was full several times. */
 #define ENOUGH (3 * aux_size())
 
-/* It gives up after so many tries. */
+/* The limit for its rounds. */
 #define ROUNDS 1000
 
 static unsigned char *unread;
 static uint64_t noted;
 static uint64_t spoilt;
 
-/* Keeps what was written up to the head. */
+/* Keeps the data up to the head. */
 static void note_unread(const struct group *group, uint64_t head)
 {
 	memcpy(unread, group->aux, aux_size());
 	noted = head;
 }
 
-/* Looks what has become of it, from the tail on: it was not drained yet. */
+/* Checks that the data from the tail on, which is unread, has not changed. */
 static void check_unread(const struct group *group, uint64_t tail)
 {
 	for (; tail < noted; tail++)
 		spoilt += *aux_at(group, tail) != unread[tail % aux_size()];
 }
 
-/* perf may have disabled the group, or it may wait for room. It gets another chance in any case. */
+/* Enables the group again, which perf may have disabled, or which may wait for space. */
 static void enable_again(const struct group *group)
 {
 	disable(group);

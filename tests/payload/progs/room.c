@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * room [-c] [-p] FREE TRACE: a reader has left FREE bytes of the AUX area free, and drains no more. Then
- * the group is enabled, and runs in this task, for TRACE bytes of trace if they have room.
+ * room [-c] [-p] FREE TRACE: enables a group in this task when FREE bytes of the AUX area are free, and works
+ * for TRACE bytes of trace, without draining.
  *
  * -c: the counter leads the group. -p: the group is pinned.
  */
@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 	disable(&group);
 
 	follow_to_head(&group, &trace);
-	/* To the driver the rest is not read yet. It was new, which means zero. */
+	/* The rest is unread data, which must not change. In a new buffer it is zero. */
 	for (uint64_t at = room; at < aux_size(); at++)
 		spoilt += group.aux[at] != 0;
 	print_group("", &group);

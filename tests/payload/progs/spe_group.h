@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A group of an SPE event and a counter of CPU cycles, as a user of perf_event_open(2) has it: how it
- * is opened, where its data goes, and what perf says of it.
+ * A group of an SPE event and a counter of CPU cycles, opened with perf_event_open(2): its buffers and
+ * perf's records about it.
  *
- * For small programs that print what they find as lines of a name and a value, and that end with a
- * message when a system call fails.
+ * For small programs that print their results as lines of a name and a value, and that exit with a message
+ * when a system call fails.
  */
 #ifndef SPE_GROUP_H
 #define SPE_GROUP_H
@@ -26,7 +26,7 @@
 
 /* Operations from one sample to the next. */
 #define PERIOD 1024
-/* What the emulated unit aligns its records to; no record is longer. */
+/* The alignment of records of the emulated unit, and their largest size. */
 #define RECORD 64
 
 #define DATA_PAGES 64
@@ -38,7 +38,7 @@
 #define AUX_RESUME 4
 
 struct choice {
-	/* Which event leads the group. */
+	/* The counter leads the group. */
 	bool cycles_first;
 	bool pinned;
 	bool inherit;
@@ -59,11 +59,11 @@ struct group {
 	unsigned char *aux;
 };
 
-/* What the records of perf have said so far. */
+/* The contents of perf's records so far. */
 struct trace {
-	/* Where in the data the next record is. */
+	/* The place of the next record in the data area. */
 	uint64_t at;
-	/* PERF_RECORD_AUX: how many, and their bytes, the largest of them, all flags. */
+	/* PERF_RECORD_AUX: their number, bytes, largest size, and all flags. */
 	uint64_t records;
 	uint64_t bytes;
 	uint64_t largest;
@@ -93,8 +93,8 @@ static inline void run_on(int cpu)
 }
 
 /*
- * From now on nothing but an interrupt comes in between on this CPU. Without the second step the scheduler would let others
- * run for 50 ms of each second.
+ * Runs on this CPU without being preempted, except by interrupts. Without the second step the scheduler would
+ * run other tasks for 50 ms of each second.
  */
 static inline void take_cpu(int cpu)
 {
@@ -170,7 +170,7 @@ static inline struct group open_group(const struct choice *choice)
 	return group;
 }
 
-/* An event of the leader's group that pauses or resumes that at a system call. */
+/* Opens an event in the leader's group that pauses or resumes it at a system call. */
 static inline int open_action(int leader, const char *call, uint32_t action)
 {
 	struct perf_event_attr attr = {
@@ -226,10 +226,10 @@ static inline void disable(const struct group *group)
 		fail("disable");
 }
 
-/* Makes so many bytes of trace, if there is room for them, and up to twice as many. */
+/* Makes so many bytes of trace, and up to twice as many, if there is space for them. */
 static inline void work_for(uint64_t bytes)
 {
-	/* A turn is four operations at the least, and no eight. */
+	/* A turn is at least four operations, and less than eight. */
 	uint64_t turns = bytes / RECORD * PERIOD / 4;
 	volatile uint64_t sum = 0;
 
@@ -237,7 +237,7 @@ static inline void work_for(uint64_t bytes)
 		sum += n;
 }
 
-/* For how long an event was enabled and was running, in ns, unless it is in error (then it has no counts). */
+/* Prints for how many ns an event was enabled and running, unless it is in error (then it has no counts). */
 static inline void print_times(const char *prefix, const char *name, int fd)
 {
 	struct {
@@ -277,14 +277,14 @@ static inline unsigned char *aux_at(const struct group *group, uint64_t index)
 	return group->aux + index % aux_size();
 }
 
-/* What the driver skips it has zeroed. */
+/* Checks that the driver has zeroed padding. */
 static inline void check_padding(const struct group *group, struct trace *trace, uint64_t to)
 {
 	while (trace->end < to)
 		trace->wrong += *aux_at(group, trace->end++) != 0;
 }
 
-/* A session is records one after the other, each from an aligned place on; none begins with a zero. */
+/* Checks an AUX transaction: aligned records, one after the other, none of which begins with a zero. */
 static inline void check_session(const struct group *group, struct trace *trace, uint64_t from, uint64_t size)
 {
 	trace->wrong += from < trace->end || from % RECORD || size % RECORD;
@@ -293,7 +293,7 @@ static inline void check_session(const struct group *group, struct trace *trace,
 		trace->wrong += *aux_at(group, trace->end) == 0;
 }
 
-/* Reads the records that have come since the last time. */
+/* Reads the new records. */
 static inline void follow(const struct group *group, struct trace *trace)
 {
 	const unsigned char *data = (unsigned char *)group->page + group->page->data_offset;
@@ -322,7 +322,7 @@ static inline void follow(const struct group *group, struct trace *trace)
 	}
 }
 
-/* Reads what has come up to the head, which is returned: where a reader may set the tail. */
+/* Reads the trace up to the head. Returns the head, to which a reader may set the tail. */
 static inline uint64_t follow_to_head(const struct group *group, struct trace *trace)
 {
 	uint64_t head = aux_head(group);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * steps [FILE]...: goes through what perf can ask of the driver once an event is open and its buffer mapped,
- * in an order that never changes, and prints what came of it, which hardly changes either.
+ * steps [FILE]...: makes perf call the driver in all ways once an event is open and its buffer mapped, always
+ * in the same order, and prints the results, which are almost the same in each run.
  *
- * Each FILE has 100 written to it when an event is open and its buffer mapped, and 0 when it is to be closed.
+ * Writes 100 to each FILE when an event is open and its buffer mapped, and 0 before it is closed.
  */
 #include <sys/wait.h>
 
@@ -16,20 +16,20 @@
 struct step {
 	const char *name;
 	void (*run)(struct step *step);
-	/* How the event is opened, and the buffer mapped. */
+	/* Parameters of the event and the buffer. */
 	uint64_t config;
 	uint32_t action;
 	uint32_t watermark;
 	bool circular;
-	/* What is free of the buffer in the beginning, if not all. */
-	uint64_t room;
+	/* The free space in the buffer at the start; 0: all. */
+	uint64_t space;
 
 	struct group group;
 	int actions[2];
 	struct trace trace;
 };
 
-/* Reads what has come, and makes room. */
+/* Drains the buffer. */
 static void take(struct step *step)
 {
 	set_aux_tail(&step->group, follow_to_head(&step->group, &step->trace));
@@ -44,8 +44,8 @@ static void count(struct step *step)
 }
 
 /*
- * The buffer fills, and is drained in time. The event is enabled again and again, here and below, because
- * perf disables it when the unit reports a fault.
+ * The buffer is drained in time. The event is enabled in each round, here and below, because perf disables it
+ * when the unit reports a fault.
  */
 static void drained(struct step *step)
 {
@@ -59,7 +59,7 @@ static void drained(struct step *step)
 	take(step);
 }
 
-/* There is little room, and nobody makes any. */
+/* There is little space, and the buffer is not drained. */
 static void cramped(struct step *step)
 {
 	for (int n = 0; n < 3; n++) {
@@ -78,7 +78,7 @@ static void in_circles(struct step *step)
 	step->trace.end = aux_head(&step->group);
 }
 
-/* System calls of no other use pause and resume. */
+/* Two system calls pause and resume. */
 static void paused(struct step *step)
 {
 	for (int n = 0; n < ROUNDS; n++) {
@@ -108,7 +108,7 @@ static void at_other_periods(struct step *step)
 	take(step);
 }
 
-/* Another task has its turn, again and again. */
+/* Another task is scheduled in many times. */
 static void switched(struct step *step)
 {
 	int there[2], back[2], status;
@@ -144,9 +144,9 @@ static void switched(struct step *step)
 static struct step steps[] = {
 	{ .name = "drained", .run = drained },
 	{ .name = "watermark", .run = drained, .watermark = 100 },
-	{ .name = "no_room", .run = cramped, .room = 63 },
-	{ .name = "little_room", .run = cramped, .room = 4096 },
-	{ .name = "odd_room", .run = cramped, .room = 4159 },
+	{ .name = "no_space", .run = cramped, .space = 63 },
+	{ .name = "little_space", .run = cramped, .space = 4096 },
+	{ .name = "odd_space", .run = cramped, .space = 4159 },
 	{ .name = "circular", .run = in_circles, .circular = true },
 	{ .name = "discard", .run = cramped, .config = DISCARD },
 	{ .name = "paused", .run = paused, .action = AUX_START_PAUSED },
@@ -175,11 +175,11 @@ static void open_step(struct step *step)
 		map_aux(group);
 	if (group->aux == MAP_FAILED)
 		fail("mmap of a circular buffer");
-	if (step->room)
-		set_aux_tail(group, step->room + 1 - aux_size());
+	if (step->space)
+		set_aux_tail(group, step->space + 1 - aux_size());
 }
 
-/* There is one event of the PMU at a time in a task. */
+/* A task can have one event of the PMU at a time. */
 static void close_step(struct step *step)
 {
 	if (munmap(step->group.aux, aux_size()) || munmap(step->group.page, (1 + DATA_PAGES) * page_size()))
@@ -216,7 +216,7 @@ static void write_to(char **files, const char *text)
 
 int main(int argc, char **argv)
 {
-	/* Nothing but interrupts comes in between. */
+	/* Only interrupts preempt it. */
 	struct sched_param first = { .sched_priority = 1 };
 	struct step *end = steps + sizeof(steps) / sizeof(*steps);
 

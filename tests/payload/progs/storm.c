@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * storm SEED MODULE: a round of what a machine can do to events of SPE and to their driver, at once.
+ * storm SEED MODULE: a round of concurrent changes of SPE events, CPUs, the machine and the driver.
  *
- * Mostly, some tasks record, each in a mode of its own, which goes by SEED so that a few rounds in a row have
- * them all: itself, a CPU or all CPUs; as a snapshot, in a group, with its children, paused and resumed by
- * counters, or discarding. They go from CPU to CPU, stop and start, and read late. Meanwhile CPUs go offline and come back, and the machine is suspended to idle
- * if somebody at its second serial port wakes it. Or else MODULE is unloaded and loaded, or bound to its
- * device later, while tasks open events and record a little.
+ * In most rounds some tasks record, each in a mode of its own, which depends on SEED so that a few rounds in a
+ * row have all of them: itself, a CPU or all CPUs; as a snapshot, in a group, with its children, paused and
+ * resumed by counters, or discarding. They migrate, stop and start, and read late, while CPUs go off- and online,
+ * and the machine is suspended to idle if its second serial port can wake it. In the other rounds MODULE is
+ * unloaded and loaded, or bound to its device later, while tasks open events and record a little.
  *
- * Afterwards each CPU has to record, and each byte that the driver counted has to have been received, but for
- * what was in the buffers of tasks that were as if killed. What is received is looked at: records, one after the
- * other. Each choice is made by SEED; what comes of it depends on the machine. Prints what was done, as lines
- * of a name and a number.
+ * Afterwards each CPU has to record, and each byte that the driver counted has to have been received, except
+ * those in the buffers of tasks that ended like killed ones. The received trace is checked: records, one after
+ * the other. SEED decides each choice; the results depend on the machine. Prints what was done, as lines of a
+ * name and a number.
  */
 #include <fcntl.h>
 #include <glob.h>
@@ -35,7 +35,7 @@
 #define OPENERS 3
 #define RELOADS 48
 
-/* What is counted. */
+/* The names of the counts. */
 #define COUNTS(X) \
 	X(hotplugs) X(moves) X(suspends) X(suspends_refused) X(loads) X(binds) X(unloads_refused) X(opens) X(opens_refused) \
 	X(one_task) X(one_cpu) X(all_cpus) X(plain) X(snapshot) X(group) X(inherit) X(paused) X(discard) \
@@ -55,13 +55,13 @@ static const char *const names[] = {
 #undef X
 };
 
-/* What all processes share. */
+/* Shared by all processes. */
 static struct {
 	uint64_t counts[NR_COUNTS];
 	bool stop;
 } *shared;
 
-/* A buffer, and the events that write to it: of SPE, and others in its group. */
+/* A buffer, the SPE event that writes to it, and the others in its group. */
 struct stream {
 	int cpu;
 	int spe;
@@ -70,7 +70,7 @@ struct stream {
 	unsigned char *aux;
 	size_t aux_size;
 	bool snapshot;
-	/* Up to where its trace was looked at. */
+	/* The place up to which its trace was checked. */
 	uint64_t end;
 };
 
@@ -79,7 +79,7 @@ static int nr_cpus;
 static uint32_t type;
 /* Whether tasks are recorded, and not CPUs. */
 static bool round_per_task;
-/* How many transitions the driver, since it was loaded, had counted before. */
+/* The transitions that the loaded driver had counted before. */
 static uint64_t old_transitions;
 
 static void seed(uint64_t value)
@@ -87,7 +87,7 @@ static void seed(uint64_t value)
 	random_state = (value + 1) * 0x9e3779b97f4a7c15 | 1;
 }
 
-/* A number below limit (xorshift64). */
+/* Returns a number below limit (xorshift64). */
 static uint64_t below(uint64_t limit)
 {
 	random_state ^= random_state << 13;
@@ -106,7 +106,7 @@ static bool stopped(void)
 	return __atomic_load_n(&shared->stop, __ATOMIC_RELAXED);
 }
 
-/* Something to sample: code, system calls and page faults. */
+/* Executes code to sample, with system calls and page faults. */
 static void work(uint64_t rounds)
 {
 	volatile uint64_t sum = 0;
@@ -123,7 +123,7 @@ static void work(uint64_t rounds)
 	}
 }
 
-/* To a CPU, or to all of them. That fails if none of them is online: then nothing moves. */
+/* Sets the affinity to a CPU, or to all of them. It does not change if none of them is online. */
 static void move(int cpu)
 {
 	cpu_set_t cpus;
@@ -159,7 +159,7 @@ static bool set_online(int cpu, bool online)
 	return write_file(path, online ? "1" : "0");
 }
 
-/* A counter of the driver, summed over the CPUs; 0 if it has none. */
+/* Returns a counter of the driver, summed over the CPUs; 0 if it has none. */
 static uint64_t driver_count(const char *wanted)
 {
 	uint64_t sum = 0, value;
@@ -190,7 +190,7 @@ static bool driver_counts(void)
 	return found;
 }
 
-/* perf_event_open(2). That an event cannot be had is nothing unusual: another one may be in the way. */
+/* Opens an event, which may be refused because of another one. */
 static int try_open(struct perf_event_attr *attr, pid_t pid, int cpu, int group)
 {
 	int fd;
@@ -215,13 +215,13 @@ static void close_stream(struct stream *stream)
 		close(stream->spe);
 }
 
-/* Whether it was opened. What was not has been closed again. */
+/* Opens the events and the buffer of a stream. Returns false, with all closed, if one is refused. */
 static bool open_stream(struct stream *stream, enum count scope, enum count mode, int cpu)
 {
 	struct perf_event_attr spe = {
 		.type = type, .disabled = 1, .exclude_hv = 1, .sample_period = 2048 << below(4),
 		.config = mode == discard ? DISCARD : 0, .inherit = mode == inherit,
-		/* Each interrupt has to leave time for something else. */
+		/* Interrupts must not take all the time. */
 		.aux_watermark = below(2) ? 256 << below(6) : 0,
 		.aux_action = mode == paused ? AUX_START_PAUSED : 0,
 		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING,
@@ -237,7 +237,7 @@ static bool open_stream(struct stream *stream, enum count scope, enum count mode
 	spe.exclude_user = !below(4);
 	spe.exclude_kernel = !spe.exclude_user && !below(4);
 	if (mode == group) {
-		/* So fast that perf throttles it, or not at all. */
+		/* Often enough for perf to throttle it, or no samples. */
 		cycles.sample_period = below(2) ? 0 : 100003;
 		cycles.disabled = leads;
 		if (leads)
@@ -287,12 +287,12 @@ refused:
 
 static void switch_stream(const struct stream *stream, bool on)
 {
-	/* Of a group all members, whichever leads it. */
+	/* All members of the group, whichever leads it. */
 	ioctl(stream->spe, on ? PERF_EVENT_IOC_ENABLE : PERF_EVENT_IOC_DISABLE, PERF_IOC_FLAG_GROUP);
 	count(switches, 1);
 }
 
-/* Looks at trace that perf has told of: records, each of which begins with a byte that is not 0. */
+/* Checks trace that perf has reported: records, each of which begins with a byte that is not 0. */
 static void look(struct stream *stream, uint64_t from, uint64_t size)
 {
 	uint64_t bad = from < stream->end || from % RECORD || size % RECORD || size > stream->aux_size;
@@ -303,7 +303,7 @@ static void look(struct stream *stream, uint64_t from, uint64_t size)
 	stream->end = from + size;
 }
 
-/* Takes what the ring buffer has, and lets perf know how much of the AUX area was read: all, unless late. */
+/* Reads perf's records and, unless late, sets the tail of the AUX area to its head. */
 static void drain(struct stream *stream, bool late)
 {
 	const unsigned char *data = (unsigned char *)stream->page + stream->page->data_offset;
@@ -344,7 +344,7 @@ static void finish_stream(struct stream *stream)
 	close_stream(stream);
 }
 
-/* Forks a process that runs with a seed of its own; its number. */
+/* Forks a process with a seed of its own. Returns its ID. */
 static pid_t spawn(void (*run)(uint64_t), uint64_t argument, uint64_t its_seed)
 {
 	pid_t child = fork();
@@ -369,7 +369,7 @@ static void wait_for(pid_t child)
 	}
 }
 
-/* A child that inherits what its parent is recorded with. */
+/* Runs in a child that inherits its parent's events. */
 static void wander(uint64_t steps)
 {
 	while (steps--) {
@@ -407,7 +407,7 @@ static void step(struct stream *streams, int n, enum count mode)
 	}
 }
 
-/* Dies, as if killed, in the middle of sampling. What it does not read is in its buffers, but of snapshots that is anything. */
+/* Ends in the middle of sampling, as if killed. Unread trace stays in its buffers, but snapshots are stopped. */
 static void give_up(struct stream *streams, int n)
 {
 	for (int i = 0; i < n; i++) {
@@ -421,14 +421,14 @@ static void give_up(struct stream *streams, int n)
 	_exit(0);
 }
 
-/* Records until the round is over. */
+/* Records until the end of the round. */
 static void record(uint64_t number)
 {
 	static const enum count modes[] = { plain, snapshot, group, paused, discard, inherit };
 	enum count scope = round_per_task ? one_task : number % 2 ? one_cpu : all_cpus;
-	/* Without a task, there is nobody to inherit from. */
+	/* Only events of tasks are inherited. */
 	enum count mode = modes[number % (round_per_task ? 6 : 5)];
-	/* A buffer is for one CPU if many tasks write to it, as if all tasks do. */
+	/* If many tasks write to a buffer, it has to be for one CPU. */
 	bool everywhere = scope == all_cpus || mode == inherit;
 	int first = everywhere ? 0 : scope == one_task ? -1 : (int)below(nr_cpus);
 	struct stream streams[MAX_CPUS];
@@ -450,7 +450,7 @@ static void record(uint64_t number)
 		finish_stream(&streams[i]);
 }
 
-/* Each CPU records. */
+/* Checks that each CPU records. */
 static void record_everywhere(void)
 {
 	for (int n = 0; n < nr_cpus; n++) {
@@ -483,8 +483,8 @@ static void print_counts(void)
 }
 
 /*
- * What the driver has counted since has been received, but for what was left in the buffers of who gave up. What
- * had been counted before is passed.
+ * Checks that the bytes that the driver has counted were received, except those in the buffers of tasks that gave
+ * up. The arguments are the counts from before.
  */
 static void account(uint64_t driver, uint64_t received)
 {
@@ -496,7 +496,7 @@ static void account(uint64_t driver, uint64_t received)
 	count(bytes_abandoned, driver - received);
 	if (received <= driver && driver - received <= shared->counts[bytes_excused])
 		return;
-	fprintf(stderr, "storm: the driver counted %lu bytes, %lu were received, and %lu can be where nobody read\n", driver,
+	fprintf(stderr, "storm: the driver counted %lu bytes, %lu were received, and %lu may be in unread buffers\n", driver,
 		received, shared->counts[bytes_excused]);
 	print_counts();
 	exit(1);
@@ -555,7 +555,7 @@ static void recording_round(uint64_t number, int waker)
 	account(driver, received);
 }
 
-/* Opens events, records a little and closes them, as long as there is the PMU. */
+/* Opens events, records a little and closes them, while the PMU exists. */
 static void open_and_close(uint64_t cpu)
 {
 	static const enum count modes[] = { discard, discard, plain, snapshot };
@@ -577,7 +577,7 @@ static void open_and_close(uint64_t cpu)
 	}
 }
 
-/* Whether it went. It does not while somebody has an event of it open. */
+/* Unloads the driver. Returns false if that is refused because of an open event. */
 static bool unload(void)
 {
 	uint64_t passed = driver_count("transitions") - old_transitions, wrong = driver_count("mismatches");
@@ -594,7 +594,7 @@ static bool unload(void)
 	return false;
 }
 
-/* At once, or without its device, which is bound when the module is there. */
+/* Loads the driver, with its device or without, which is then bound later. */
 static void load(const char *module, const char *device)
 {
 	int fd = open(module, O_RDONLY | O_CLOEXEC);
@@ -653,7 +653,7 @@ static void reloading_round(const char *module, const char *device)
 	for (int n = 0; n < OPENERS; n++)
 		wait_for(children[n]);
 
-	/* The type is another one now. */
+	/* The type has changed. */
 	attr.type = type = pmu_type();
 	fd = try_open(&attr, 0, -1, -1);
 	if (fd < 0)
@@ -669,7 +669,7 @@ static void reloading_round(const char *module, const char *device)
 	account(driver, received);
 }
 
-/* The serial port that wakes the machine; -1: there is none. */
+/* Opens the serial port that wakes the machine. Returns -1 if there is none. */
 static int open_waker(void)
 {
 	int fd = open(WAKER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -705,7 +705,7 @@ int main(int argc, char **argv)
 	nr_cpus = sysconf(_SC_NPROCESSORS_CONF);
 	type = pmu_type();
 	old_transitions = driver_count("transitions");
-	/* The driver is not let go of by hand, but with the module. */
+	/* The driver can be unbound only by unloading the module. */
 	if (nr_cpus > MAX_CPUS || !access(DRIVER "unbind", F_OK) || glob(DRIVER "*spe*", 0, NULL, &devices))
 		fail(DRIVER);
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A buffer is taken from an event that perf does not stop for that.
+ * A buffer is unmapped while an event writes to it, which perf does not stop.
  *
- * The output of an event that inherits is redirected to the buffer of another one, and, while a child of it samples into that,
- * away again; then the buffer is unmapped. perf stops the event itself, but not its children: the last reference to the buffer
- * goes with the session of the child, in the interrupt handler. The child does all that itself, so that nothing comes in between.
+ * The output of an event that is inherited is redirected to the buffer of another one and, while a child of it
+ * samples into that, away again. Then the buffer is unmapped. perf stops the event itself, but not its
+ * children: the last reference to the buffer is dropped at the end of the child's AUX transaction, in the
+ * interrupt handler. The child does all that itself, so that nothing comes in between.
  *
- * Prints how many bytes the child had been given by then. Ends when it has worked on for a while.
+ * Prints the number of bytes in the buffer by then. Ends when the child has worked for some more time.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -15,12 +16,12 @@
 #include "spe_group.h"
 
 #define CPU 1
-/* As often as can be: the way from the handler to where the buffer is freed is short. */
+/* The shortest period: the path from the handler to the release of the buffer is short. */
 #define OPERATIONS 256
 #define SIZE (4 << 20)
-/* So much is written, in four million operations, before the interrupt comes. */
+/* The bytes, of four million operations, before the interrupt. */
 #define WATERMARK (SIZE / 4)
-/* Operations in which that is filled, twice. */
+/* Operations that fill that twice. */
 #define WORK (2UL * WATERMARK / RECORD * OPERATIONS)
 
 static void take(struct group *owner, int guest)
@@ -28,7 +29,7 @@ static void take(struct group *owner, int guest)
 	uint64_t head;
 	void *aux;
 
-	/* Its session would end if it had to make way for somebody. */
+	/* Its transaction would end if it were scheduled out. */
 	take_cpu(CPU);
 	map_data(owner);
 	owner->page->aux_size = SIZE;
@@ -46,13 +47,13 @@ static void take(struct group *owner, int guest)
 		fail("set output");
 	if (munmap(aux, SIZE))
 		fail("munmap");
-	/* A turn is four operations at the least. */
+	/* A turn is at least four operations. */
 	for (volatile unsigned long n = 0; n < WORK / 4; n++)
 		;
 	printf("bytes %llu\n", (unsigned long long)head);
 }
 
-/* The owner of the buffer does nothing. */
+/* Forks the owner of the buffer, which does nothing. */
 static pid_t idle(void)
 {
 	pid_t pid = fork();
@@ -74,7 +75,7 @@ int main(void)
 	int guest, status;
 
 	owner.spe = owner.leader = open_event(&attr, &(struct choice){ .pid = idle(), .cpu = CPU }, -1);
-	/* The child does not get all events of its parent: else perf might give it the parent's own ones, in exchange for its. */
+	/* Not all events of the parent are inherited: else perf might swap the contexts of parent and child. */
 	open_event(&dummy, &(struct choice){ .cpu = -1 }, -1);
 	guest = open_event(&attr, &(struct choice){ .cpu = CPU, .inherit = true, .kernel = true }, -1);
 	if (!fork()) {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A buffer is taken from an event whose session then ends in an NMI.
+ * A buffer is unmapped while an event writes to it, whose AUX transaction then ends in an NMI.
  *
- * As in taken.c, the output of an event that inherits is redirected away from a buffer, and the
- * buffer is unmapped, while a child of the event samples into it. Here that is done on another CPU.
- * A counter of cycles in the kernel is in the event's group, and overflows once, when the child,
- * which was in user space until then, has been in the kernel for long enough. The system is to be
- * set to 100 interrupts of it a second, one a tick, so that perf throttles the group at once, and
- * the session of the child ends where that is done. The counter's interrupt has to be an NMI for
- * that.
+ * As in taken.c, the output of an event that is inherited is redirected away from a buffer, and the buffer
+ * is unmapped, while a child of the event samples into it. Here that is done on another CPU. A counter of
+ * cycles in the kernel is in the event's group. It overflows once, when the child, which was in user space
+ * until then, has been in the kernel for long enough. The system has to allow 100 interrupts of it a second,
+ * one a tick, so that perf throttles the group at once, which ends the child's transaction. The counter's
+ * interrupt has to be an NMI.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -21,7 +20,7 @@
 #define OPERATIONS 65536
 #define SIZE (256 * page_size())
 #define SECOND 1000000000ULL
-/* Cycles in the kernel, of a nanosecond each: more than there are until the buffer is unmapped. */
+/* Cycles in the kernel, of a nanosecond each: more than until the buffer is unmapped. */
 #define CYCLES (SECOND / 2)
 
 static uint64_t now(void)
@@ -69,7 +68,7 @@ int main(void)
 	void *aux;
 
 	open_event(&cycles, &here, guest);
-	/* As in taken.c: the child does not get all events of its parent. */
+	/* As in taken.c: not all events of the parent are inherited. */
 	open_event(&dummy, &(struct choice){ .cpu = -1 }, -1);
 	pid = fork();
 	if (!pid)
@@ -82,7 +81,7 @@ int main(void)
 		fail("set output");
 	while (!*phase)
 		;
-	/* This begins the session of the child. */
+	/* This begins the child's AUX transaction. */
 	if (ioctl(guest, PERF_EVENT_IOC_ENABLE, 0) || ioctl(guest, PERF_EVENT_IOC_SET_OUTPUT, -1L))
 		fail("set output");
 	if (munmap(aux, SIZE))

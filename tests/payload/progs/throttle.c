@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * throttle: the counter in the group overflows more often than the system allows (which is to be set to
- * 1000 times a second). perf throttles it, and with it all of the group, until the next tick; and again.
- * The task that is sampled drains the AUX area all the time.
+ * throttle: the counter in the group overflows more often than the system allows (which has to be set to
+ * 1000 times a second). perf throttles it, and with it the whole group, until the next tick, many times.
+ * The sampled task drains the AUX area all the time.
  */
 #include "spe_group.h"
 
-/* Cycles from one sample to the next: too often for the limit, but not before something was sampled. */
+/* Cycles from one sample to the next: beyond the limit, but not before something was sampled. */
 #define OFTEN 250000
 
-/* So many times, and so many tries to see all of it. */
+/* The throttles to wait for, and the limit for the rounds. */
 #define THROTTLES 3
 #define ROUNDS 20000
 

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Walks at random through what a user can do to an SPE event: enabling and disabling it, reading its
- * buffer in time, late, hardly, or in nonsensical ways, unmapping the buffer, other periods and
- * modes, and a software event that pauses and resumes it. All the while the kernel switches to
- * another task that does the same.
+ * Makes a random walk through the operations on an SPE event: enabling and disabling it, reading its buffer
+ * in time, late, hardly, or with wrong tails, unmapping the buffer, other periods and modes, and a software
+ * event that pauses and resumes it. The kernel switches to another task that does the same.
  *
- * transitions SEED STEPS CPU [PERIOD]: the same seed takes the same steps. PERIOD: the shortest; for a shorter one
- * this is taken.
+ * transitions SEED STEPS CPU [PERIOD]: the same seed makes the same steps. PERIOD is the minimum.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -46,7 +44,7 @@ struct walker {
 	struct perf_event_mmap_page *page;
 	unsigned char *aux;
 	size_t aux_size;
-	/* What the event was last told. */
+	/* The last request was to enable the event. */
 	bool enabled;
 };
 
@@ -56,7 +54,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-/* A number below limit (xorshift64). */
+/* Returns a number below limit (xorshift64). */
 static uint64_t below(struct walker *walker, uint64_t limit)
 {
 	walker->random ^= walker->random << 13;
@@ -87,7 +85,7 @@ static int open_event(struct perf_event_attr *attr, int group)
 	return syscall(SYS_perf_event_open, attr, 0, -1, group, 0);
 }
 
-/* An event of the kernel's own that pauses or resumes the SPE event each time it counts so many. */
+/* Opens a software event that pauses or resumes the SPE event at each overflow. */
 static int open_action(struct walker *walker, uint64_t config, uint64_t period, uint32_t action)
 {
 	struct perf_event_attr attr = {
@@ -109,7 +107,7 @@ static void unmap_aux(struct walker *walker)
 
 static void map_aux(struct walker *walker)
 {
-	/* Read only: overwritten in circles. */
+	/* A read-only mapping is overwritten. */
 	int protection = PROT_READ | (below(walker, 4) ? PROT_WRITE : 0);
 	void *aux;
 
@@ -164,7 +162,7 @@ static void open_all(struct walker *walker)
 	map_aux(walker);
 }
 
-/* Something to sample, with a page fault now and then. */
+/* Executes code to sample, with some page faults. */
 static void work(struct walker *walker)
 {
 	volatile uint64_t sum = 0;
@@ -183,7 +181,7 @@ static void work(struct walker *walker)
 	}
 }
 
-/* The reader: what it says of how far it has read. */
+/* Moves the tail, as the reader. */
 static void move_tail(struct walker *walker)
 {
 	uint64_t head, tail;
@@ -212,7 +210,7 @@ static void move_tail(struct walker *walker)
 	__atomic_store_n(&walker->page->aux_tail, tail, __ATOMIC_RELEASE);
 }
 
-static void tell(struct walker *walker, bool enable)
+static void set_enabled(struct walker *walker, bool enable)
 {
 	walker->enabled = enable;
 	ioctl(walker->event, enable ? PERF_EVENT_IOC_ENABLE : PERF_EVENT_IOC_DISABLE,
@@ -223,7 +221,7 @@ static void step(struct walker *walker)
 {
 	uint64_t period;
 
-	/* Opening and mapping take the kernel long: seldom. */
+	/* Opening and mapping take long, and are rare. */
 	switch (below(walker, 512)) {
 	case 0:
 		open_all(walker);
@@ -249,10 +247,10 @@ static void step(struct walker *walker)
 		ioctl(walker->event, PERF_EVENT_IOC_PERIOD, &period);
 		break;
 	case 126 ... 160:
-		tell(walker, below(walker, 2));
+		set_enabled(walker, below(walker, 2));
 		break;
 	default:
-		tell(walker, !walker->enabled);
+		set_enabled(walker, !walker->enabled);
 		break;
 	}
 }

@@ -2,18 +2,17 @@
 /*
  * Events on two CPUs write to one AUX buffer.
  *
- * two_cpus keep BYTES FILE: one buffer, until BYTES were published in it. FILE gets a character for
- * each record's place in what was published: 1 or 2, the CPU whose work the record is of; k: other
- * code; 0: nothing was written there. That is zero, or the record that was read there before: each
- * has its own timestamp.
+ * two_cpus keep BYTES FILE: one buffer, until BYTES were published in it. FILE gets a character for each
+ * record in the published data: 1 or 2, the CPU whose work was sampled; k: other code; 0: nothing was
+ * written there. That is zero, or the record that was read there before: each has its own timestamp.
  *
- * two_cpus free ROUNDS: in each round a buffer is made and, while the CPUs write to it, taken away.
- * Fails if the memory that comes in its place is written to.
+ * two_cpus free ROUNDS: in each round a buffer is mapped and, while the CPUs write to it, unmapped. Fails if
+ * the memory that is allocated in its place is written to.
  *
- * E inherits, and is removed on exec. It is opened, a child per CPU is forked, then exec: E leaves
- * the context of the task, its children stay in those of theirs. So the owner of the buffer, which
- * would be refused beside E (PERF_PMU_CAP_EXCLUSIVE), can be opened, and the output of E, and with
- * it that of its children, redirected there.
+ * E is inherited, and removed on exec. It is opened, a child per CPU is forked, then exec: E leaves the
+ * context of the task, its children stay in theirs. So the owner of the buffer, which would be refused
+ * beside E (PERF_PMU_CAP_EXCLUSIVE), can be opened, and the output of E, and of its children, redirected
+ * there.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -37,7 +36,7 @@ WORK(work_2)
 /* ts_enable=1 */
 static struct perf_event_attr attr = { .config = 1, .sample_period = OPERATIONS, .aux_watermark = 4096 };
 
-/* Each wakeup begins a session, each sleep ends one. */
+/* Each wakeup begins an AUX transaction, each sleep ends one. */
 static void child(int cpu, unsigned long turns)
 {
 	const struct timespec moment = { .tv_nsec = 20000 };
@@ -54,7 +53,7 @@ static void child(int cpu, unsigned long turns)
 	}
 }
 
-/* The first packets of a record: those up to its program counter. */
+/* Returns the character for a record, by the packets up to its program counter. */
 static char whose(const unsigned char *record)
 {
 	if (!record[0])
@@ -117,7 +116,7 @@ static void end_children(void)
 
 static uint64_t drain(struct group *owner, const unsigned char *aux, unsigned char *trace, uint64_t tail)
 {
-	/* What was skipped may end anywhere. */
+	/* Padding may end anywhere. */
 	uint64_t head = aux_head(owner) / RECORD * RECORD;
 
 	for (; tail < head; tail += RECORD)
@@ -128,7 +127,7 @@ static uint64_t drain(struct group *owner, const unsigned char *aux, unsigned ch
 
 static void keep(int e, uint64_t bytes, const char *path)
 {
-	/* Two sessions in one place publish more bytes than are free. */
+	/* Two transactions in one place publish more bytes than are free. */
 	unsigned char *trace = malloc(bytes + 4 * SIZE);
 	FILE *file = fopen(path, "w");
 	struct group owner = { 0 };
@@ -207,7 +206,7 @@ int main(int argc, char **argv)
 	e = open_event(&attr, &(struct choice){ .cpu = -1, .inherit = true, .kernel = true }, -1);
 	if (ioctl(e, PERF_EVENT_IOC_ENABLE, 0))
 		fail("enable");
-	/* A buffer is best taken away while they work. */
+	/* A buffer is best unmapped while they work. */
 	for (int cpu = 1; cpu <= 2; cpu++)
 		if (!fork())
 			child(cpu, keeps ? (cpu == 1 ? 40000 : 10000) : 400000);

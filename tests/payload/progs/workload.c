@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * workload ROUNDS: chases pointers, branches and does atomics. chase() is the hot function by
- * construction: of 16 steps of work, 13 are its own.
+ * workload ROUNDS: chases pointers, branches and executes atomics. chase() is the hot function by
+ * construction: it has 13 of 16 steps of work.
  */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -27,7 +27,7 @@ static uint64_t xorshift(void)
 	return seed ^= seed << 17;
 }
 
-/* One cycle through all nodes in an order that no prefetcher guesses (Sattolo's shuffle). */
+/* Links all nodes in one cycle, in an order that no prefetcher predicts (Sattolo's shuffle). */
 static void link_nodes(void)
 {
 	static uint32_t order[NODES];
