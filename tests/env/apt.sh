@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Debian packages through the host's own apt (its proxies, credentials and keys), but with a package
-# database of our own: the host's is neither read nor changed, and no privilege is needed.
+# Debian packages through the host's own apt (its proxies, credentials and keys), but with a separate package
+# database: the host's is neither read nor changed, and no privilege is needed.
 
 SUITE=trixie
 
@@ -36,7 +36,7 @@ keyring() {
 	die "Debian's archive keys are missing on this machine: install the Debian package 'debian-archive-keyring' and run again"
 }
 
-# One apt configuration for each architecture, on the same package lists.
+# Writes an apt configuration for each architecture, with the same package lists.
 apt_configure() {
 	local sources arch archs
 	sources=$(
@@ -105,7 +105,7 @@ apt_update() {
 	touch "$CACHE/apt/updated"
 }
 
-# apt_ask ARCH COMMAND...: what apt answers, remembered until the next update.
+# apt_ask ARCH COMMAND...: prints apt's answer, cached until the next update.
 apt_ask() {
 	local arch=$1 key file new error
 	shift
@@ -126,11 +126,11 @@ apt_ask() {
 	cat "$file"
 }
 
-# The packages that an installation of the named ones would fetch: file name and checksum of each.
+# Prints the file names and checksums of the packages that an installation of the named ones would fetch.
 with_dependencies() { apt_ask "$1" apt-get install -qq --print-uris "${@:2}" | awk '{ print $2, $4 }'; }
 alone() { apt_ask "$1" apt-get download -qq --print-uris "${@:2}" | awk '{ print $2, $4 }'; }
 
-# fetch_with_dependencies ARCH PACKAGE...: brings those packages into the archive directory.
+# fetch_with_dependencies ARCH PACKAGE...: downloads those packages to the archive directory.
 fetch_with_dependencies() { apt-get -c "$CACHE/apt/$1.conf" -y --download-only -q install "${@:2}"; }
 fetch_alone() { (cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/$1.conf" -q download "${@:2}"); }
 

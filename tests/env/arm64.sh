@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# An arm64 Debian on this machine, by user-mode emulation: the tools that make and run one, and a fresh Debian.
+# A fresh arm64 Debian on this machine, by user-mode emulation, and the tools that make and run it.
 #
-# Nothing is registered with the machine's kernel: what executes arm64 programs is known to a user namespace alone,
-# which needs Linux 6.7.
+# Nothing is registered with the machine's kernel: the interpreter of arm64 programs is registered in a user namespace
+# only, which needs Linux 6.7.
 
 ARM64_TOOLS=(
 	apt base-files bash coreutils dash debian-archive-keyring debianutils diffutils e2fsprogs findutils grep gzip
@@ -29,8 +29,8 @@ want_arm64_tools() {
 	[ -n "${plan:-}" ] || in_arm64 true || exit
 }
 
-# map_ids PID: the ids of that process's user namespace. A Debian has many users: root's are those of this machine, an
-# ordinary user's those that are set aside for him.
+# map_ids PID: maps the IDs of that process's user namespace. A Debian has many users: root maps all IDs of this
+# machine, an ordinary user the subordinate ones.
 map_ids() {
 	local kind first count map
 	for kind in uid gid; do
@@ -80,8 +80,8 @@ in_arm64() {
 }
 
 # enter_arm64 ROOT [FROM=TO]... -- COMMAND...: runs a command in ROOT, in_arm64, with FROM of this machine as TO there,
-# and with the network that this machine has. Of the variables only those named here are handed in. The processor is one
-# without pointer authentication and SVE: emulating those takes compilers a third more time.
+# and with this machine's network. Only the variables named here are passed on. The processor has no pointer
+# authentication and no SVE: emulating those takes compilers a third more time.
 enter_arm64() {
 	# shellcheck disable=SC2016 # for the inner shell
 	in_arm64 bash -euc '
@@ -99,14 +99,14 @@ enter_arm64() {
 	' enter_arm64 "$1" "${@:2:$#}"
 }
 
-# with_arm64_tools COMMAND...: in_arm64, one of this machine's tools, on the cache and this checkout at their own paths.
+# with_arm64_tools COMMAND...: runs a tool in_arm64, with the cache and this checkout at their own paths.
 with_arm64_tools() {
 	enter_arm64 "$ARM64_TOOLS_ROOT" "$CACHE=$CACHE" "$TOP=$TOP" -- \
 		PATH=/usr/sbin:/usr/bin HOME=/tmp LANG=C.UTF-8 "$@"
 }
 
-# A Debian as its installer leaves it, without a kernel; with backports in its sources. It is made in memory, so that
-# nobody but its tar file's owner has files on the disk.
+# Makes a Debian like its installer, without a kernel and with backports in its sources. It is made in memory, so that
+# the disk only has a tar file of the user's.
 build_arm64_debian() {
 	with_arm64_tools mmdebstrap --verbose --mode=root --arch=arm64 --variant=important --skip=check/qemu \
 		--include=sudo,initramfs-tools --aptopt="$CACHE/apt/network.conf" "$2" "$1/debian.tar" \

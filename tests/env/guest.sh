@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The guest's initramfs: perf of the guest kernel's version and a shell. The module, the programs and
-# whatever a scenario brings are appended to it at each boot, so that this part is made once. Not compressed: what a guest
-# unpacks in seconds, or half a minute with KASAN, is little to read from a file.
+# The guest's initramfs: perf of the guest kernel's version and a shell. The module, the programs and the files of a
+# scenario are appended to it at each boot, so that this part is made once. It is not compressed: decompressing takes a
+# guest seconds, or half a minute with KASAN.
 
 GUEST_PACKAGES=(
 	linux-perf bash busybox-static coreutils diffutils findutils grep mawk sed

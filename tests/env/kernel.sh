@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The newest arm64 kernel of the backports suite: its image and modules as Debian ships them, and a
-# source tree of the same version, prepared for building modules, Rust metadata included. The same of
-# its PREEMPT_RT flavour.
+# The newest arm64 kernel of the backports suite: its image and modules from Debian, and a source tree of the
+# same version, prepared for building modules, including Rust metadata. The same for its PREEMPT_RT flavour.
 
 # kernel_resolve FLAVOUR
 kernel_resolve() {
@@ -14,9 +13,9 @@ kernel_resolve() {
 		"linux-headers-$kernel_release" "linux-source-${kernel_version%.*}")
 }
 
-# The header packages bring no Rust metadata (rust/*.rmeta, the generated bindings). The same source
-# with the same configuration and compilers makes it again. That it is the same shows in the exported
-# Rust symbols, whose names hold a hash of what they were made from.
+# The header packages have no Rust metadata (rust/*.rmeta, the generated bindings). It is made from the same source
+# with the same configuration and compilers. It is the same if the exported Rust symbols are, whose names have a hash
+# of their input.
 build_kernel() {
 	local out=$1 release=$2 packages=("${@:3}")
 	fetch_alone arm64 "${packages[@]}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A second stock kernel, as a control: of the versions in the backports suite the newest whose C driver
-# takes a start without room for a success. Only its image and its driver are kept.
+# A second stock kernel, as a control: the newest version in the backports suite whose C driver reports a start
+# without space as a success. Only its image and its driver are kept.
 
 CONTROL_RELEASE=6.18.12+deb13-arm64
 
@@ -15,8 +15,8 @@ build_kernel_control() {
 	rm -rf "$out/packages"
 }
 
-# The suite keeps an old version for a time only. Where it is gone and was not fetched before, there
-# is no control, and the tests that want it are skipped.
+# The suite keeps an old version for some time only. If it is gone and was not fetched before, there is no control, and
+# its tests are skipped.
 want_kernel_control() {
 	local build=(step kernel-control build_kernel_control "$CONTROL_RELEASE" --)
 	plan=1 missing='' "${build[@]}"

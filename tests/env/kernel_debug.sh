@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# A debug kernel from the source package of the stock kernel: KUnit, KASAN, lockdep, kmemleak and fault
-# injection, and nothing that the tests do not need (debug.config, kasan.config). Kept are its image, the C driver as
-# a module, and what building other modules takes. And another one with KCSAN in the place of KASAN.
+# A debug kernel from the source package of the stock kernel: KUnit, KASAN, lockdep, kmemleak and fault injection, and
+# nothing that the tests do not need (debug.config, kasan.config). Its image, the C driver as a module, and the tree for
+# building other modules are kept. The same with KCSAN in the place of KASAN.
 
 build_kernel_debug() {
 	local out=$1 source=$2 sanitizer=$3

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Messages, the cache, and `step`: the one mechanism by which everything is fetched and built.
+# Messages, the cache, and `step`, by which everything is fetched and built.
 
 TOP=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)
 CACHE=${ARM_SPE_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}/arm-spe-pmu}
 JOBS=${JOBS:-$(nproc)}
-PATH=$PATH:/usr/sbin:/sbin	# an ordinary user's has no chroot
+PATH=$PATH:/usr/sbin:/sbin	# an ordinary user's PATH has no chroot
 
 say() { printf '[%s] %s\n' "$1" "${*:2}"; }
 
@@ -14,7 +14,7 @@ die() {
 	exit 1
 }
 
-# need COMMAND PACKAGE: the host must have COMMAND, which Debian's PACKAGE brings.
+# need COMMAND PACKAGE: checks that the host has COMMAND, which is in Debian's PACKAGE.
 need() {
 	command -v "$1" >/dev/null 2>&1 ||
 		die "the command '$1' is missing on this machine: install the Debian package '$2' and run again"
@@ -43,8 +43,8 @@ check_host() {
 	CACHE=$(cd "$CACHE" && pwd -P)
 }
 
-# Only one builder at a time uses the cache. Everything that a builder starts inherits the lock, so
-# that what an interrupted run left running is waited for, never joined.
+# Locks the cache for one builder at a time. All processes of a builder inherit the lock, so that those of an
+# interrupted run are waited for.
 lock() {
 	[ -z "${locked:-}" ] || return 0
 	exec 9>>"$CACHE/lock"
@@ -58,10 +58,10 @@ lock() {
 	mkdir -p "$CACHE/tmp"
 }
 
-# files_hash PATH...: of files and directories of this checkout, wherever it is.
+# files_hash PATH...: prints a hash of files and directories of this checkout, which does not depend on its place.
 files_hash() { (cd "$TOP" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum); }
 
-# Why a build failed, as far as its log tells, and what can be done.
+# Prints the cause of a failed build according to its log, and what can be done.
 cause_of() {
 	local log=$1 free
 	free=$(df --output=avail -k "$CACHE" | tail -n 1)
@@ -76,7 +76,7 @@ cause_of() {
 	fi
 }
 
-# Runs a command with its output in a log; shows that it is alive and how long it took.
+# Runs a command with its output in a log. Shows progress, and how long it took.
 watched() {
 	local name=$1 log=$CACHE/log/$1.log began=$SECONDS shown=$SECONDS pid status=0
 	shift
@@ -110,7 +110,7 @@ watched() {
 	say "$name" "done in $((SECONDS - began))s"
 }
 
-# Without the lock, it is another's.
+# Without the lock, it belongs to another run.
 remove_half_made() { [ -z "${locked:-}" ] || rm -rf "$CACHE/tmp"; }
 
 interrupted() {
@@ -124,10 +124,10 @@ interrupted() {
 
 # step NAME FUNCTION [ARGUMENT]... -- [INPUT]...: sets `result` to the directory that FUNCTION makes.
 #
-# The directory's name is a hash of the arguments, of the inputs and of the function's text. FUNCTION
-# gets an empty directory and the arguments. The directory is renamed when the function succeeds, so
-# that a half-made result never has the name. With plan=1 nothing is built: `missing` gets a word for
-# each absent result.
+# The directory's name has a hash of the arguments, of the inputs and of the function's text. FUNCTION gets an
+# empty directory and the arguments. The directory is renamed when the function succeeds, so that an
+# incomplete result never has the name. With plan=1 nothing is built: `missing` gets a word for each absent
+# result.
 step() {
 	local name=$1 function=$2 key temp arguments=()
 	shift 2

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# perf of the guest kernel's version for this machine, to decode the guest's traces at the machine's own
-# speed. It lies beside the build root, with the libraries that the root does not have.
+# perf of the guest kernel's version for this machine, which decodes traces faster than the guest. It is beside
+# the build root, with the libraries that the root does not have.
 
 perf_packages() { with_dependencies amd64 linux-perf | grep -vxFf <(with_dependencies amd64 "${ROOT_PACKAGES[@]}"); }
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# QEMU from the distribution's source: with FEAT_SPE (tests/qemu/), the same with sanitizers, or, to compare with,
-# without. And that source itself, for what changes it on purpose.
+# QEMU from the distribution's source: with FEAT_SPE (tests/qemu/), the same with sanitizers, or without, for
+# comparison. And the source itself, for mutations.
 
 qemu_source() { apt_ask amd64 apt-get source -qq --print-uris "qemu/$SUITE" | awk '{ print $2, $4 }'; }
 
-# What the patches for QEMU touch, and its checker, of the source as it is: for tests of the patches. And the header
-# that a plugin is built with.
+# The unchanged files that the patches for QEMU change, and its checker, for tests of the patches. And the header for
+# plugins.
 build_qemu_touched() {
 	local out=$1 file
 	(cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/amd64.conf" -q source --download-only "qemu/$SUITE")
@@ -51,7 +51,7 @@ build_qemu() {
 
 QEMU_BUILT_WITH='(gcc-14|libc6-dev|libglib2.0-dev|libpixman-1-dev|libfdt-dev|meson)'
 
-# Directories that were built elsewhere, if the user names them.
+# Directories of other builds, named by the user.
 given_qemu=${ARM_SPE_QEMU:-}
 given_qemu_sanitized=${ARM_SPE_QEMU_SANITIZED:-}
 given_qemu_unpatched=${ARM_SPE_QEMU_UNPATCHED:-}
@@ -69,7 +69,7 @@ want_qemu() {
 	export ARM_SPE_QEMU=$result/built
 }
 
-# Takes longer to build, and runs at a third of the speed: only for `make qemu-fuzz`.
+# It takes longer to build, and runs at a third of the speed: only for `make qemu-fuzz`.
 want_qemu_sanitized() {
 	want_root
 	[ -z "$given_qemu_sanitized" ] || return 0

@@ -36,8 +36,8 @@ build_root() {
 	enter_root "$root" /usr/sbin/ldconfig
 }
 
-# enter_root ROOT COMMAND...: runs COMMAND in the build root, with this checkout and the cache at
-# their own paths. Only the variables named here are handed in.
+# enter_root ROOT COMMAND...: runs COMMAND in the build root, with this checkout and the cache at their own
+# paths. Only the variables named here are passed on.
 enter_root() {
 	local user=() variable pass=()
 	[ "$(id -u)" = 0 ] || user=(--user --map-root-user)
@@ -63,7 +63,7 @@ enter_root() {
 		ARM_SPE_CACHE="$CACHE" "${pass[@]}" "${@:2}"
 }
 
-# The versions of those packages in the build root that match, for the keys of what they build.
+# Prints the versions of matching packages in the build root, for the keys of builds with them.
 root_versions() { with_dependencies amd64 "${ROOT_PACKAGES[@]}" | grep -E "^($1)_"; }
 
 want_root() {
