@@ -140,7 +140,7 @@ MODES = {
 
 @dataclass
 class Run:
-    """What a driver has done with a fault in a mode."""
+    """The results of a driver for a fault in a mode."""
 
     mode: Mode
     fault: Fault

@@ -25,7 +25,7 @@ BUFFER = 1
 
 @dataclass
 class Run:
-    """What a driver has done in a situation."""
+    """The results of a driver in a situation."""
 
     guest: Guest
     #: The output of the program, and its lines of a name and a number.
@@ -102,7 +102,7 @@ def refused(leader=None):
 
 
 def together(done):
-    """There is space: the whole group runs, all the time."""
+    """Checks that with space the whole group runs, all the time."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["spe_running"] != done.facts["spe_enabled"]:
@@ -110,7 +110,7 @@ def together(done):
 
 
 def stopped_at_once(done):
-    """The interrupt handler cannot start again. It leaves the unit off and marks the event as stopped itself."""
+    """Checks that the interrupt handler, which cannot start again, leaves the unit off and the event stopped."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["aux_bytes"] != PAGE:
@@ -130,13 +130,13 @@ def stopped_at_once(done):
 
 
 def stopped_at_once_and_reported(done):
-    """The same, with space that is too small for the hardware, which is reported."""
+    """Checks the same, with space that is too small for the hardware, which is reported."""
     yield from stopped_at_once(done)
     yield from truncated(done)
 
 
 def never_drained(done):
-    """The buffer is full. Enabling the event again fails."""
+    """Checks that enabling the event again fails while the buffer is full."""
     yield from same_times(done, "first_", "")
     yield from sampled(done)
     yield from truncated(done)
@@ -147,7 +147,7 @@ def never_drained(done):
 
 
 def drained_late(done):
-    """The buffer is full several times. Each time that it was drained there is more trace."""
+    """Checks that there is more trace after each time that a full buffer was drained."""
     yield from same_times(done)
     yield from sampled(done)
     if done.facts["aux_bytes"] < 3 * AUX_SIZE:
@@ -155,7 +155,7 @@ def drained_late(done):
 
 
 def drained_by_drips(done):
-    """The buffer is not drained fast enough to go on at once. When it is empty, recording goes on."""
+    """Checks that recording goes on when the buffer is empty, but not while too little of it is drained."""
     yield from same_times(done, "first_", "")
     yield from truncated(done)
     if not any(result for _, result, _ in done.seen.added):
@@ -178,7 +178,7 @@ def drained_in_time(watermark):
 
 
 def waits_for_a_buffer(done):
-    """Nothing runs without a buffer. The whole group runs once there is one."""
+    """Checks that nothing runs without a buffer, and the whole group once there is one."""
     yield from same_times(done, "first_", "")
     if done.facts["first_spe_running"]:
         yield "runs without a buffer"
@@ -186,7 +186,7 @@ def waits_for_a_buffer(done):
 
 
 def survives_unmapping(done):
-    """perf stops the event when its buffer is unmapped. With another buffer it goes on."""
+    """Checks that perf stops the event when its buffer is unmapped, and that it goes on with another buffer."""
     yield from same_times(done, "first_", "")
     yield from sampled(done)
     if True not in done.seen.ended:
@@ -194,13 +194,13 @@ def survives_unmapping(done):
 
 
 def lives_on(done):
-    """The members of the group run for the same time, and there is trace."""
+    """Checks that the members of the group run for the same time, and that there is trace."""
     yield from same_times(done)
     yield from sampled(done)
 
 
 def migrates(done):
-    """The same, on both CPUs, and nothing is lost."""
+    """Checks the same on both CPUs, and that nothing is lost."""
     yield from lives_on(done)
     if {cpu for cpu, _, _ in done.seen.added} != {0, 1}:
         yield "not on both CPUs"
@@ -209,7 +209,7 @@ def migrates(done):
 
 
 def inherited(done):
-    """The children are sampled, each on its CPU.
+    """Checks that the children are sampled, each on its CPU.
 
     While an event does not run, its enabled time goes on until perf removes it from a task that has ended: only the
     running times are those of the group.
@@ -219,7 +219,7 @@ def inherited(done):
 
 
 def survives_throttling(done):
-    """The group still samples after perf has throttled it many times."""
+    """Checks that the group still samples after perf has throttled it many times."""
     yield from same_times(done)
     if not done.facts["throttled"]:
         yield "not throttled"
@@ -228,14 +228,14 @@ def survives_throttling(done):
 
 
 def counts_nothing(done):
-    """Nothing is counted: perf stat maps no buffer."""
+    """Checks that nothing is counted, as perf stat maps no buffer."""
     lines = [line for line in done.output.splitlines() if ",arm_spe" in line or ",cycles" in line]
     if len(lines) != 2 or not all(line.startswith("<not counted>,") for line in lines):
         yield "the group runs without SPE"
 
 
 def recorded(done):
-    """perf finds samples of both events in its file, and decodes them."""
+    """Checks that perf finds samples of both events in its file, and decodes them."""
     trace = trace_of(done.guest)
     if trace.undecodable:
         yield "undecodable"

@@ -30,7 +30,7 @@ AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?
 #: perf's core warns when it frees an AUX buffer without having stopped all its writers, and the last of them drops it
 #: in an interrupt.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
-#: What the C driver does then.
+#: The C driver's reaction.
 UNMAPS = "the C driver calls vunmap() in the interrupt, which is a BUG()"
 #: It warns when an AUX area is mapped through an event whose output goes to the buffer of another: it increments that
 #: event's count of mappings, which is 0, as no mapping of it can set the count to 1.

@@ -27,7 +27,7 @@ KNOWN = r"WARNING: kernel/sched/core\.c:\d+ at affine_move_task\+"
 #: software event each second. This event keeps the hooks in place.
 HOOKS = "setsid perf stat -e dummy -- sleep 1000000 >/dev/null 2>&1 </dev/null &"
 
-#: What a storm has to have done. The C driver cannot be paused.
+#: The counts that a storm has to increase. The C driver cannot be paused.
 MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "opens", "one_task", "one_cpu",
        "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
        *(["paused", "transitions"] if DRIVER == "rust" else [])]
@@ -39,7 +39,10 @@ class Storm:
     """A guest for storms, with the driver, that can sleep and be woken."""
 
     def __init__(self, boot, scratch):
-        """boot: a function that makes a Guest; scratch: an empty directory with a short name."""
+        """Boots the guest and loads the driver.
+
+        boot: a function that makes a Guest; scratch: an empty directory with a short name.
+        """
         self.total = Counter()
         port = waker.Waker(scratch)
         self.guest = boot(smp=CPUS, rust=DRIVER == "rust", append=waker.APPEND, arguments=port.arguments)
@@ -102,5 +105,5 @@ def listed(counted):
 
 
 def missed(storm):
-    """Returns what this storm has not done."""
+    """Returns the names of MET that this storm has not done."""
     return [what for what in MET if not storm.total[what]]

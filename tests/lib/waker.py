@@ -31,7 +31,7 @@ class Waker:
     """The arguments for a guest that can be woken, and the thread that wakes it."""
 
     def __init__(self, scratch):
-        """scratch: an empty directory with a short name."""
+        """Listens in scratch, an empty directory with a short name."""
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(f"{scratch}/waker")
         self.listener.listen(1)

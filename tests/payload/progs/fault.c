@@ -34,7 +34,7 @@
 /* The entry of a system call that no other code uses. */
 #define RESUMER "/sys/kernel/tracing/events/syscalls/sys_enter_getpriority/id"
 
-/* What perf has reported of an event's trace. */
+/* The flags and records that perf has reported for an event. */
 struct reported {
 	uint64_t at;
 	uint64_t flags;

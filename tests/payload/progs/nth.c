@@ -52,7 +52,7 @@ static int open_file(const char *path, int flags)
 	return fd;
 }
 
-/* What the driver adds to */
+/* Traces of the driver */
 
 /* Notes the names in a directory, or the lines of a file, that name the driver. */
 static void note(FILE *notes, const char *path)

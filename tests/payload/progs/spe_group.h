@@ -285,7 +285,7 @@ static inline void check_padding(const struct group *group, struct trace *trace,
 }
 
 /* Checks an AUX transaction: aligned records, one after the other, none of which begins with a zero. */
-static inline void check_session(const struct group *group, struct trace *trace, uint64_t from, uint64_t size)
+static inline void check_transaction(const struct group *group, struct trace *trace, uint64_t from, uint64_t size)
 {
 	trace->wrong += from < trace->end || from % RECORD || size % RECORD;
 	check_padding(group, trace, from);
@@ -311,7 +311,7 @@ static inline void follow(const struct group *group, struct trace *trace)
 			const uint64_t *aux = (const void *)(header + 1);
 
 			if (aux[1])
-				check_session(group, trace, aux[0], aux[1]);
+				check_transaction(group, trace, aux[0], aux[1]);
 			trace->records++;
 			trace->bytes += aux[1];
 			if (aux[1] > trace->largest)

@@ -23,7 +23,7 @@ def test_read_while_it_fills(guest):
     """A buffer that perf drains while it fills. Where perf is too late, the trace is flagged as truncated.
 
     If perf is too late on a busy machine, the event is disabled. perf enables it again when it finds new data. If there is
-    none, this was the last session.
+    none, this was the last AUX transaction.
     """
     before = int(guest.sh(INTERRUPTS))
     trace = record(guest, "arm_spe/period=8192/u", "taskset -c 1 workload 2000", "-m ,32 -C 1")
@@ -32,6 +32,6 @@ def test_read_while_it_fills(guest):
     assert too_late or len(trace.aux) > 5, trace.aux
     end = 0
     for offset, size, _ in trace.aux:
-        assert offset >= end, f"session at {offset:#x} before the end of the last, {end:#x}"
+        assert offset >= end, f"transaction at {offset:#x} before the end of the last, {end:#x}"
         end = offset + size
     assert int(guest.sh(INTERRUPTS)) - before >= len(trace.aux) // 2

@@ -249,8 +249,8 @@ echo -1 >/proc/sys/kernel/perf_event_paranoid""")
 SPANS = ("PMBPTR_EL1", "PMBLIMITR_EL1", "PMSIRR_EL1")
 
 
-def sessions(accesses, driver):
-    """Returns [(round of progs/hostile.c, first address, limit)] for the sessions on CPU 0."""
+def transactions(accesses, driver):
+    """Returns [(round of progs/hostile.c, first address, limit)] for the AUX transactions on CPU 0."""
     pointer, result, at_end = None, [], None
     for cpu, register, value in accesses:
         if cpu or register not in SPANS:
@@ -260,18 +260,18 @@ def sessions(accesses, driver):
         elif register == "PMBLIMITR_EL1" and value & 1:
             result.append([at_end, pointer, value & ~(PAGE - 1)])
         elif register == "PMSIRR_EL1":
-            # Written by a start: before the write pointer, by the C driver after it. That session began the round.
+            # Written by a start: before the write pointer, by the C driver after it. That transaction began the round.
             at_end = (value >> 8) - 1
             if driver == "c":
                 result[-1][0] = at_end
     return result
 
 
-def check_sessions(found_sessions, rounds, size, still):
-    """Checks that sessions are within the buffer and, if the reader's tail is known, outside of unread data."""
-    # The first session starts at the beginning of the new buffer.
-    base = found_sessions[0][1]
-    for number, pointer, limit in found_sessions:
+def check_transactions(found_transactions, rounds, size, still):
+    """Checks that transactions are within the buffer and, if the reader's tail is known, outside of unread data."""
+    # The first transaction starts at the beginning of the new buffer.
+    base = found_transactions[0][1]
+    for number, pointer, limit in found_transactions:
         assert base <= pointer < limit <= base + size, (number, hex(base), hex(pointer), hex(limit))
         if still and number in rounds:    # not the last, in which the tail is true
             head, tail, _ = rounds[number]
@@ -342,10 +342,10 @@ def test_hostile_reader(guest, driver, how, show):
         assert values == {"stale": "0", "changed": "0", "beyond": "0", "flags": flags, "after_wrong": "0",
                           "after": values["after"]}, said
         assert int(values["after"]) >= size // 2
-        made = sessions(accesses, driver)
-        check_sessions(made, rounds, size, how == "still")
+        made = transactions(accesses, driver)
+        check_transactions(made, rounds, size, how == "still")
         number += len(made)
-    show(f"\n    {how}: {number} sessions within the buffer")
+    show(f"\n    {how}: {number} transactions within the buffer")
     assert number > 100
     if driver == "rust":
         assert "mismatches 0" in guest.sh(f"cat {COUNTERS}/cpu0")
