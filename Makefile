@@ -150,7 +150,7 @@ qemu-mutants:
 # Each mutation of the driver: does a test notice? M=name for one (a regular expression), ALL=1 to try all scenarios.
 mutants:
 	$(WITH) kernel,kernel_control,kernel_debug,kernel_rt,qemu,qemu_touched,$(if $(ALL),perf$(,))guest,uefi \
-		tests/mutants/run $(if $(ALL),--all) $(if $(M),'$(M)')
+		tests/mutants/run $(if $(ALL),--all) $(if $(README),--readme) $(if $(M),'$(M)')
 
 test-host:
 	$(WITH) root tests/host/run
