@@ -45,15 +45,9 @@ class Finding(Exception):
     """A failure that fuzzing has found."""
 
 
-def port(directory):
-    """Returns Guest(arguments=...) that keep the fuzzer's operations in directory, even if the guest is lost."""
-    return ["-chardev", f"file,id=fuzz,path={directory}/operations,append=on",
-            "-device", "virtserialport,chardev=fuzz,nr=3,name=fuzz"]
-
-
-def last_operations(directory, complaints):
+def last_operations(notes, complaints):
     """Returns the last operations of each task, and all of them by task; until the kernel complained, if it did."""
-    lines = (directory / "operations").read_text(errors="replace").splitlines()
+    lines = notes.read_text(errors="replace").splitlines()
     until = min((float(when) for when in re.findall(r"^\[ *([0-9.]+)\]", "\n".join(complaints), re.MULTILINE)), default=float("inf"))
     did = {}
     for line in lines:
@@ -65,8 +59,8 @@ def last_operations(directory, complaints):
 class Fuzzer:
     """Fuzzes a driver in a guest and adds up the program's counts."""
 
-    def __init__(self, guest, directory, seed):
-        self.guest, self.directory, self.seed = guest, directory, seed
+    def __init__(self, guest, seed):
+        self.guest, self.seed = guest, seed
         guest.known = f"{KNOWN}|{storm.KNOWN}"
         self.total = Counter()
         # A CPU counter that overflows more often is throttled: one with a short period took all the time of a CPU on
@@ -81,14 +75,14 @@ class Fuzzer:
         self.faults = FAULTS if "pseudo_nmi" in guest.kernel.append else FAULTS_WITHOUT_NMI
 
     def _finding(self, what):
-        operations, did = last_operations(self.directory, self.guest.complaints())
+        operations, did = last_operations(self.guest.notes, self.guest.complaints())
         rounds = [int(OPERATION.match(lines[-1])[3]) for lines in did.values()]
-        return Finding("\n".join([f"SEED={self.seed} START={min(rounds, default=0)}: {self.directory}", *operations, what]))
+        return Finding("\n".join([f"SEED={self.seed} START={min(rounds, default=0)}: {self.guest.directory}", *operations, what]))
 
     def leg(self, start, rounds):
         """Runs so many rounds and checks everything."""
         try:
-            status, output = self.guest.run(f"fuzz {self.seed} {start} {rounds} /dev/vport0p3 {self.period}", timeout=1800)
+            status, output = self.guest.run(f"fuzz {self.seed} {start} {rounds} {self.guest.NOTES} {self.period}", timeout=1800)
             for name, *numbers in map(str.split, output.splitlines()):
                 if all(number.isdigit() for number in numbers):
                     self.total.update(dict(zip((name, f"{name} done"), map(int, numbers))))
@@ -104,7 +98,7 @@ class Fuzzer:
             raise self._finding(str(error)) from None
         if complaints := self.guest.complaints():
             raise self._finding("\n".join(complaints))
-        os.truncate(self.directory / "operations", 0)
+        os.truncate(self.guest.notes, 0)
 
     def run(self, seconds, start, say=lambda *_: None):
         """Runs rounds from start on, until the time is over."""

@@ -117,6 +117,8 @@ def qemu_arguments(kernel, initrd, cpu, smp, memory, append):
 class Guest(Machine):
     """A booted guest. Use as a context manager, or call close()."""
 
+    #: What the guest writes there is in `notes`, even if the guest is lost.
+    NOTES = "/dev/vport0p3"
     CPU = "max,pauth-impdef=on"
     SPE = "spe=on"
 
@@ -134,6 +136,7 @@ class Guest(Machine):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.console = self.directory / "console.log"
+        self.notes = self.directory / "notes"
         self._transcript = open(self.directory / "transcript.log", "w", encoding="utf-8")
         # Unix socket names have to be short.
         self._scratch = tempfile.TemporaryDirectory(prefix="guest.")
@@ -163,6 +166,8 @@ class Guest(Machine):
             "-device", "virtserialport,chardev=control,nr=1,name=control",
             "-chardev", f"socket,id=files,path={self.scratch}/files",
             "-device", "virtserialport,chardev=files,nr=2,name=files",
+            "-chardev", f"file,id=notes,path={self.notes},append=on",
+            "-device", "virtserialport,chardev=notes,nr=3,name=notes",
             *coverage, *arguments,
         ]
         self.kernel = kernel

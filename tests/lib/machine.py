@@ -35,6 +35,9 @@ def total(units):
 class Machine(ABC):
     """Runs scripts, loads a driver, accounts for its trace, and has a kernel log without complaints. Call close()."""
 
+    #: The perf of the kernel's version that decodes what is fetched.
+    perf = os.environ.get("ARM_SPE_PERF", "perf")
+
     def __init__(self):
         #: Complaints that are none of the driver's, as a regular expression; the reason is where it is set.
         self.known = None

@@ -18,7 +18,7 @@ DIRECTORY = Path(os.environ.get("ARM_SPE_CACHE", "none"), "saved-guests")
 #: The limit for all machines, in bytes. The least recently used ones are removed.
 LIMIT = 6 << 30
 #: Part of the keys. Increase it when the format of a saved machine changes.
-VERSION = "1"
+VERSION = "2"
 
 
 @functools.cache

@@ -119,26 +119,28 @@ def parse(dump):
 
 
 def trace_of(guest, data="/tmp/perf.data", timeout=200):
-    """Returns the Trace in a perf.data file in the guest. The dump stays with the artefacts."""
-    guest.sh(f"perf report --dump-raw-trace -i {data} >{data}.txt 2>{data}.err"
-             f" || {{ cat {data}.err; false; }}", timeout)
-    return parse(guest.fetch(f"{data}.txt").read_text(errors="replace"))
+    """Returns the Trace in a perf.data file. Data and dump stay with the artefacts; the dump is made by guest.perf."""
+    path = guest.fetch(data, timeout)
+    with dump_of(path, guest.perf) as lines:
+        text = lines.read()
+    path.with_suffix(".data.txt").write_text(text)
+    return parse(text)
 
 
 @contextmanager
-def host_dump(data):
-    """Yields the lines of `perf report --dump-raw-trace` of a fetched perf.data file. The host's perf is faster."""
-    command = [os.environ["ARM_SPE_PERF"], "report", "--force", "--dump-raw-trace", "-i", data]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace") as perf:
-        yield perf.stdout
-        error = perf.stderr.read()
-    if perf.returncode:
+def dump_of(data, perf=None):
+    """Yields the lines of `perf report --dump-raw-trace` of a perf.data file, by this machine's perf, which is faster."""
+    command = [perf or os.environ["ARM_SPE_PERF"], "report", "--force", "--dump-raw-trace", "-i", data]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace") as done:
+        yield done.stdout
+        error = done.stderr.read()
+    if done.returncode:
         raise AssertionError(f"{command}: {error}")
 
 
 def host_trace(data):
     """Returns the Trace in a fetched perf.data file."""
-    with host_dump(data) as lines:
+    with dump_of(data) as lines:
         return parse(lines.read())
 
 

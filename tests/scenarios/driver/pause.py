@@ -59,7 +59,7 @@ def test_from_an_nmi(boot, driver):
             guest, "perf record -o /tmp/perf.data -a -m ,64"
             " -e '{arm_spe/aux-action=start-paused,period=1024/,"
             "cycles/aux-action=resume,period=100003/,cycles/aux-action=pause,period=70001/}'"
-            " -- bash -c 'taskset -c 0 workload 30 & taskset -c 1 workload 30; wait'")
+            " -- bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'")
         check_decodes(trace, 100)
         seen = counters(guest)
         assert seen["transitions"] > 100 and seen["mismatches"] == 0, seen

@@ -6,7 +6,7 @@ The driver is the stock kernel's and the decoder is perf's: this is a test of QE
 
 import pytest
 
-from spe import UNDECODABLE, host_dump, packets
+from spe import UNDECODABLE, dump_of, packets
 
 pytestmark = pytest.mark.needs("perf")
 
@@ -24,7 +24,7 @@ def test_records(boot, show, wanted, work):
     guest.sh("perf record -q -B -N -o /tmp/perf.data -m ,128M"
              f" -e arm_spe/period=256,jitter=1,ts_enable=1,pa_enable=1/ -- mixed {work}", timeout=400)
     data = guest.fetch("/tmp/perf.data", timeout=400)
-    with host_dump(data) as lines:
+    with dump_of(data) as lines:
         counts, undecodable, (decoded, recorded) = packets(lines)
     data.unlink()
     show(f"\n    {counts['PC']} records in {recorded} bytes, {counts.total()} packets: {dict(counts.most_common())}")

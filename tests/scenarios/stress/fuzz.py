@@ -16,9 +16,8 @@ SEED = 1
 @pytest.mark.kernel("nmi")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
-def test_rounds(boot, artefacts, show, rounds):
-    guest = boot(arguments=fuzzing.port(artefacts))
-    fuzzer = fuzzing.Fuzzer(guest, artefacts, SEED)
+def test_rounds(boot, show, rounds):
+    fuzzer = fuzzing.Fuzzer(boot(), SEED)
     try:
         fuzzer.leg(0, rounds)
         fuzzer.end()

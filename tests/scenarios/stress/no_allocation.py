@@ -24,12 +24,12 @@ from spe import counters
 
 TRACING = "/sys/kernel/tracing"
 DEBUGFS = "/sys/kernel/debug"
-TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "10000"))
+TRANSITIONS = int(os.environ.get("ARM_SPE_TRANSITIONS", "4000"))
 # A million transitions take half an hour, or more on a busy machine.
 pytestmark = [pytest.mark.kernel("debug"), pytest.mark.timeout(3600 + TRANSITIONS // 50)]
 
 #: The steps of a walk. Two tasks walk at the same time.
-STEPS = 5000
+STEPS = 2000
 #: The shortest period. On this kernel, with probes in the exit from the interrupt handler, that exit takes more than
 #: the 16,384 operations which fill a half of the smallest buffer at a period of 256: an event that samples the kernel
 #: would get from one interrupt into the next, however late the handler starts the unit again.
