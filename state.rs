@@ -55,7 +55,7 @@ use kernel::{
 mod check;
 
 #[cfg(CONFIG_KUNIT = "y")]
-#[path = "state_tests.rs"]
+#[path = "kunit/state.rs"]
 mod tests;
 
 /// Per-CPU data that NMIs and other CPUs may use as well.

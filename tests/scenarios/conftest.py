@@ -7,6 +7,7 @@ the driver loaded, or for `boot`, to make machines of its own. On a board both a
 
 import os
 import shutil
+from collections import defaultdict
 
 import pytest
 
@@ -62,11 +63,15 @@ def pytest_ignore_collect(collection_path):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests of a file share guests and an order: they run in one process, unless the file says that they need not."""
+    longest = defaultdict(int)
     for item in items:
         if timeout := item.get_closest_marker("timeout"):
+            longest[item.path] = max(longest[item.path], timeout.args[0])
             item.add_marker(pytest.mark.timeout(SLACK * timeout.args[0]), append=False)
         if not item.get_closest_marker("independent"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    # Files that take long come first, so that no process is left alone with one at the end.
+    items.sort(key=lambda item: -longest[item.path])
 
 
 def pytest_collection_finish(session):

@@ -59,7 +59,7 @@ def test_rustfmt():
 
 def test_comment_width():
     """Comments are not wider than code, except for tables and drawings. rustfmt does not check that."""
-    wide = [f"{file.relative_to(TOP)}:{number}" for pattern in ("*.rs", "perf/**/*.rs", "tests/host/src/*.rs")
+    wide = [f"{file.relative_to(TOP)}:{number}" for pattern in ("*.rs", "kunit/*.rs", "perf/**/*.rs", "tests/host/src/*.rs")
             for file in TOP.glob(pattern) for number, line in enumerate(file.read_text().splitlines(), 1)
             if len(line) > 100 and re.match(r"\s*//[/!]? [^\s|]", line)]
     assert not wide

@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit: the state machine on the registers of a real or an emulated unit. A [`Ring`] replaces
+//! perf's ring buffer, and hands out whatever space a case wants. This is what the cases in
+//! `cases.rs` are made of.
+//!
+//! A case runs on one CPU with interrupts disabled, as callbacks do. It turns the unit off at the
+//! end, so that the interrupt of the loaded driver is not affected.
+
+use super::*;
+use crate::{
+    aux_buffer::{
+        Buffer,
+        EventData, //
+    },
+    caps,
+    event::{
+        Attr,
+        EventConfig, //
+    },
+    percpu::{
+        run_on,
+        NotInNmi, //
+    },
+    perf::{
+        stub::Stub,
+        AuxPage,
+        Event, //
+    },
+    perf_quirks::{
+        Deferrable,
+        NoSpace,
+        OwnerTag, //
+    },
+    sysreg::{
+        isb,
+        psb_csync_dsb,
+        FM_DISCARD,
+        ID_AA64DFR0_EL1,
+        PMBIDR_EL1,
+        PMSCR_EL1,
+        PMSEVFR_EL1,
+        PMSFCR_EL1,
+        PMSICR_EL1,
+        PMSIDR_EL1,
+        PMSIRR_EL1,
+        PMSLATFR_EL1, //
+    },
+    version::LocalInterruptDisabled, //
+};
+use core::{
+    mem::MaybeUninit,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
+};
+use kernel::{
+    bindings::{
+        self,
+        alloc_pages_exact_noprof,
+        free_pages_exact,
+        __GFP_ZERO, //
+    },
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
+    page::PAGE_SIZE, //
+};
+
+type Handle = crate::bindings::perf_output_handle;
+type RawEvent = crate::bindings::perf_event;
+
+/// What an NMI does in the middle of a transition, while perf hands out a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nmi {
+    None,
+    Throttle,
+    Pause,
+}
+
+/// A buffer and what perf says of it. `rb` of the events points to it.
+#[repr(C)]
+struct Ring {
+    stub: Stub,
+    buffer: Deferrable<Buffer>,
+    /// The buffer is overwritten.
+    snapshot: bool,
+    /// Where the next transaction begins.
+    head: Cell<u64>,
+    space: Cell<u64>,
+    mapped: Cell<bool>,
+    /// How far from the head the reader wants to be woken.
+    wakeup: Cell<u64>,
+    nmi: Cell<Nmi>,
+    cpu: Cell<*const Cpu>,
+    /// The tag of the pointer to the buffer.
+    tag: Cell<usize>,
+    /// How often perf was asked for a buffer.
+    asked: Cell<u64>,
+    /// A transaction is open.
+    open: Cell<bool>,
+    /// How many transactions were begun, and ended.
+    begun: Cell<u64>,
+    ended: Cell<u64>,
+    /// What the last one was ended with.
+    bytes: Cell<u64>,
+    flags: Cell<u64>,
+    /// The buffer of the unit was enabled while a transaction was begun or ended.
+    enabled: Cell<bool>,
+}
+
+impl Ring {
+    /// # Safety
+    ///
+    /// `stub` must point to the first field of a ring that lives during `'a`.
+    unsafe fn from_stub<'a>(stub: *const Stub) -> &'a Self {
+        // SAFETY: By the safety requirement.
+        unsafe { &*stub.cast::<Self>() }
+    }
+
+    fn note_enabled(&self) {
+        if PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
+            self.enabled.set(true);
+        }
+    }
+}
+
+unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) -> *mut c_void {
+    // SAFETY: The stub is that of a ring, the event that of a bench, which has set `cpu`.
+    let (ring, held, cpu) = unsafe {
+        let ring = Ring::from_stub(stub);
+        (ring, Event::<Spe>::from_raw(event), &*ring.cpu.get())
+    };
+    match ring.nmi.replace(Nmi::None) {
+        Nmi::None => (),
+        Nmi::Throttle => {
+            held.throttle();
+            cpu.gate.update(held);
+        }
+        Nmi::Pause => {
+            held.set_paused(true);
+            cpu.gate.update(held);
+        }
+    }
+    ring.note_enabled();
+    ring.asked.set(ring.asked.get() + 1);
+    if !ring.mapped.get() || ring.open.get() {
+        return null_mut();
+    }
+    // SAFETY: The event is valid.
+    handle.rb = unsafe { (*event).rb };
+    if ring.space.get() == 0 {
+        return null_mut();
+    }
+    handle.event = event;
+    handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
+    handle.size = ring.space.get() as c_ulong;
+    handle.wakeup = ring.head.get().wrapping_add(ring.wakeup.get()) as c_ulong;
+    // SAFETY: The members of the union are integers.
+    unsafe { *handle.__bindgen_anon_1.aux_flags = 0 };
+    ring.open.set(true);
+    ring.begun.set(ring.begun.get() + 1);
+    let buffer = (&raw const ring.buffer).cast_mut();
+    buffer.wrapping_byte_add(ring.tag.get()).cast()
+}
+
+unsafe fn skip(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) -> c_int {
+    // SAFETY: The stub is that of a ring.
+    let ring = unsafe { Ring::from_stub(stub) };
+    ring.head.set(ring.head.get() + bytes as u64);
+    ring.space.set(ring.space.get() - bytes as u64);
+    handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
+    handle.size = ring.space.get() as c_ulong;
+    0
+}
+
+unsafe fn end(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) {
+    // SAFETY: The stub is that of a ring.
+    let ring = unsafe { Ring::from_stub(stub) };
+    ring.note_enabled();
+    ring.open.set(false);
+    ring.ended.set(ring.ended.get() + 1);
+    ring.bytes.set(bytes as u64);
+    // SAFETY: The members of the unions are integers.
+    let (flags, head) = unsafe {
+        (
+            *handle.__bindgen_anon_1.aux_flags,
+            handle.__bindgen_anon_2.head,
+        )
+    };
+    ring.flags.set(flags);
+    let written = ring.head.get() + bytes as u64;
+    ring.head
+        .set(if ring.snapshot { head as u64 } else { written });
+    // A case may have taken the space away in the meantime.
+    ring.space
+        .set(ring.space.get().saturating_sub(bytes as u64));
+}
+
+struct Page([u8; PAGE_SIZE]);
+
+/// Zeroed pages, each with a reference of its own, as perf's AUX pages are.
+struct Pages(NonNull<[Page; PAGES]>);
+
+impl Pages {
+    fn new() -> Result<Self> {
+        // SAFETY: Has no requirements.
+        let pages =
+            unsafe { alloc_pages_exact_noprof(SIZE as usize, bindings::GFP_KERNEL | __GFP_ZERO) };
+        NonNull::new(pages.cast()).map(Self).ok_or(ENOMEM)
+    }
+}
+
+impl core::ops::Deref for Pages {
+    type Target = [Page; PAGES];
+
+    fn deref(&self) -> &[Page; PAGES] {
+        // SAFETY: `new` has allocated as many bytes, for which each value is valid. A case reads
+        // them while the unit is off.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: `new` has allocated them. A mapping that is left has its own references.
+        unsafe { free_pages_exact(self.0.as_ptr().cast(), SIZE as usize) };
+    }
+}
+
+/// The buffer of a bench, in pages.
+const PAGES: usize = 4;
+const SIZE: u64 = (PAGES * PAGE_SIZE) as u64;
+
+/// The state of the unit of CPU 0, two events, and a ring that they share.
+struct Bench {
+    slot: KBox<Slot>,
+    cpu: KBox<Cpu>,
+    /// The handle of the slot while that is offline.
+    handle: Cell<Option<AuxHandle<Spe>>>,
+    events: [KBox<MaybeUninit<RawEvent>>; 2],
+    data: [KBox<EventData>; 2],
+    ring: KBox<Ring>,
+    /// A ring of the other kind, which no event has in the beginning.
+    other: KBox<Ring>,
+    config: EventConfig,
+    memory: Pages,
+}
+
+/// The condition that did not hold.
+type Outcome = core::result::Result<(), &'static str>;
+
+/// Returns with the condition if it does not hold.
+macro_rules! hold {
+    ($condition:expr) => {
+        if !$condition {
+            return Err(stringify!($condition));
+        }
+    };
+}
+
+/// Moves a bench to the CPU that the case runs on.
+struct Moved<'a>(&'a Bench, fn(&Bench) -> Outcome);
+
+// SAFETY: The sender waits for the result and does nothing else until then.
+unsafe impl Send for Moved<'_> {}
+
+impl Moved<'_> {
+    fn run(self) -> Outcome {
+        let Self(bench, case) = self;
+        bench.online();
+        let outcome = case(bench);
+        bench.offline();
+        outcome
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.free();
+        }
+    }
+}
+
+impl Bench {
+    fn new(attr: &Attr, snapshot: bool) -> Result<Self> {
+        let memory = Pages::new()?;
+        // SAFETY: Pages of the linear map, which the bench keeps as long as the buffers.
+        let pages = memory
+            .each_ref()
+            .map(|page| unsafe { AuxPage::new(NonNull::from(page).cast()) });
+        let (align, sampling) = run_on(0, |_| {
+            let version = caps::version(ID_AA64DFR0_EL1::read()).ok()?;
+            let align = caps::alignment(PMBIDR_EL1::read()).ok()?;
+            Some((align, caps::sampling(PMSIDR_EL1::read(), version).ok()?))
+        })?
+        .ok_or(ENODEV)?;
+        let ring = |snapshot| -> Result<KBox<Ring>> {
+            let buffer = Buffer::map(&pages, align, sampling.max_record, snapshot)?;
+            let ring = Ring {
+                stub: Stub { begin, skip, end },
+                buffer: Deferrable::new(buffer),
+                snapshot,
+                head: Cell::new(0),
+                space: Cell::new(SIZE - 1),
+                mapped: Cell::new(true),
+                wakeup: Cell::new(1 << 30),
+                nmi: Cell::new(Nmi::None),
+                cpu: Cell::new(core::ptr::null()),
+                tag: Cell::new(1),
+                asked: Cell::new(0),
+                open: Cell::new(false),
+                begun: Cell::new(0),
+                ended: Cell::new(0),
+                bytes: Cell::new(0),
+                flags: Cell::new(0),
+                enabled: Cell::new(false),
+            };
+            Ok(KBox::new(ring, GFP_KERNEL)?)
+        };
+        let config = EventConfig::new(attr, sampling.features, u64::MAX).map_err(|_| EINVAL)?;
+        let data = || -> Result<KBox<EventData>> {
+            let no_space = NoSpace::new(false);
+            Ok(KBox::new(EventData { config, no_space }, GFP_KERNEL)?)
+        };
+        let bench = Self {
+            slot: KBox::new(Slot::new(), GFP_KERNEL)?,
+            cpu: KBox::new(Cpu::new(), GFP_KERNEL)?,
+            handle: Cell::new(Some(AuxHandle::new()?)),
+            events: [
+                KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
+                KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
+            ],
+            data: [data()?, data()?],
+            ring: ring(snapshot)?,
+            other: ring(!snapshot)?,
+            config,
+            memory,
+        };
+        bench.ring.cpu.set(&*bench.cpu);
+        bench.other.cpu.set(&*bench.cpu);
+        for n in 0..2 {
+            // SAFETY: The event has no other user. A ring is not what C takes it for, but only the
+            // stub uses it.
+            unsafe {
+                (*bench.raw(n)).rb = (&raw const *bench.ring).cast_mut().cast();
+                (*bench.raw(n)).pmu_private = (&raw const *bench.data[n]).cast_mut().cast();
+            }
+            bench.event(n).set_sample_period(256);
+            drop(bench.event(n).activate());
+        }
+        Ok(bench)
+    }
+
+    fn raw(&self, n: usize) -> *mut RawEvent {
+        self.events[n].as_ptr().cast_mut()
+    }
+
+    fn event(&self, n: usize) -> &Event<Spe> {
+        // SAFETY: Zero is a value of each field that the driver uses, but for those that `new` has
+        // set. The event lives as long as the bench.
+        unsafe { Event::from_raw(self.raw(n)) }
+    }
+
+    fn online(&self) {
+        // SAFETY: Cases run with interrupts disabled, and not in an NMI.
+        let context = unsafe { NotInNmi::assume(LocalInterruptDisabled::assume_disabled()) };
+        let mut handle = self.handle.take();
+        self.slot.online(&mut handle, &self.cpu, context);
+        self.handle.set(handle);
+    }
+
+    fn offline(&self) {
+        if let Some(handle) = self.slot.offline(&self.cpu) {
+            self.handle.set(Some(handle));
+        }
+    }
+
+    fn start(&self, n: usize) -> bool {
+        self.slot.start(self.event(n), &self.cpu)
+    }
+
+    fn stop(&self, n: usize) {
+        self.slot.stop(self.event(n), &self.cpu);
+    }
+
+    /// Handles an interrupt.
+    fn serve(&self) -> bool {
+        self.slot.interrupt(&self.cpu)
+    }
+
+    fn pause(&self, paused: bool) {
+        self.event(0).set_paused(paused);
+        self.cpu.gate.update(self.event(0));
+    }
+
+    fn throttle(&self) {
+        self.event(0).throttle();
+        self.cpu.gate.update(self.event(0));
+    }
+
+    /// Calls `look` with the state.
+    fn with_state<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        let state = self.slot.0.replace(State::Offline);
+        let result = look(&state);
+        self.slot.0.set(state);
+        result
+    }
+
+    /// Returns whether the unit, perf and event 0 agree that nothing is sampled.
+    fn is_off(&self) -> bool {
+        self.event(0).is_stopped()
+            && !PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
+            && PMSCR_EL1::read().bits() == 0
+            && !self.ring.open.get()
+    }
+
+    fn counted(&self, counter: Counter) -> u64 {
+        self.cpu.counters.get(counter)
+    }
+
+    fn is_sampling(&self) -> bool {
+        !self.event(0).is_stopped()
+            && PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
+            && PMSCR_EL1::read() == self.config.pmscr
+            && self.ring.open.get() != self.config.discard
+    }
+}
+
+/// Runs `case` on CPU 0. Returns whether it held, and logs the reason if not.
+fn run(case: fn(&Bench) -> Outcome) -> bool {
+    run_with(&kernel_only(), false, case)
+}
+
+/// As [`run`], for an event with other attributes or a snapshot buffer.
+fn run_with(attr: &Attr, snapshot: bool, case: fn(&Bench) -> Outcome) -> bool {
+    let outcome = Bench::new(attr, snapshot).and_then(|bench| {
+        let moved = Moved(&bench, case);
+        run_on(0, move |_| moved.run())
+    });
+    match outcome {
+        Ok(Ok(())) => true,
+        Ok(Err(what)) => {
+            pr_err!("    # does not hold: {}\n", what);
+            false
+        }
+        Err(error) => {
+            pr_err!("    # cannot run: {:?}\n", error);
+            false
+        }
+    }
+}
+
+fn kernel_only() -> Attr {
+    Attr {
+        exclude_user: true,
+        ..Attr::default()
+    }
+}
+
+/// Executes a few operations `times` times.
+fn spin(times: u32) {
+    for n in 0..times {
+        core::hint::black_box(n);
+    }
+}
+
+/// Executes operations until `enough`, or for some time. Returns whether it was enough.
+fn work(enough: impl Fn() -> bool) -> bool {
+    for _ in 0..20_000 {
+        spin(100);
+        if enough() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Executes operations until the unit asks for service.
+fn work_until_service() -> bool {
+    work(|| {
+        psb_csync_dsb();
+        isb();
+        PMBSR_EL1::read().has(PMBSR_EL1::S)
+    })
+}
+
+/// Returns all registers that a start writes.
+fn registers() -> [u64; 9] {
+    [
+        PMSFCR_EL1::read().bits(),
+        PMSEVFR_EL1::read().bits(),
+        PMSLATFR_EL1::read().bits(),
+        PMSIRR_EL1::read().bits(),
+        PMSICR_EL1::read().bits(),
+        PMSCR_EL1::read().bits(),
+        PMBPTR_EL1::read().bits(),
+        PMBLIMITR_EL1::read().bits(),
+        PMBSR_EL1::read().bits(),
+    ]
+}
+
+fn pointer() -> u64 {
+    psb_csync_dsb();
+    isb();
+    PMBPTR_EL1::read().bits()
+}
+
+/// The state of the unit, as event 0 sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    Offline,
+    Off,
+    Sampling,
+    Paused,
+    Throttled,
+    /// Sampling for event 1.
+    Other,
+}
+
+/// A transition.
+#[derive(Clone, Copy)]
+enum Does {
+    Start,
+    /// As `Start`, with no space in the buffer.
+    StartFull,
+    Stop,
+    /// An interrupt without a request.
+    Spurious,
+    /// An interrupt because the buffer is full, with space for the next transaction.
+    Full,
+    /// As `Full`, without space.
+    FullUp,
+    Fault,
+    Pause,
+    Resume,
+    Throttle,
+    Online,
+    Offline,
+}
+
+impl Bench {
+    /// Returns the state, if the registers and `hw.state` agree with it.
+    fn at(&self) -> Option<At> {
+        let event = self.event(0);
+        let at = self.with_state(|state| match state {
+            State::Sampling(sampling) if !sampling.is_for(event) => At::Other,
+            State::Sampling(_) if event.is_paused() => At::Paused,
+            State::Sampling(_) if event.is_stopped() => At::Throttled,
+            State::Sampling(_) => At::Sampling,
+            State::Off(_) => At::Off,
+            State::Offline => At::Offline,
+        });
+        let running = !event.is_stopped();
+        let (enabled, pmscr) = (PMBLIMITR_EL1::read(), PMSCR_EL1::read());
+        let enabled = enabled.has(PMBLIMITR_EL1::E);
+        let expected = match at {
+            At::Offline | At::Off => !running && !enabled && pmscr.bits() == 0,
+            At::Sampling => running && enabled && pmscr == self.config.pmscr,
+            At::Paused => running && enabled && pmscr.bits() == 0,
+            At::Throttled => !running && enabled && pmscr.bits() == 0,
+            At::Other => !running && enabled && pmscr == self.config.pmscr,
+        };
+        expected.then_some(at)
+    }
+
+    /// Brings the unit, which is off, to `at`.
+    fn go(&self, at: At) {
+        for data in &self.data {
+            data.no_space.reset();
+        }
+        match at {
+            At::Offline => self.offline(),
+            At::Off => (),
+            At::Sampling => drop(self.start(0)),
+            At::Paused => {
+                self.event(0).set_paused(true);
+                self.start(0);
+            }
+            At::Throttled => {
+                self.start(0);
+                self.throttle();
+            }
+            At::Other => drop(self.start(1)),
+        }
+    }
+
+    /// Handles an interrupt with `pmbsr`.
+    fn interrupt(&self, pmbsr: u64) {
+        let pmbsr = PMBSR_EL1::from_bits(pmbsr).with(PMBSR_EL1::S, 1);
+        // SAFETY: Nothing that was turned off is turned on.
+        unsafe { pmbsr.write() };
+        isb();
+        self.serve();
+    }
+
+    fn happen(&self, does: Does) {
+        match does {
+            Does::Start => drop(self.start(0)),
+            Does::StartFull => {
+                self.ring.space.set(0);
+                self.start(0);
+            }
+            Does::Stop => self.stop(0),
+            Does::Spurious => drop(self.serve()),
+            Does::Full => self.interrupt(1),
+            Does::FullUp => {
+                self.ring.space.set(0);
+                self.interrupt(1);
+            }
+            Does::Fault => self.interrupt(0x24 << 26),
+            Does::Pause => self.pause(true),
+            Does::Resume => self.pause(false),
+            Does::Throttle => self.throttle(),
+            Does::Online => self.online(),
+            Does::Offline => self.offline(),
+        }
+    }
+}
+
+/// The state before, the transition, the state after.
+#[rustfmt::skip]
+const TRANSITIONS: &[(At, Does, At)] = &[
+    (At::Offline, Does::Start, At::Offline),
+    (At::Offline, Does::StartFull, At::Offline),
+    (At::Offline, Does::Stop, At::Offline),
+    (At::Offline, Does::Spurious, At::Offline),
+    (At::Offline, Does::Full, At::Offline),
+    (At::Offline, Does::FullUp, At::Offline),
+    (At::Offline, Does::Fault, At::Offline),
+    (At::Offline, Does::Pause, At::Offline),
+    (At::Offline, Does::Resume, At::Offline),
+    (At::Offline, Does::Throttle, At::Offline),
+    (At::Offline, Does::Online, At::Off),
+    (At::Offline, Does::Offline, At::Offline),
+
+    (At::Off, Does::Start, At::Sampling),
+    (At::Off, Does::StartFull, At::Off),
+    (At::Off, Does::Stop, At::Off),
+    (At::Off, Does::Spurious, At::Off),
+    (At::Off, Does::Full, At::Off),
+    (At::Off, Does::FullUp, At::Off),
+    (At::Off, Does::Fault, At::Off),
+    (At::Off, Does::Pause, At::Off),
+    (At::Off, Does::Resume, At::Off),
+    (At::Off, Does::Throttle, At::Off),
+    (At::Off, Does::Online, At::Off),
+    (At::Off, Does::Offline, At::Offline),
+
+    (At::Sampling, Does::Start, At::Sampling),
+    (At::Sampling, Does::StartFull, At::Sampling),
+    (At::Sampling, Does::Stop, At::Off),
+    (At::Sampling, Does::Spurious, At::Sampling),
+    (At::Sampling, Does::Full, At::Sampling),
+    (At::Sampling, Does::FullUp, At::Off),
+    (At::Sampling, Does::Fault, At::Off),
+    (At::Sampling, Does::Pause, At::Paused),
+    (At::Sampling, Does::Resume, At::Sampling),
+    (At::Sampling, Does::Throttle, At::Throttled),
+    (At::Sampling, Does::Online, At::Sampling),
+    (At::Sampling, Does::Offline, At::Offline),
+
+    (At::Paused, Does::Start, At::Paused),
+    (At::Paused, Does::StartFull, At::Paused),
+    (At::Paused, Does::Stop, At::Off),
+    (At::Paused, Does::Spurious, At::Paused),
+    (At::Paused, Does::Full, At::Paused),
+    (At::Paused, Does::FullUp, At::Off),
+    (At::Paused, Does::Fault, At::Off),
+    (At::Paused, Does::Pause, At::Paused),
+    (At::Paused, Does::Resume, At::Sampling),
+    (At::Paused, Does::Online, At::Paused),
+    (At::Paused, Does::Offline, At::Offline),
+
+    (At::Throttled, Does::Start, At::Sampling),
+    (At::Throttled, Does::StartFull, At::Sampling),
+    (At::Throttled, Does::Stop, At::Off),
+    (At::Throttled, Does::Spurious, At::Throttled),
+    (At::Throttled, Does::Full, At::Throttled),
+    (At::Throttled, Does::FullUp, At::Off),
+    (At::Throttled, Does::Fault, At::Off),
+    (At::Throttled, Does::Throttle, At::Throttled),
+    (At::Throttled, Does::Resume, At::Throttled),
+    (At::Throttled, Does::Online, At::Throttled),
+    (At::Throttled, Does::Offline, At::Offline),
+
+    (At::Other, Does::Start, At::Other),
+    (At::Other, Does::StartFull, At::Other),
+    (At::Other, Does::Stop, At::Other),
+    (At::Other, Does::Spurious, At::Other),
+    (At::Other, Does::Full, At::Other),
+    (At::Other, Does::FullUp, At::Off),
+    (At::Other, Does::Fault, At::Off),
+    (At::Other, Does::Online, At::Other),
+    (At::Other, Does::Offline, At::Offline),
+];
+
+const COLLISION: u64 = crate::bindings::PERF_AUX_FLAG_COLLISION as u64;
+const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
+
+// After the macro.
+mod cases;
