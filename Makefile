@@ -2,7 +2,6 @@
 #
 # `make help` lists what there is. Kbuild has the module itself.
 
-, := ,
 WITH := tests/env/with
 BUILD_MODULE := scripts/build-module
 
@@ -145,11 +144,11 @@ qemu-fuzz:
 # Each rule of the model of SPE, broken on purpose: does a test notice?
 qemu-mutants:
 	$(WITH) kernel $(BUILD_MODULE) -s modules
-	$(WITH) kernel,qemu,qemu_source,guest tests/qemu/mutate --readme $(if $(M),'$(M)')
+	$(WITH) kernel,qemu,qemu_source,guest,perf tests/qemu/mutate --readme $(if $(M),'$(M)')
 
 # Each mutation of the driver: does a test notice? M=name for one (a regular expression), ALL=1 to try all scenarios.
 mutants:
-	$(WITH) kernel,kernel_control,kernel_debug,kernel_rt,qemu,qemu_touched,$(if $(ALL),perf$(,))guest,uefi \
+	$(WITH) kernel,kernel_control,kernel_debug,kernel_rt,qemu,qemu_touched,guest,perf,uefi \
 		tests/mutants/run $(if $(ALL),--all) $(if $(README),--readme) $(if $(M),'$(M)')
 
 test-host:
