@@ -101,7 +101,8 @@ mod tests {
                 bench.ring.space.set(2 * PAGE_SIZE as u64);
                 hold!(bench.start(0));
                 hold!(work_until_service());
-                // SAFETY: As in `Bench::new`.
+                // SAFETY: The event has no other user. `rb` points to a ring in the place of perf's
+                // buffer, which only the stub's functions take it for.
                 unsafe { (*bench.raw(0)).rb = (&raw const *bench.other).cast_mut().cast() };
                 hold!(bench.serve());
                 hold!(!bench.ring.open.get() && bench.other.open.get());
@@ -313,7 +314,8 @@ mod tests {
     fn a_fault() {
         assert!(run(|bench| {
             hold!(bench.start(0));
-            // SAFETY: Nothing is mapped at the end of the address space, where error pointers are.
+            // SAFETY: The unit faults instead of writing: nothing is mapped at the end of the
+            // address space, where error pointers are.
             unsafe {
                 PMBPTR_EL1::from_bits(u64::MAX << 20).write();
                 PMBLIMITR_EL1::from_bits(u64::MAX << 19 | 1).write();
@@ -377,7 +379,7 @@ mod tests {
             hold!(bench.start(0));
             bench.pause(true);
             let stray = PMBPTR_EL1::read().bits().wrapping_add(1 << 40);
-            // SAFETY: The unit samples nothing while it is paused.
+            // SAFETY: PMSCR_EL1 is 0 while it is paused: nothing is written to the stray address.
             unsafe { PMBPTR_EL1::from_bits(stray).write() };
             isb();
             bench.stop(0);
@@ -508,7 +510,7 @@ mod tests {
     fn a_collision() {
         assert!(run(|bench| {
             hold!(bench.start(0));
-            // SAFETY: Nothing that was turned off is turned on.
+            // SAFETY: COLL is a status bit: it neither enables the unit nor moves the pointer.
             unsafe { PMBSR_EL1::default().with(PMBSR_EL1::COLL, 1).write() };
             isb();
             bench.stop(0);
@@ -539,7 +541,7 @@ mod tests {
             ] {
                 // All was read.
                 bench.ring.space.set(SIZE - 1);
-                // SAFETY: Nothing that was turned off is turned on.
+                // SAFETY: The buffer is disabled: a status does not enable it.
                 unsafe { pmbsr.write() };
                 hold!(bench.start(0));
                 hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
@@ -644,24 +646,25 @@ mod tests {
             hold!(bench.start(0));
             hold!(!wrong(bench));
 
-            // SAFETY: Disables the buffer.
+            // SAFETY: A disabled buffer is not written to.
             unsafe { PMBLIMITR_EL1::clear() };
             hold!(wrong(bench));
-            // SAFETY: The unit may write to less than before. From here on the registers are as
-            // before, but for where it would write if it sampled something.
+            // SAFETY: The event samples EL0 alone, and this CPU stays at EL1 until the case has
+            // disabled the unit: nothing is written, wherever the registers point to.
             unsafe {
                 let less = limit.get(PMBLIMITR_EL1::LIMIT) - 1;
                 limit.with(PMBLIMITR_EL1::LIMIT, less).write();
             }
             hold!(wrong(bench));
-            // SAFETY: As above.
+            // SAFETY: As above: nothing is sampled, and so nothing written to the page before the
+            // buffer.
             unsafe {
                 PMBLIMITR_EL1::clear();
                 PMBPTR_EL1::from_bits(pointer.bits() - 0x1000).write();
                 limit.write();
             }
             hold!(wrong(bench));
-            // SAFETY: As above.
+            // SAFETY: These are the values that the driver has written for its buffer.
             unsafe {
                 PMBLIMITR_EL1::clear();
                 pointer.write();
@@ -677,10 +680,10 @@ mod tests {
             pmscr.write();
             hold!(wrong(bench));
             PMSCR_EL1::clear();
-            // SAFETY: The unit samples nothing.
+            // SAFETY: PMSCR_EL1 was cleared in the line before: nothing is sampled into the buffer.
             unsafe { limit.write() };
             hold!(wrong(bench));
-            // SAFETY: Disables the buffer.
+            // SAFETY: A disabled buffer is not written to.
             unsafe { PMBLIMITR_EL1::clear() };
             let active = event.activate();
             bench.cpu.gate.open(&active);

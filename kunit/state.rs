@@ -73,7 +73,7 @@ use kernel::{
 type Handle = crate::bindings::perf_output_handle;
 type RawEvent = crate::bindings::perf_event;
 
-/// What an NMI does in the middle of a transition, while perf hands out a buffer.
+/// An NMI in the middle of a transition, while perf hands out a buffer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Nmi {
     None,
@@ -88,24 +88,24 @@ struct Ring {
     buffer: Deferrable<Buffer>,
     /// The buffer is overwritten.
     snapshot: bool,
-    /// Where the next transaction begins.
+    /// The begin of the next transaction.
     head: Cell<u64>,
     space: Cell<u64>,
     mapped: Cell<bool>,
-    /// How far from the head the reader wants to be woken.
+    /// The distance from the head at which the reader wants to be woken.
     wakeup: Cell<u64>,
     nmi: Cell<Nmi>,
     cpu: Cell<*const Cpu>,
     /// The tag of the pointer to the buffer.
     tag: Cell<usize>,
-    /// How often perf was asked for a buffer.
+    /// The number of calls of `begin`.
     asked: Cell<u64>,
     /// A transaction is open.
     open: Cell<bool>,
-    /// How many transactions were begun, and ended.
+    /// The number of transactions that were begun, and ended.
     begun: Cell<u64>,
     ended: Cell<u64>,
-    /// What the last one was ended with.
+    /// The arguments of the last `end`.
     bytes: Cell<u64>,
     flags: Cell<u64>,
     /// The buffer of the unit was enabled while a transaction was begun or ended.
@@ -117,7 +117,8 @@ impl Ring {
     ///
     /// `stub` must point to the first field of a ring that lives during `'a`.
     unsafe fn from_stub<'a>(stub: *const Stub) -> &'a Self {
-        // SAFETY: By the safety requirement.
+        // SAFETY: `Ring` is `repr(C)` with the stub first, so that the pointers are equal; the
+        // caller guarantees that the ring lives. All that changes in it is in cells.
         unsafe { &*stub.cast::<Self>() }
     }
 
@@ -128,8 +129,12 @@ impl Ring {
     }
 }
 
+/// # Safety
+///
+/// `stub` must be that of a ring, and `event` that of its bench.
 unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) -> *mut c_void {
-    // SAFETY: The stub is that of a ring, the event that of a bench, which has set `cpu`.
+    // SAFETY: The caller guarantees what `from_stub` wants. `Bench::new` has initialised the event
+    // and set `cpu` to a box that the bench keeps as long as the ring.
     let (ring, held, cpu) = unsafe {
         let ring = Ring::from_stub(stub);
         (ring, Event::<Spe>::from_raw(event), &*ring.cpu.get())
@@ -150,7 +155,7 @@ unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) ->
     if !ring.mapped.get() || ring.open.get() {
         return null_mut();
     }
-    // SAFETY: The event is valid.
+    // SAFETY: The event is one of the bench's boxes; nothing writes to `rb` while perf is called.
     handle.rb = unsafe { (*event).rb };
     if ring.space.get() == 0 {
         return null_mut();
@@ -159,7 +164,8 @@ unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) ->
     handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
     handle.size = ring.space.get() as c_ulong;
     handle.wakeup = ring.head.get().wrapping_add(ring.wakeup.get()) as c_ulong;
-    // SAFETY: The members of the union are integers.
+    // SAFETY: Each member of the union is an integer or an array of them, for which each value that
+    // is there is valid.
     unsafe { *handle.__bindgen_anon_1.aux_flags = 0 };
     ring.open.set(true);
     ring.begun.set(ring.begun.get() + 1);
@@ -167,8 +173,11 @@ unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) ->
     buffer.wrapping_byte_add(ring.tag.get()).cast()
 }
 
+/// # Safety
+///
+/// `stub` must be that of a ring.
 unsafe fn skip(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) -> c_int {
-    // SAFETY: The stub is that of a ring.
+    // SAFETY: The caller guarantees it; the ring outlives the call, which its bench makes.
     let ring = unsafe { Ring::from_stub(stub) };
     ring.head.set(ring.head.get() + bytes as u64);
     ring.space.set(ring.space.get() - bytes as u64);
@@ -177,14 +186,17 @@ unsafe fn skip(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) -> c_int 
     0
 }
 
+/// # Safety
+///
+/// `stub` must be that of a ring.
 unsafe fn end(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) {
-    // SAFETY: The stub is that of a ring.
+    // SAFETY: The caller guarantees it; the ring outlives the call, which its bench makes.
     let ring = unsafe { Ring::from_stub(stub) };
     ring.note_enabled();
     ring.open.set(false);
     ring.ended.set(ring.ended.get() + 1);
     ring.bytes.set(bytes as u64);
-    // SAFETY: The members of the unions are integers.
+    // SAFETY: Each member of the unions is an integer, for which each value is valid.
     let (flags, head) = unsafe {
         (
             *handle.__bindgen_anon_1.aux_flags,
@@ -195,7 +207,7 @@ unsafe fn end(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) {
     let written = ring.head.get() + bytes as u64;
     ring.head
         .set(if ring.snapshot { head as u64 } else { written });
-    // A case may have taken the space away in the meantime.
+    // A case may have taken the space away.
     ring.space
         .set(ring.space.get().saturating_sub(bytes as u64));
 }
@@ -207,7 +219,8 @@ struct Pages(NonNull<[Page; PAGES]>);
 
 impl Pages {
     fn new() -> Result<Self> {
-        // SAFETY: Has no requirements.
+        // SAFETY: Safe to call from a task, which may sleep here: `Bench::new` runs in KUnit's
+        // thread.
         let pages =
             unsafe { alloc_pages_exact_noprof(SIZE as usize, bindings::GFP_KERNEL | __GFP_ZERO) };
         NonNull::new(pages.cast()).map(Self).ok_or(ENOMEM)
@@ -265,7 +278,8 @@ macro_rules! hold {
 /// Moves a bench to the CPU that the case runs on.
 struct Moved<'a>(&'a Bench, fn(&Bench) -> Outcome);
 
-// SAFETY: The sender waits for the result and does nothing else until then.
+// SAFETY: `run_on` waits until the closure has returned, so that the bench is used by one CPU at a
+// time and outlives the use.
 unsafe impl Send for Moved<'_> {}
 
 impl Moved<'_> {
@@ -289,7 +303,8 @@ impl Drop for Bench {
 impl Bench {
     fn new(attr: &Attr, snapshot: bool) -> Result<Self> {
         let memory = Pages::new()?;
-        // SAFETY: Pages of the linear map, which the bench keeps as long as the buffers.
+        // SAFETY: alloc_pages_exact() gives whole pages of the linear map, each with a reference of
+        // its own, and the bench frees them after the buffers (fields are dropped in their order).
         let pages = memory
             .each_ref()
             .map(|page| unsafe { AuxPage::new(NonNull::from(page).cast()) });
@@ -367,7 +382,8 @@ impl Bench {
     }
 
     fn online(&self) {
-        // SAFETY: Cases run with interrupts disabled, and not in an NMI.
+        // SAFETY: `run_on` calls a case with interrupts disabled and not in an NMI, for which it
+        // gives a token that the case has no use for.
         let context = unsafe { NotInNmi::assume(LocalInterruptDisabled::assume_disabled()) };
         let mut handle = self.handle.take();
         self.slot.online(&mut handle, &self.cpu, context);
@@ -592,7 +608,8 @@ impl Bench {
     /// Handles an interrupt with `pmbsr`.
     fn interrupt(&self, pmbsr: u64) {
         let pmbsr = PMBSR_EL1::from_bits(pmbsr).with(PMBSR_EL1::S, 1);
-        // SAFETY: Nothing that was turned off is turned on.
+        // SAFETY: `S` only stops the unit. The value that the driver sees is a syndrome, for which
+        // each value has to be handled.
         unsafe { pmbsr.write() };
         isb();
         self.serve();

@@ -41,6 +41,7 @@ class Board(Machine):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self._process = None
+        self._closed = False
         self._environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
         self._was_loaded = LOADED.exists()
         self._mark = f"tests of arm_spe_pmu {os.getpid()} {id(self)}"
@@ -107,8 +108,10 @@ class Board(Machine):
 
     def close(self):
         """Loads the driver that was there before."""
+        if self._closed:
+            return
+        self._closed = True
         if LOADED.exists():
             self.run("rmmod arm_spe_pmu")
         if self._was_loaded:
-            self._was_loaded = False
             self.run("modprobe arm_spe_pmu")

@@ -60,8 +60,8 @@ def pytest_ignore_collect(collection_path):
     return None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection_modifyitems(config, items):
     """Tests of a file share guests and an order: they run in one process, unless the file says that they need not."""
     longest = defaultdict(int)
     for item in items:
@@ -72,6 +72,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     # Files that take long come first, so that no process is left alone with one at the end.
     items.sort(key=lambda item: -longest[item.path])
+    yield
+    # Of what is asked for by name, long sizes run only where there are no others.
+    if os.environ.get("T") and not os.environ.get("TIER"):
+        is_long = [bool(item.get_closest_marker("long")) for item in items]
+        if not all(is_long):
+            config.hook.pytest_deselected(items=[item for item, deselected in zip(items, is_long) if deselected])
+            items[:] = [item for item, deselected in zip(items, is_long) if not deselected]
 
 
 def pytest_collection_finish(session):
@@ -196,13 +203,15 @@ def guest(request, machine, build):
     """A booted guest with the driver under test loaded, for all tests of the file."""
     directory = made_directory(request.node.path.stem)
     failures = request.session.testsfailed
+    boot_one, guests = booter(directory, request.node)
     try:
-        boot_one, guests = booter(directory, request.node)
         booted = boot_one(**machine)
         booted.load(build)
         yield booted
         close(guests)
     except BaseException:
+        for failed in guests:
+            failed.close()
         keep_or_remove(directory, failed=True)
         raise
     keep_or_remove(directory, request.session.testsfailed > failures)

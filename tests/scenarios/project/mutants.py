@@ -9,7 +9,7 @@ from paths import TOP
 
 PATCHES = sorted((TOP / "tests/mutants").glob("*.patch"))
 #: Mutations that the build notices, in seconds.
-HANDFUL = ["irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates"]
+HANDFUL = ["event-timestamp-bit", "irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates"]
 
 
 def test_apply():
