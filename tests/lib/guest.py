@@ -10,6 +10,7 @@ import io
 import os
 import re
 import select
+import shlex
 import shutil
 import socket
 import subprocess
@@ -198,7 +199,7 @@ class Guest(Machine):
                 self.qmp("cont")
         if restorable:
             shutil.copy(saved.console, self.console)
-            self._restore(saved.state)
+            self._restore(f"exec:zstd -dqc {shlex.quote(str(saved.state))}")
 
     def _listener(self, name):
         listener = socket.socket(socket.AF_UNIX)
@@ -332,7 +333,10 @@ class Guest(Machine):
         """Starts an outgoing or incoming migration of this QEMU and waits for its end."""
         self.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         self.qmp(command, uri=uri)
-        self._machine.event_wait("MIGRATION", match={"data": {"status": "completed"}})
+        ended = [("MIGRATION", {"data": {"status": status}}) for status in ("completed", "failed")]
+        event = self._machine.events_wait(ended, timeout=SLACK * 60.0)
+        if not event or event["data"]["status"] != "completed":
+            raise OSError(f"migration with {uri} failed")
 
     def save(self, path):
         """Stops the guest and saves its state in a file for resume()."""
@@ -344,11 +348,11 @@ class Guest(Machine):
     def resume(self, path):
         """Continues from a saved state, in another QEMU of the same machine."""
         self._machine.shutdown()
-        self._restore(path)
+        self._restore(f"file:{path}")
 
-    def _restore(self, path):
+    def _restore(self, uri):
         self._launch("-incoming", "defer")
-        self._until_migrated("migrate-incoming", f"file:{path}")
+        self._until_migrated("migrate-incoming", uri)
         self.qmp("cont")
 
     def migrate(self, look=lambda guest: None):

@@ -2,7 +2,8 @@
 """Machines that have booted, saved in the cache, so that equal machines boot once.
 
 The key of a saved machine is made of the contents of all its parts. A machine is complete or not there at all: it is
-renamed into place, and its size is checked when it is used.
+renamed into place, and its size is checked when it is used. States are compressed, to a sixth of their size or less, so
+that the cache has space for all machines of the suite: one that is removed between two runs boots in both.
 """
 
 import fcntl
@@ -10,6 +11,7 @@ import functools
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ DIRECTORY = Path(os.environ.get("ARM_SPE_CACHE", "none"), "saved-guests")
 #: The limit for all machines, in bytes. The least recently used ones are removed.
 LIMIT = 6 << 30
 #: Part of the keys. Increase it when the format of a saved machine changes.
-VERSION = "2"
+VERSION = "3"
 
 
 @functools.cache
@@ -46,7 +48,7 @@ class Saved:
     def __init__(self, *parts):
         DIRECTORY.mkdir(exist_ok=True)
         self._place = DIRECTORY / _key([VERSION, *parts])
-        self.state = self._place / "state"
+        self.state = self._place / "state.zst"
         self.console = self._place / "console.log"
 
     @contextmanager
@@ -79,10 +81,11 @@ class Saved:
         try:
             unfinished.mkdir()
             save(unfinished / "state")
-            (unfinished / "size").write_text(str((unfinished / "state").stat().st_size))
+            subprocess.run(["zstd", "-1", "-q", "--rm", unfinished / "state"], check=True)
+            (unfinished / "size").write_text(str((unfinished / self.state.name).stat().st_size))
             shutil.copy(console, unfinished / "console.log")
             unfinished.rename(self._place)
-        except OSError as error:
+        except (OSError, subprocess.CalledProcessError) as error:
             print(f"the booted machine is not kept: {error}", file=sys.stderr)
             shutil.rmtree(unfinished, ignore_errors=True)
         self._prune()
@@ -90,7 +93,7 @@ class Saved:
     def _prune(self):
         """Removes the least recently used machines beyond LIMIT."""
         places = [(state.parent.stat().st_mtime, state.stat().st_size, state.parent)
-                  for state in DIRECTORY.glob("*/state")]
+                  for state in DIRECTORY.glob("*/state.zst")]
         left = LIMIT
         for _, size, place in sorted(places, reverse=True):
             left -= size

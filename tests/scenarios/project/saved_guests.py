@@ -26,7 +26,7 @@ def test_restored(boot, driver, place):
     assert first.sh(BOOT) == second.sh(BOOT)
     second.load(driver)
     check_decodes(record(second, "arm_spe/period=1024/", "workload 1", "-a"), 10)
-    (state,) = place.glob("*/state")
+    (state,) = place.glob("*/state.zst")
     whole = state.stat().st_size
     with open(state, "r+b") as file:
         file.truncate(whole - 1)
@@ -36,12 +36,12 @@ def test_restored(boot, driver, place):
     assert boot("fourth").sh(BOOT) == third.sh(BOOT)
 
 
-def kept(parts, state="state"):
+def kept(parts):
     """Returns a complete saved machine of these parts."""
     machine = saved.Saved(*parts)
     console = machine.state.parent.with_suffix(".txt")
     console.write_text("")
-    machine.keep(lambda path: path.write_text(state), console)
+    machine.keep(lambda path: path.write_text("state"), console)
     return machine
 
 
@@ -66,15 +66,15 @@ def test_nothing_half_made(place, capsys):
 
     machine = saved.Saved("machine")
     machine.keep(full, place / "console")
-    assert not machine.is_complete() and not list(place.glob("*/state"))
+    assert not machine.is_complete() and not list(place.glob("*/state*"))
     assert "No space left on device" in capsys.readouterr().err
 
 
 def test_oldest_go(place, monkeypatch):
     """The least recently used machines are removed beyond the limit."""
     del place
-    monkeypatch.setattr(saved, "LIMIT", 10)
-    machines = [kept([name], "12345") for name in ("a", "b")]
+    machines = [kept([name]) for name in ("a", "b")]
+    monkeypatch.setattr(saved, "LIMIT", 2 * machines[0].state.stat().st_size)
     assert machines[0].is_complete()
-    kept(["c"], "12345")
+    kept(["c"])
     assert [machine.is_complete() for machine in machines] == [True, False]
