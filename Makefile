@@ -104,6 +104,7 @@ no-allocation:
 table:
 	@rm -f build/verdicts.json
 	-$(MAKE) test T=three_drivers
+	-TIER=long $(MAKE) test T=three_drivers
 	$(WITH) root tests/cli/tables situations
 
 # What each driver does when the hardware fails, in every mode: docs/faults.md has it from the runs.

@@ -16,7 +16,7 @@ from attrs import open_all
 from device_tree import edited, one_unit_per_cpu
 from spe import PMU, check_decodes, record
 
-#: The first one has everything, the others have some of it.
+#: The first one has everything, the others have some of it. Those in DAILY are the extremes.
 HARDWARE = {
     "everything": "spe-version=1.5",
     "v1p0": "spe-version=1.0,spe-max-record-size=2048,spe-align=2048",
@@ -24,6 +24,8 @@ HARDWARE = {
     "v1p5_few": "spe-version=1.5,spe-filter-event=off,spe-filter-data-source=off,spe-filter-ext-type=off",
     "v1p4_others": "spe-version=1.4,spe-filter-type=off,spe-filter-latency=off,spe-filter-inv-event=off",
 }
+
+DAILY = ("everything", "v1p0")
 
 #: The files of caps/ that the C driver does not have.
 CAPS = {"align", "altclk", "crr", "eft", "fds", "fe", "fl", "fne", "format", "fpf", "ft", "lds", "max_record_size", "pbt",
@@ -245,7 +247,8 @@ def two_drivers(driver):
         pytest.skip("the C driver against itself")
 
 
-@pytest.mark.parametrize("hardware", HARDWARE)
+@pytest.mark.parametrize("hardware", [pytest.param(name, marks=() if name in DAILY else pytest.mark.long)
+                                      for name in HARDWARE])
 def test_like_the_c_driver(boot, hardware):
     def events_of(fields):
         yield from of_the_format(fields)

@@ -16,10 +16,10 @@ exec /usr/bin/sleep $(($1 * 3))
 """
 
 
+@pytest.mark.long    # minutes each; perf_tools, decode and modes show the same
 @pytest.mark.timeout(800)
 @pytest.mark.parametrize("name", [
-    # It takes three minutes; perf_tools and decode show the same.
-    pytest.param("Arm SPE trace data recording and synthesized samples", marks=pytest.mark.long),
+    "Arm SPE trace data recording and synthesized samples",
     "Arm SPE doesn't hang when there are forks",
 ])
 def test_perf_test(boot, driver, name):

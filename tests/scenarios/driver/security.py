@@ -107,7 +107,7 @@ def loaded(guest, which):
     guest.load(which)
 
 
-@pytest.mark.parametrize("which", ["c", "rust"])
+@pytest.mark.parametrize("which", [pytest.param("c", marks=pytest.mark.long), "rust"])
 def test_table(guest, driver, which, show):
     if driver == "c" and which == "rust":
         pytest.skip("DRIVER=c")
