@@ -36,6 +36,8 @@ from qemu.machine import QEMUMachine  # noqa: E402
 #: For Guest(arguments=...): the machine starts with UEFI firmware, and ACPI tables describe it instead of the
 #: device tree.
 UEFI = ("-bios", os.environ.get("ARM_SPE_UEFI", "none"))
+#: The options, for a file each, with which a machine is saved.
+SAVED_WITH = ("-bios", "-dtb")
 
 #: An access of the guest to a register of the profiling unit; a value as it was written, before the
 #: unit ignores what it does not have.
@@ -128,7 +130,8 @@ class Guest(Machine):
                  files=None, qemu=None, arguments=(), rust=True, initrd=None):
         """Boots, keeping the console log and the transcript in directory.
 
-        A machine without arguments that has booted before is restored instead: see saved.py.
+        A machine that has booted before is restored instead (see saved.py), unless it has arguments other than
+        those of SAVED_WITH.
 
         spe: cpu properties of the profiling extension; "" for a machine without it.
         initrd: used in the place of the guest's own; it has to start the agent.
@@ -147,15 +150,13 @@ class Guest(Machine):
         coverage = coverage_arguments()
         if coverage:
             append += " nokaslr"    # the plugin has to know where modules are loaded
-        saved, self._later = None, {}
+        can_be_saved = not initrd and not coverage and (not arguments or arguments[0] in SAVED_WITH)
+        self._later = {}
         if not initrd:
             initrd = self.scratch / "initrd"
             at_boot, self._later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
-            if arguments or coverage:
+            if not can_be_saved:
                 at_boot, self._later = {**at_boot, **self._later}, {}
-            else:
-                saved = Saved(Path(self._qemu), kernel.image, INITRAMFS, *at_boot.values(), *at_boot,
-                              spe, str(smp), memory, kernel.append, append)
             overlay(initrd, at_boot)
         self._arguments = [
             *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
@@ -179,11 +180,22 @@ class Guest(Machine):
         self._pending = b""
         self._excused = 0
         try:
-            self._boot_or_restore(saved)
+            self._boot_or_restore(Saved(*self._parts(initrd, at_boot)) if can_be_saved else None)
             self.put(self._later)
         except BaseException:
             self.close()
             raise
+
+    def _parts(self, initrd, at_boot):
+        """Yields what makes the machine: QEMU and its arguments, with files in the place of their names."""
+        yield Path(self._qemu)
+        for argument in self._arguments:
+            if argument == str(initrd):
+                yield from (INITRAMFS, *at_boot, *at_boot.values())
+            elif os.path.isfile(argument):
+                yield Path(argument)
+            else:
+                yield argument.replace(str(self.scratch), "").replace(str(self.directory), "")
 
     def _boot_or_restore(self, saved):
         if not saved:
@@ -199,7 +211,11 @@ class Guest(Machine):
                 self.qmp("cont")
         if restorable:
             shutil.copy(saved.console, self.console)
-            self._restore(f"exec:zstd -dqc {shlex.quote(str(saved.state))}")
+            try:
+                self._restore(f"exec:zstd -dqc {shlex.quote(str(saved.state))}")
+            except Exception:
+                saved.forget()    # it is damaged
+                raise
 
     def _listener(self, name):
         listener = socket.socket(socket.AF_UNIX)

@@ -23,16 +23,14 @@ from dataclasses import dataclass
 
 from machine import COMPLAINTS
 from paths import TOP
+from situations import AS_IT_SHOULD, FACT
 from spe import COLLISION, OVERWRITE, PARTIAL, TRUNCATED
 
 TABLE = TOP / "docs" / "faults.md"
 VERDICTS = TOP / "build" / "faults.json"
 
-AS_IT_SHOULD = "as it should"
 REFUSED = "refused"
 HANGS = "the CPU hangs in the interrupt"
-
-FACT = re.compile(r"^(\w+) (0x[0-9a-f]+|\d+)$", re.MULTILINE)
 
 #: Fields of PMBSR_EL1: S, EA, DL, EC.
 STOPPED, EXTERNAL, LOSS = 1 << 17, 1 << 18, 1 << 19

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What becomes of the tests of a run: a line now and then that says what is left, and the last line with the counts."""
+"""The progress lines and the final counts of a run."""
 
 import json
 import os
@@ -37,7 +37,7 @@ class Durations:
 
 
 class Results:
-    """Counts what has become of the tests. With pytest-xdist, in the process that hears of all of them."""
+    """Counts the results of the tests; with pytest-xdist, in the controller."""
 
     def __init__(self, config):
         self._config = config

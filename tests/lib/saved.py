@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DIRECTORY = Path(os.environ.get("ARM_SPE_CACHE", "none"), "saved-guests")
@@ -92,10 +92,13 @@ class Saved:
 
     def _prune(self):
         """Removes the least recently used machines beyond LIMIT."""
-        places = [(state.parent.stat().st_mtime, state.stat().st_size, state.parent)
-                  for state in DIRECTORY.glob("*/state.zst")]
+        places = []
+        for place in filter(Path.is_dir, DIRECTORY.iterdir()):
+            with suppress(FileNotFoundError):   # another process has removed it
+                places.append((place.stat().st_mtime, sum(file.stat().st_size for file in place.iterdir()), place))
         left = LIMIT
         for _, size, place in sorted(places, reverse=True):
             left -= size
             if left < 0 and place != self._place:
                 shutil.rmtree(place, ignore_errors=True)
+                place.with_suffix(".lock").unlink(missing_ok=True)

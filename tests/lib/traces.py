@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Traces that a driver leaves in a running system."""
+"""What a loaded driver adds to a running system, and what is left of it when it is unloaded."""
 
 import re
 

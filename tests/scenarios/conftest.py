@@ -91,9 +91,17 @@ def pytest_collection_finish(session):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item):
-    """Let fixtures see the result of the test."""
+    """A failure shows how the consoles of its guests end, and keeps what the test and its file have left."""
     report = (yield).get_result()
-    setattr(item, f"report_{report.when}", report)
+    for node in item.listchain():
+        if report.failed and hasattr(node, "artefacts"):
+            node.failed = True
+            report.sections.append((f"artefacts: {node.artefacts.relative_to(TOP)}", ""))
+            for console in sorted(node.artefacts.rglob("console.log")):
+                lines = console.read_text(errors="replace").splitlines()[-CONSOLE_LINES:]
+                report.sections.append((f"{console.relative_to(TOP)} ends", "\n".join(lines)))
+    if report.when == "teardown":
+        remove_passed(item)
 
 
 @pytest.fixture
@@ -108,23 +116,18 @@ def driver():
     return DRIVER
 
 
-def made_directory(name):
-    """An empty directory for what a scenario leaves."""
-    directory = OUT / name.replace("/", "_")
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    return directory
+def made_directory(node, name):
+    """An empty directory for what a test or a file leaves."""
+    node.artefacts, node.failed = OUT / name.replace("/", "_"), False
+    shutil.rmtree(node.artefacts, ignore_errors=True)
+    node.artefacts.mkdir(parents=True)
+    return node.artefacts
 
 
-def keep_or_remove(directory, failed):
-    """A failed scenario's artefacts are kept, or all with KEEP=1. The last lines of its guests' consoles are printed."""
-    if failed:
-        for console in sorted(directory.rglob("console.log")):
-            lines = console.read_text(errors="replace").splitlines()
-            print(f"{console.relative_to(TOP)} ends:", *lines[-CONSOLE_LINES:], sep="\n    ")
-        print(f"console log and artefacts: {directory}")
-    elif not os.environ.get("KEEP"):
-        shutil.rmtree(directory)
+def remove_passed(node):
+    """Removes that directory, unless a test has failed or KEEP=1."""
+    if hasattr(node, "artefacts") and not node.failed and not os.environ.get("KEEP"):
+        shutil.rmtree(node.artefacts)
 
 
 def kernel_of(node):
@@ -166,11 +169,7 @@ def close(guests):
 @pytest.fixture
 def artefacts(request):
     """A directory for what the test leaves."""
-    directory = made_directory(f"{request.node.path.stem}.{request.node.name.removeprefix('test_')}")
-    yield directory
-    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
-    failed = any(report is None or report.failed for report in reports)
-    keep_or_remove(directory, failed or hasattr(request.node, "complaints"))
+    return made_directory(request.node, f"{request.node.path.stem}.{request.node.name.removeprefix('test_')}")
 
 
 @pytest.fixture
@@ -178,12 +177,7 @@ def boot(artefacts, request):
     """A function that boots guests for this test alone; see Guest."""
     boot_one, guests = booter(artefacts, request.node)
     yield boot_one
-    try:
-        close(guests)
-    except AssertionError as complaints:
-        # The artefacts are looked at after this, and before pytest reports it.
-        request.node.complaints = complaints
-        raise
+    close(guests)
 
 
 @pytest.fixture(scope="module")
@@ -201,9 +195,7 @@ def build():
 @pytest.fixture(scope="module")
 def guest(request, machine, build):
     """A booted guest with the driver under test loaded, for all tests of the file."""
-    directory = made_directory(request.node.path.stem)
-    failures = request.session.testsfailed
-    boot_one, guests = booter(directory, request.node)
+    boot_one, guests = booter(made_directory(request.node, request.node.path.stem), request.node)
     try:
         booted = boot_one(**machine)
         booted.load(build)
@@ -212,6 +204,5 @@ def guest(request, machine, build):
     except BaseException:
         for failed in guests:
             failed.close()
-        keep_or_remove(directory, failed=True)
         raise
-    keep_or_remove(directory, request.session.testsfailed > failures)
+    remove_passed(request.node)

@@ -5,6 +5,7 @@ These tests run on the host (tests/env/check), before the build root is entered.
 """
 
 import re
+import subprocess
 
 import pytest
 
@@ -13,11 +14,7 @@ from paths import TOP
 pytestmark = pytest.mark.needs("environment")
 
 REPORT = TOP / "build/env.tap"
-NAMES = [
-    "missing_host_command", "no_network", "cache_not_writable", "disk_full", "failed_step",
-    "interrupted_step", "two_at_once", "killed_step", "no_home", "checkout_not_writable", "foreign_rust_symbols", "kernel_tree_without_rust",
-    "unknown_driver", "older_kernel_gone", "two_runs_in_a_checkout",
-]
+NAMES = re.search(r"^tests=\((.*?)\)$", (TOP / "tests/env/check").read_text(), re.DOTALL | re.MULTILINE)[1].split()
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +37,8 @@ def report():
 def test_environment(report, name):
     passed, said = report[name]
     assert passed, "\n".join(said)
+
+
+def test_the_checkout_is_locked():
+    """A run holds the lock of its checkout until its last test has ended."""
+    assert subprocess.run(["flock", "-n", TOP / "build/lock", "true"], check=False).returncode == 1

@@ -21,7 +21,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_restored(boot, driver, place):
-    """A second guest continues from the boot of the first, and records. A truncated state is not used."""
+    """A second guest continues from the boot of the first, and records. A damaged state is not used."""
     first, second = (boot(name) for name in ("first", "second"))
     assert first.sh(BOOT) == second.sh(BOOT)
     second.load(driver)
@@ -32,8 +32,13 @@ def test_restored(boot, driver, place):
         file.truncate(whole - 1)
     third = boot("third")
     assert third.sh(BOOT) != second.sh(BOOT)
-    # The new state has replaced the truncated one.
-    assert boot("fourth").sh(BOOT) == third.sh(BOOT)
+    # The new state has replaced the truncated one. One that was changed is removed when it cannot be restored.
+    with open(state, "r+b") as file:
+        file.seek(state.stat().st_size // 2)
+        file.write(bytes(64))
+    with pytest.raises(OSError, match="migration .* failed"):
+        boot("fourth")
+    assert not state.exists()
 
 
 def kept(parts):
