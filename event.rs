@@ -65,7 +65,7 @@ use core::ffi::CStr;
 
 /// A word of `perf_event_attr` that has fields of the user ABI.
 #[derive(Clone, Copy)]
-pub(crate) enum Word {
+pub(crate) enum AttrWord {
     Config,
     Config1,
     Config2,
@@ -73,7 +73,7 @@ pub(crate) enum Word {
     Config4,
 }
 
-impl Word {
+impl AttrWord {
     pub(crate) fn name(self) -> &'static CStr {
         match self {
             Self::Config => c"config",
@@ -92,7 +92,7 @@ impl Word {
 /// `low <= high < 64`, and `max` is the largest value that fits, all ones.
 pub(crate) struct Field {
     pub(crate) name: &'static CStr,
-    pub(crate) word: Word,
+    pub(crate) word: AttrWord,
     pub(crate) low: u32,
     pub(crate) high: u32,
     pub(crate) needs: Features,
@@ -101,7 +101,7 @@ pub(crate) struct Field {
 
 impl Field {
     /// Used in constants only, where a wrong pair of `bits` fails the build.
-    const fn new(name: &'static CStr, word: Word, bits: (u32, u32), needs: Features) -> Self {
+    const fn new(name: &'static CStr, word: AttrWord, bits: (u32, u32), needs: Features) -> Self {
         let (low, high) = bits;
         assert!(low <= high && high < 64);
         // INVARIANT: Checked above.
@@ -115,13 +115,13 @@ impl Field {
         }
     }
 
-    fn of(&self, attr: &Attr) -> u64 {
+    fn of(&self, attr: &EventAttr) -> u64 {
         let word = match self.word {
-            Word::Config => attr.config,
-            Word::Config1 => attr.config1,
-            Word::Config2 => attr.config2,
-            Word::Config3 => attr.config3,
-            Word::Config4 => attr.config4,
+            AttrWord::Config => attr.config,
+            AttrWord::Config1 => attr.config1,
+            AttrWord::Config2 => attr.config2,
+            AttrWord::Config3 => attr.config3,
+            AttrWord::Config4 => attr.config4,
         };
         word.wrapping_shr(self.low) & self.max
     }
@@ -132,7 +132,7 @@ macro_rules! format {
         $field:ident = $name:literal, $word:ident: $low:literal - $high:literal, $needs:ident;
     )*) => {
         $(
-            const $field: Field = Field::new($name, Word::$word, ($low, $high), Features::$needs);
+            const $field: Field = Field::new($name, AttrWord::$word, ($low, $high), Features::$needs);
         )*
 
         /// The fields of the user ABI, as `format/` publishes them.
@@ -178,7 +178,7 @@ static TYPE_FILTERS: [(Field, RegisterField<PMSFCR_EL1>); 10] = [
 
 /// The fields of `perf_event_attr` that the driver reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Attr {
+pub(crate) struct EventAttr {
     pub(crate) config: u64,
     pub(crate) config1: u64,
     pub(crate) config2: u64,
@@ -222,7 +222,11 @@ pub(crate) struct EventConfig {
 impl EventConfig {
     /// Validates `attr` for a unit with `features`, and with the events `supported` (the bits of
     /// `PMSEVFR_EL1` that can be set).
-    pub(crate) fn new(attr: &Attr, features: Features, supported: u64) -> Result<Self, Invalid> {
+    pub(crate) fn new(
+        attr: &EventAttr,
+        features: Features,
+        supported: u64,
+    ) -> Result<Self, Invalid> {
         let require = |asked: bool, needs: Features| {
             if asked && !features.contains(needs) {
                 return Err(Invalid::NotSupported);
@@ -334,19 +338,19 @@ mod tests {
     const ALL: Features = Features(0x3ff);
 
     /// For a unit with all features.
-    fn decode(attr: Attr) -> Result<EventConfig, Invalid> {
+    fn decode(attr: EventAttr) -> Result<EventConfig, Invalid> {
         EventConfig::new(&attr, ALL, u64::MAX)
     }
 
     /// For a unit with all features but `lacking`.
-    fn without(lacking: Features, attr: Attr) -> Option<Invalid> {
+    fn without(lacking: Features, attr: EventAttr) -> Option<Invalid> {
         EventConfig::new(&attr, Features(ALL.0 & !lacking.0), u64::MAX).err()
     }
 
-    fn with_config(config: u64) -> Attr {
-        Attr {
+    fn with_config(config: u64) -> EventAttr {
+        EventAttr {
             config,
-            ..Attr::default()
+            ..EventAttr::default()
         }
     }
 
@@ -384,12 +388,12 @@ mod tests {
 
     #[test]
     fn words_beyond_config() -> Result<(), Invalid> {
-        let config = decode(Attr {
+        let config = decode(EventAttr {
             config1: 0x8000_0000_0000_0001,
             config2: 0xffff,
             config3: 2,
             config4: 0xf0,
-            ..Attr::default()
+            ..EventAttr::default()
         })?;
         assert_eq!(config.pmsevfr.bits(), 0x8000_0000_0000_0001);
         assert_eq!(config.pmslatfr.bits(), 0xfff);
@@ -403,12 +407,12 @@ mod tests {
             (0, 0, 1 << 63, 0, 1 << 3), // FnE
             (0, 0, 0, 1 << 63, 1 << 4), // FDS
         ] {
-            let attr = Attr {
+            let attr = EventAttr {
                 config1,
                 config2,
                 config3,
                 config4,
-                ..Attr::default()
+                ..EventAttr::default()
             };
             assert_eq!((attr, decode(attr)?.pmsfcr.bits()), (attr, pmsfcr));
         }
@@ -423,10 +427,10 @@ mod tests {
             (false, true, 1),
             (true, true, 0),
         ] {
-            let attr = Attr {
+            let attr = EventAttr {
                 exclude_user,
                 exclude_kernel,
-                ..Attr::default()
+                ..EventAttr::default()
             };
             assert_eq!((attr, decode(attr)?.pmscr.bits()), (attr, pmscr));
         }
@@ -454,13 +458,19 @@ mod tests {
             let found = without(Features::EXTENDED_TYPE_FILTER, attr);
             assert_eq!((config, found), (config, extended));
         }
-        let none = Attr::default();
+        let none = EventAttr::default();
         for (feature, attr) in [
             (Features::DISCARD, with_config(1 << 35)),
-            (Features::EVENT_FILTER, Attr { config1: 1, ..none }),
-            (Features::LATENCY_FILTER, Attr { config2: 1, ..none }),
-            (Features::INVERTED_EVENT_FILTER, Attr { config3: 1, ..none }),
-            (Features::DATA_SOURCE_FILTER, Attr { config4: 1, ..none }),
+            (Features::EVENT_FILTER, EventAttr { config1: 1, ..none }),
+            (Features::LATENCY_FILTER, EventAttr { config2: 1, ..none }),
+            (
+                Features::INVERTED_EVENT_FILTER,
+                EventAttr { config3: 1, ..none },
+            ),
+            (
+                Features::DATA_SOURCE_FILTER,
+                EventAttr { config4: 1, ..none },
+            ),
         ] {
             assert_eq!((attr, without(feature, attr)), (attr, refused));
             // And no other feature is needed.
@@ -479,7 +489,7 @@ mod tests {
             (Features::INVERTED_EVENT_FILTER, Some(0), None),
             (Features::DATA_SOURCE_FILTER, None, Some(u64::MAX)),
         ] {
-            let config = EventConfig::new(&Attr::default(), features, 0)?;
+            let config = EventConfig::new(&EventAttr::default(), features, 0)?;
             let found = config.pmsnevfr.map(Register::bits);
             assert_eq!((features, found), (features, pmsnevfr));
             let found = config.pmsdsfr.map(Register::bits);
@@ -498,10 +508,10 @@ mod tests {
             (0, 0x4, refused),
             (0x8, 0x2, None),
         ] {
-            let attr = Attr {
+            let attr = EventAttr {
                 config1,
                 config3,
-                ..Attr::default()
+                ..EventAttr::default()
             };
             let found = EventConfig::new(&attr, ALL, 0xa).err();
             assert_eq!((attr, found), (attr, expected));
@@ -511,13 +521,13 @@ mod tests {
     #[test]
     fn what_no_unit_supports() {
         for attr in [
-            Attr {
+            EventAttr {
                 exclude_host: true,
-                ..Attr::default()
+                ..EventAttr::default()
             },
-            Attr {
+            EventAttr {
                 sigtrap: true,
-                ..Attr::default()
+                ..EventAttr::default()
             },
         ] {
             assert_eq!(
@@ -531,10 +541,10 @@ mod tests {
             // In the order of the C driver.
             (true, true, Invalid::NotSupported),
         ] {
-            let attr = Attr {
+            let attr = EventAttr {
                 exclude_idle,
                 freq,
-                ..Attr::default()
+                ..EventAttr::default()
             };
             assert_eq!((attr, decode(attr).err()), (attr, Some(expected)));
         }
@@ -551,7 +561,7 @@ mod tests {
             let decoded = decode(with_config(config))?;
             assert_eq!((config, decoded.is_privileged()), (config, privileged));
         }
-        let mut config = decode(Attr::default())?;
+        let mut config = decode(EventAttr::default())?;
         config.enable_context();
         assert_eq!(config.pmscr.bits(), 3 | 1 << 3);
         Ok(())

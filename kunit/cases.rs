@@ -76,7 +76,7 @@ mod tests {
             bench.ring.space.set(2 * PAGE_SIZE as u64);
             hold!(bench.start(0));
             hold!(work_until_service());
-            // More was read meanwhile.
+            // The reader has freed more since.
             bench.ring.space.set(SIZE - 1);
             hold!(bench.serve());
             hold!(bench.is_sampling());
@@ -623,9 +623,9 @@ mod tests {
     #[test]
     fn mismatches_are_seen() {
         // Only user space would be sampled: the unit writes nothing here.
-        let attr = Attr {
+        let attr = EventAttr {
             exclude_kernel: true,
-            ..Attr::default()
+            ..EventAttr::default()
         };
         assert!(run_with(&attr, false, |bench| {
             let event = bench.event(0);

@@ -4,8 +4,8 @@
 //! perf's ring buffer, and hands out whatever space a case wants. This is what the cases in
 //! `cases.rs` are made of.
 //!
-//! A case runs on one CPU with interrupts disabled, as callbacks do. It turns the unit off at the
-//! end, so that the interrupt of the loaded driver is not affected.
+//! A case runs on one CPU with interrupts disabled, as callbacks do, and turns the unit off at the
+//! end. The suites run when the module is loaded; run again from debugfs, they end a recording.
 
 use super::*;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     },
     caps,
     event::{
-        Attr,
+        EventAttr,
         EventConfig, //
     },
     percpu::{
@@ -301,7 +301,7 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    fn new(attr: &Attr, snapshot: bool) -> Result<Self> {
+    fn new(attr: &EventAttr, snapshot: bool) -> Result<Self> {
         let memory = Pages::new()?;
         // SAFETY: alloc_pages_exact() gives whole pages of the linear map, each with a reference of
         // its own, and the bench frees them after the buffers (fields are dropped in their order).
@@ -453,7 +453,7 @@ fn run(case: fn(&Bench) -> Outcome) -> bool {
 }
 
 /// As [`run`], for an event with other attributes or a snapshot buffer.
-fn run_with(attr: &Attr, snapshot: bool, case: fn(&Bench) -> Outcome) -> bool {
+fn run_with(attr: &EventAttr, snapshot: bool, case: fn(&Bench) -> Outcome) -> bool {
     let outcome = Bench::new(attr, snapshot).and_then(|bench| {
         let moved = Moved(&bench, case);
         run_on(0, move |_| moved.run())
@@ -471,10 +471,10 @@ fn run_with(attr: &Attr, snapshot: bool, case: fn(&Bench) -> Outcome) -> bool {
     }
 }
 
-fn kernel_only() -> Attr {
-    Attr {
+fn kernel_only() -> EventAttr {
+    EventAttr {
         exclude_user: true,
-        ..Attr::default()
+        ..EventAttr::default()
     }
 }
 

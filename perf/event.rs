@@ -75,10 +75,10 @@ impl<T: PmuTypes> Event<T> {
             let sampling = (&raw mut (*hw).__bindgen_anon_2)
                 .cast::<bindings::hw_perf_event__bindgen_ty_2__bindgen_ty_1>();
             Hw {
-                state: Word(&raw mut (*hw).state, PhantomData),
-                aux_paused: Word(&raw mut (*aux).aux_paused, PhantomData),
-                sample_period: Word(&raw mut (*hw).sample_period, PhantomData),
-                period_left: Word((&raw mut (*sampling).period_left).cast(), PhantomData),
+                state: HwField(&raw mut (*hw).state, PhantomData),
+                aux_paused: HwField(&raw mut (*aux).aux_paused, PhantomData),
+                sample_period: HwField(&raw mut (*hw).sample_period, PhantomData),
+                period_left: HwField((&raw mut (*sampling).period_left).cast(), PhantomData),
             }
         }
     }
@@ -137,10 +137,10 @@ impl<T: PmuTypes> Event<T> {
 
 /// The fields of `hw_perf_event` that perf and the PMU write.
 struct Hw<'a> {
-    state: Word<'a, i32>,
-    aux_paused: Word<'a, u32>,
-    sample_period: Word<'a, u64>,
-    period_left: Word<'a, u64>,
+    state: HwField<'a, i32>,
+    aux_paused: HwField<'a, u32>,
+    sample_period: HwField<'a, u64>,
+    period_left: HwField<'a, u64>,
 }
 
 /// A field that is read and written as a whole (`READ_ONCE()`, `WRITE_ONCE()`): while the event is
@@ -149,9 +149,9 @@ struct Hw<'a> {
 /// # Invariants
 ///
 /// The pointer is to a field of a valid event.
-struct Word<'a, V>(*mut V, PhantomData<&'a V>);
+struct HwField<'a, V>(*mut V, PhantomData<&'a V>);
 
-impl<V: Copy> Word<'_, V> {
+impl<V: Copy> HwField<'_, V> {
     fn read(&self) -> V {
         // SAFETY: The field is valid during the borrow of the event. perf and the PMU only write it
         // as a whole.

@@ -15,11 +15,11 @@ use crate::{
         Unusable, //
     },
     event::{
-        Attr,
+        AttrWord,
+        EventAttr,
         EventConfig,
         Field,
         Invalid,
-        Word,
         FORMAT, //
     },
     syndrome::{
@@ -45,7 +45,7 @@ fn correct(pmbidr: PMBIDR_EL1, pmbsr: PMBSR_EL1, free: FreeSpace) -> Result<u64,
     })
 }
 
-fn correct_event(attr: &Attr) -> Result<EventConfig, Invalid> {
+fn correct_event(attr: &EventAttr) -> Result<EventConfig, Invalid> {
     EventConfig::new(attr, Features::NONE, 0)
 }
 
@@ -75,7 +75,7 @@ fn misuse(layout: BufferLayout, free: FreeSpace) -> u64 {
 fn misuse() -> Field {
     Field {
         name: c"secret",
-        word: Word::Config,
+        word: AttrWord::Config,
         low: 3,
         high: 3,
         needs: Features::NONE,

@@ -3,13 +3,13 @@
 //! Any `perf_event_attr`.
 
 use crate::caps::Features;
-use crate::event::{first_period, period, Attr, EventConfig, Invalid, FORMAT};
+use crate::event::{first_period, period, EventAttr, EventConfig, Invalid, FORMAT};
 use crate::sysreg::Register;
 use proptest::prelude::*;
 
 const ALL: Features = Features(0x3ff);
 
-fn config(attr: Attr) -> Result<EventConfig, Invalid> {
+fn config(attr: EventAttr) -> Result<EventConfig, Invalid> {
     EventConfig::new(&attr, ALL, u64::MAX)
 }
 
@@ -52,7 +52,7 @@ proptest! {
     /// A filter is refused if and only if it has an event that the unit does not support.
     #[test]
     fn unsupported_events_are_refused(config1: u64, config3: u64, supported: u64) {
-        let attr = Attr { config1, config3, ..Attr::default() };
+        let attr = EventAttr { config1, config3, ..EventAttr::default() };
         let expected = match (config1 | config3) & !supported {
             0 => None,
             _ => Some(Invalid::NotSupported),
@@ -71,7 +71,7 @@ proptest! {
     ) {
         let [config, config1, config2, config3, config4] = words;
         let mut found = EventConfig::new(
-            &Attr {
+            &EventAttr {
                 config,
                 config1,
                 config2,
@@ -79,7 +79,7 @@ proptest! {
                 config4,
                 exclude_user,
                 exclude_kernel,
-                ..Attr::default()
+                ..EventAttr::default()
             },
             ALL,
             u64::MAX,
@@ -104,7 +104,7 @@ proptest! {
         sigtrap: bool,
         freq: bool,
     ) {
-        let attr = Attr { config2, exclude_idle, exclude_host, sigtrap, freq, ..Attr::default() };
+        let attr = EventAttr { config2, exclude_idle, exclude_host, sigtrap, freq, ..EventAttr::default() };
         let no_latency_filter = Features(ALL.0 & !Features::LATENCY_FILTER.0);
         for (features, lacks_filter) in [(ALL, false), (no_latency_filter, config2 != 0)] {
             let expected = if exclude_idle {
