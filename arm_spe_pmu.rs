@@ -321,9 +321,8 @@ unsafe impl driver::RegistrationOps for Adapter {
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
         // SAFETY: By the safety requirements.
         unsafe { Platform::unregister(driver) };
-        // Each AUX buffer, which may outlive its events, has a reference to the module: there are
-        // none that could be deferred any more.
-        pmu::free_deferred_buffers();
+        // Each AUX buffer, which may outlive its events, has a reference to the module.
+        pmu::free_deferred_buffers_at_unload();
     }
 }
 

@@ -67,7 +67,8 @@ pub(crate) struct Buffer {
 // SAFETY: The pointer is to memory that the buffer owns.
 unsafe impl Send for Buffer {}
 
-// SAFETY: A shared reference does not give access to the memory.
+// SAFETY: Of what a shared reference can be used for, only `zero()` writes to the memory: within a
+// transaction, by a pointer. No reference to the memory is made.
 unsafe impl Sync for Buffer {}
 
 impl Buffer {

@@ -48,7 +48,7 @@ counters! {
     StrayPointer = c"stray_pointer",
     /// Interrupts without `PMBSR_EL1.S`.
     Spurious = c"spurious",
-    /// Starts and restarts that failed because no AUX buffer was mapped.
+    /// Starts and restarts that failed because perf handed out no AUX buffer of this PMU.
     StartNotMapped = c"start_not_mapped",
     /// Starts and restarts that failed because the reader had not freed any space.
     StartFull = c"start_full",
@@ -56,7 +56,7 @@ counters! {
     StartNoSpace = c"start_no_space",
     /// Starts that failed because the unit samples for another event.
     StartBusy = c"start_busy",
-    /// Starts that failed because the unit's CPU is going offline.
+    /// Starts that failed because the unit's CPU was coming online or going offline.
     StartOffline = c"start_offline",
     /// Transitions that `state_check.rs` checked.
     #[cfg(ARM_SPE_DEBUG)]

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pid_namespace.h>
 #include <linux/preempt.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/topology.h>
 #include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 #include <asm/mmu.h>
 
 #include "helpers.h"
@@ -62,4 +65,42 @@ bool spe_helper_kernel_unmapped_at_el0(void)
 bool spe_helper_in_init_pid_ns(void)
 {
 	return task_is_in_init_pid_ns(current);
+}
+
+/* Returns whether the rate limit for messages of this kind allows another one. */
+bool spe_helper_may_log(unsigned int kind)
+{
+	static struct ratelimit_state limits[SPE_MESSAGES] = {
+		[0 ... SPE_MESSAGES - 1] = RATELIMIT_STATE_INIT(limits, DEFAULT_RATELIMIT_INTERVAL,
+								DEFAULT_RATELIMIT_BURST),
+	};
+
+	return kind < SPE_MESSAGES && __ratelimit(limits + kind);
+}
+
+static void free_in_task(struct work_struct *work)
+{
+	arm_spe_free_deferred_buffers();
+}
+
+static DECLARE_WORK(free_work, free_in_task);
+
+static void queue_free_work(struct irq_work *work)
+{
+	schedule_work(&free_work);
+}
+
+static struct irq_work free_irq_work = IRQ_WORK_INIT(queue_free_work);
+
+/* Has the deferred buffers freed in a task, soon. May be called in an NMI. */
+void spe_helper_free_later(void)
+{
+	irq_work_queue(&free_irq_work);
+}
+
+/* Waits until that is done, or cancels it. Nothing may call spe_helper_free_later() any more. */
+void spe_helper_free_later_cancel(void)
+{
+	irq_work_sync(&free_irq_work);
+	cancel_work_sync(&free_work);
 }

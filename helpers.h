@@ -8,6 +8,9 @@
 
 #include <linux/types.h>
 
+/* Kinds of messages about errors of the hardware: one for each Reason of syndrome.rs, and one more. */
+#define SPE_MESSAGES 7
+
 struct page;
 
 void *spe_helper_vmap(void *const *addrs, unsigned int count);
@@ -17,5 +20,11 @@ void *spe_helper_this_cpu_ptr(void *base);
 void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu);
 bool spe_helper_kernel_unmapped_at_el0(void);
 bool spe_helper_in_init_pid_ns(void);
+bool spe_helper_may_log(unsigned int kind);
+void spe_helper_free_later(void);
+void spe_helper_free_later_cancel(void);
+
+/* In Rust. */
+void arm_spe_free_deferred_buffers(void);
 
 #endif /* ARM_SPE_HELPERS_H */

@@ -20,3 +20,22 @@ pub(crate) fn kernel_unmapped_at_el0() -> bool {
     // SAFETY: Has no requirements.
     unsafe { bindings::spe_helper_kernel_unmapped_at_el0() }
 }
+
+/// Returns whether the rate limit for messages of this kind allows another one; there are
+/// `SPE_MESSAGES` kinds. May be called in any context.
+pub(crate) fn may_log(kind: u32) -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { bindings::spe_helper_may_log(kind) }
+}
+
+/// Calls `arm_spe_free_deferred_buffers()` in a task, soon. May be called in an NMI.
+pub(crate) fn free_later() {
+    // SAFETY: Has no requirements.
+    unsafe { bindings::spe_helper_free_later() }
+}
+
+/// Cancels that, or waits until it is done. May sleep.
+pub(crate) fn cancel_free_later() {
+    // SAFETY: Has no requirements.
+    unsafe { bindings::spe_helper_free_later_cancel() }
+}

@@ -7,10 +7,13 @@
 //! | [`OwnerTag`] | `PERF_EVENT_IOC_SET_OUTPUT` by way of a software event hands one PMU the AUX buffer of another | KUnit `another_pmus_buffer`; `security` | `perf_aux_output_begin()` compares the PMUs |
 //! | [`Deferred`] | `free_aux()` is called in interrupts, and with them disabled, where a mapping cannot be removed | `debug_kernel`: a buffer that is taken | perf calls `free_aux()` in a task only |
 //! | [`NoSpace`] | an event without space in its buffer is tried at each context switch, with a record and a wakeup each time | KUnit `reports_no_space_once`; `realtime` | perf leaves the event off until `aux_tail` moves |
-//! | [`pin_module`] | an AUX buffer can outlive the events of the PMU that made it (that no code of the module runs after the reference is given back is checked in each build, but not guaranteed by the language) | `reload`, `hot_path` | the ring buffer holds a reference to the PMU's module |
+//! | [`pin_module`] | an AUX buffer can outlive the events of the PMU that made it (that no code of the module runs after the reference is given back is not guaranteed by the language: `scripts/hot-path` checks it, by `make` in a checkout, not by DKMS) | `reload`, `hot_path` | the ring buffer holds a reference to the PMU's module |
 
 use crate::{
-    helpers::preemptible,
+    helpers::{
+        free_later,
+        preemptible, //
+    },
     version::this_module, //
 };
 use core::ptr::{
@@ -111,8 +114,8 @@ impl<T: Send> Deferred<T> {
         Self(Atomic::new(null_mut()))
     }
 
-    /// Frees `entry` at once where the caller may sleep, or else in a later call of this function
-    /// or of [`Self::free_all`]. May be called in an NMI.
+    /// Frees `entry` at once where the caller may sleep, or else by [`free_later`]. May be called in
+    /// an NMI.
     // Inlined, `head` would be on the stack of `free_aux()`, whose last call would not be a jump.
     #[inline(never)] // named in scripts/hot-path
     pub(crate) fn free(&self, entry: KBox<Deferrable<T>>) {
@@ -129,6 +132,8 @@ impl<T: Send> Deferred<T> {
         }
         if preemptible() {
             self.free_all();
+        } else {
+            free_later();
         }
     }
 

@@ -14,11 +14,14 @@ use crate::{
     device::Units,
     event::{
         self,
-        Attr,
+        EventAttr,
         EventConfig,
         Invalid, //
     },
-    helpers::in_init_pid_ns,
+    helpers::{
+        cancel_free_later,
+        in_init_pid_ns, //
+    },
     percpu::NotInNmi,
     perf::{
         self,
@@ -53,8 +56,15 @@ pub(crate) struct SpePmu {
 /// The buffers that perf gave back in an interrupt.
 static DEFERRED: Deferred<Buffer> = Deferred::new();
 
-/// Frees the buffers that perf gave back in an interrupt. May sleep.
-pub(crate) fn free_deferred_buffers() {
+/// Frees the buffers that perf gave back in an interrupt. May sleep. `helpers.c` calls it in a task.
+#[no_mangle]
+extern "C" fn arm_spe_free_deferred_buffers() {
+    DEFERRED.free_all();
+}
+
+/// Frees the last of these buffers. No other AUX buffer may exist.
+pub(crate) fn free_deferred_buffers_at_unload() {
+    cancel_free_later();
     DEFERRED.free_all();
 }
 
@@ -76,7 +86,7 @@ unsafe impl Pmu for SpePmu {
 
         let attr = event.attr();
         let [config, config1, config2, config3, config4] = attr.config();
-        let request = Attr {
+        let request = EventAttr {
             config,
             config1,
             config2,
@@ -170,7 +180,6 @@ unsafe impl Pmu for SpePmu {
         pages: &[AuxPage],
         overwrite: bool,
     ) -> Result<KBox<Deferrable<Buffer>>> {
-        free_deferred_buffers();
         let buffer = Buffer::map(
             pages,
             self.caps.align,

@@ -12,11 +12,13 @@ use crate::{
         Spe,
         Transaction, //
     },
+    bindings::SPE_MESSAGES,
     counters::{
         Counter,
         Counters, //
     },
     event,
+    helpers::may_log,
     percpu::NotInNmi,
     perf::{
         ActiveEvent,
@@ -45,10 +47,7 @@ use crate::{
     }, //
 };
 use core::cell::Cell;
-use kernel::{
-    bindings::__printk_ratelimit,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 #[cfg(ARM_SPE_DEBUG)]
 #[path = "state_check.rs"]
@@ -270,7 +269,7 @@ fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
     let bytes = stopped.written().unwrap_or_else(|| {
         flags |= AuxFlags::TRUNCATED;
         cpu.counters.count(Counter::StrayPointer);
-        log("Stray write pointer", pmbsr);
+        log(None, pmbsr);
         0
     });
     let goes_on = !flags.contains(AuxFlags::TRUNCATED);
@@ -331,30 +330,24 @@ fn report(pmbsr: PMBSR_EL1, cpu: &Cpu) -> Option<Reason> {
         Reason::UnknownClass => Counter::UnknownClass,
     });
     if reason != Reason::Full {
-        log(reason.text(), pmbsr);
+        log(Some(reason), pmbsr);
     }
     Some(reason)
 }
 
-/// Logs an error of the hardware, with a rate limit.
-#[cold]
-fn log(what: &str, pmbsr: PMBSR_EL1) {
-    if may_log() {
+/// Logs an error of the hardware: a request for service, or else a stray write pointer. Each kind
+/// of error has a rate limit of its own.
+fn log(reason: Option<Reason>, pmbsr: PMBSR_EL1) {
+    if may_log(reason.map_or(SPE_MESSAGES - 1, |reason| reason as u32)) {
         pr_err!(
             "{} on CPU {} [PMBSR={:#018x}, PMBPTR={:#018x}, PMBLIMITR={:#018x}]\n",
-            what,
+            reason.map_or("Stray write pointer", Reason::text),
             kernel::cpu::CpuId::current().as_u32(),
             pmbsr.bits(),
             PMBPTR_EL1::read().bits(),
             PMBLIMITR_EL1::read().bits(),
         );
     }
-}
-
-/// Returns whether the rate limit allows another message.
-fn may_log() -> bool {
-    // SAFETY: The string is static. The function may be called in any context.
-    unsafe { __printk_ratelimit(c"arm_spe_pmu".as_char_ptr()) != 0 }
 }
 
 /// The state of the unit of one CPU, between two callbacks. To be used on that CPU, with interrupts

@@ -4,7 +4,6 @@
 //! and `hw.state` agree. The counters `transitions` and `mismatches` have the result.
 
 use super::{
-    may_log,
     Cpu,
     State, //
 };
@@ -32,16 +31,14 @@ pub(super) fn check(state: &State, cpu: &Cpu) {
     cpu.counters.count(Counter::Transitions);
     if let Err(what) = result {
         cpu.counters.count(Counter::Mismatches);
-        if may_log() {
-            pr_err!(
-                "Mismatch: {} [PMSCR={:#x}, PMBSR={:#x}, PMBPTR={:#x}, PMBLIMITR={:#x}]\n",
-                what,
-                PMSCR_EL1::read().bits(),
-                PMBSR_EL1::read().bits(),
-                PMBPTR_EL1::read().bits(),
-                PMBLIMITR_EL1::read().bits(),
-            );
-        }
+        pr_err!(
+            "Mismatch: {} [PMSCR={:#x}, PMBSR={:#x}, PMBPTR={:#x}, PMBLIMITR={:#x}]\n",
+            what,
+            PMSCR_EL1::read().bits(),
+            PMBSR_EL1::read().bits(),
+            PMBPTR_EL1::read().bits(),
+            PMBLIMITR_EL1::read().bits(),
+        );
     }
 }
 

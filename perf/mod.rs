@@ -71,7 +71,11 @@
 //!                     Err((handle, _)) => Some(State::Off(handle)),
 //!                 }
 //!             }
-//!             state => state,
+//!             Some(State::Running(active, transaction)) => {
+//!                 active.unthrottle();
+//!                 Some(State::Running(active, transaction))
+//!             }
+//!             None => None,
 //!         });
 //!     }
 //!

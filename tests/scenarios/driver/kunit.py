@@ -30,8 +30,6 @@ def test_suites(boot, driver, artefacts, show):
         pytest.skip("the C driver has no suites")
     guest = boot(kernel=named("debug", suites=True))
     guest.unaccounted = "the suites sample for themselves, and count elsewhere"
-    # All messages of the driver are needed.
-    guest.sh("echo 0 >/proc/sys/kernel/printk_ratelimit")
     # The kernel has suites of its own, which ran before.
     booted = guest.console.stat().st_size
     loaded, output = guest.run("insmod /usr/lib/drivers/rust/arm_spe_pmu.ko", timeout=600)
