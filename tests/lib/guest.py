@@ -345,10 +345,10 @@ class Guest(Machine):
         """Makes the unit of a CPU report what is hard to bring about (spe-inject)."""
         self.qmp("qom-set", path=self._units()[cpu], property="spe-inject", value=what)
 
-    def _until_migrated(self, command, uri):
+    def _until_migrated(self, command, uri, **arguments):
         """Starts an outgoing or incoming migration of this QEMU and waits for its end."""
         self.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
-        self.qmp(command, uri=uri)
+        self.qmp(command, uri=uri, **arguments)
         ended = [("MIGRATION", {"data": {"status": status}}) for status in ("completed", "failed")]
         event = self._machine.events_wait(ended, timeout=SLACK * 60.0)
         if not event or event["data"]["status"] != "completed":
@@ -368,7 +368,7 @@ class Guest(Machine):
 
     def _restore(self, uri):
         self._launch("-incoming", "defer")
-        self._until_migrated("migrate-incoming", uri)
+        self._until_migrated("migrate-incoming", uri, exit_on_error=False)
         self.qmp("cont")
 
     def migrate(self, look=lambda guest: None):

@@ -79,7 +79,7 @@ def test_oldest_go(place, monkeypatch):
     """The least recently used machines are removed beyond the limit."""
     del place
     machines = [kept([name]) for name in ("a", "b")]
-    monkeypatch.setattr(saved, "LIMIT", 2 * machines[0].state.stat().st_size)
+    monkeypatch.setattr(saved, "LIMIT", 2 * sum(file.stat().st_size for file in machines[0].state.parent.iterdir()))
     assert machines[0].is_complete()
     kept(["c"])
     assert [machine.is_complete() for machine in machines] == [True, False]
