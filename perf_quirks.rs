@@ -114,8 +114,8 @@ impl<T: Send> Deferred<T> {
         Self(Atomic::new(null_mut()))
     }
 
-    /// Frees `entry` at once where the caller may sleep, or else by [`free_later`]. May be called in
-    /// an NMI.
+    /// Frees `entry` at once where the caller may sleep, or else by [`free_later`]. May be called
+    /// in an NMI.
     // Inlined, `head` would be on the stack of `free_aux()`, whose last call would not be a jump.
     #[inline(never)] // named in scripts/hot-path
     pub(crate) fn free(&self, entry: KBox<Deferrable<T>>) {

@@ -56,7 +56,7 @@ pub(crate) struct SpePmu {
 /// The buffers that perf gave back in an interrupt.
 static DEFERRED: Deferred<Buffer> = Deferred::new();
 
-/// Frees the buffers that perf gave back in an interrupt. May sleep. `helpers.c` calls it in a task.
+/// Frees the buffers that perf gave back in an interrupt. `helpers.c` calls this in a task.
 #[no_mangle]
 extern "C" fn arm_spe_free_deferred_buffers() {
     DEFERRED.free_all();

@@ -58,8 +58,8 @@ impl core::ops::BitOrAssign for AuxFlags {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoBuffer {
-    /// None is mapped, it is being unmapped, another CPU has a transaction of it, or another PMU made
-    /// it. perf does not disable the event.
+    /// None is mapped, it is being unmapped, another CPU has a transaction of it, or another PMU
+    /// made it. perf does not disable the event.
     NotMapped,
     /// The reader has not freed any space. perf has woken it, and disables an event that runs.
     Full,
