@@ -23,6 +23,7 @@
 //! | `device.rs` | the units of one device |
 //! | `irq.rs` | the interrupt |
 //! | `hotplug.rs` | CPU hotplug |
+//! | `cpu_pm.rs` | CPUs that lose their power in idle or in suspend |
 //! | `pmu.rs` | the callbacks of perf |
 //! | `debugfs.rs`, `sysfs.rs` | the files |
 //!
@@ -36,6 +37,8 @@ mod bindings;
 mod buffer_limit;
 mod caps;
 mod counters;
+#[cfg(CONFIG_CPU_PM)]
+mod cpu_pm;
 mod debugfs;
 mod device;
 mod event;
@@ -100,14 +103,17 @@ use kernel::{
 /// The name of the driver, its interrupt and its hotplug state; that of the C driver.
 const NAME: &CStr = c"arm_spe_pmu";
 
-/// A device that is bound. The fields are dropped in their order: the PMU, then its units, then
-/// their interrupt.
+/// A device that is bound. The fields are dropped in their order: the PMU, then its units, which
+/// CPU PM need not restore any more, then their interrupt.
 #[pin_data]
 struct SpeDevice {
     #[pin]
     pmu: Registration<SpePmu>,
     #[pin]
     ready: hotplug::Instance,
+    #[cfg(CONFIG_CPU_PM)]
+    #[pin]
+    power: cpu_pm::Notifier,
     handler: Handler,
     files: debugfs::Files,
     number: PmuNumber,
@@ -137,6 +143,8 @@ impl platform::Driver for SpeDevice {
                 number,
                 files: debugfs::Files::new(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
+                #[cfg(CONFIG_CPU_PM)]
+                power <- cpu_pm::Notifier::new(units.clone()),
                 ready <- hotplug::Instance::new(units.clone()),
                 // SAFETY: All PMUs of this module have the same types.
                 pmu <- unsafe {

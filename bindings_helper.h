@@ -5,6 +5,7 @@
  * bindings_parameters.
  */
 
+#include <linux/cpu_pm.h>
 #include <linux/perf_event.h>
 #include <linux/perf/arm_pmu.h>
 #include <linux/vmalloc.h>

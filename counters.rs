@@ -58,6 +58,8 @@ counters! {
     StartBusy = c"start_busy",
     /// Starts that failed because the unit's CPU was coming online or going offline.
     StartOffline = c"start_offline",
+    /// Times that the CPU went to sleep, and might have lost its power, while the unit sampled.
+    Sleeps = c"sleeps",
     /// Transitions that `state_check.rs` checked.
     #[cfg(ARM_SPE_DEBUG)]
     Transitions = c"transitions",

@@ -43,6 +43,7 @@ use crate::{
         Enabled,
         Gate,
         Output,
+        Saved,
         Stopped, //
     }, //
 };
@@ -78,6 +79,7 @@ enum State {
     Offline,
     Off(Off),
     Sampling(Sampling),
+    Asleep(Asleep),
 }
 
 /// The unit samples nothing and writes nothing.
@@ -113,6 +115,18 @@ pub(crate) struct Armed {
 pub(crate) struct Sampling {
     event: ActiveEvent<Spe>,
     output: Enabled,
+}
+
+/// The CPU may have lost its power while the unit sampled. The unit is off; for perf the event
+/// runs, and its transaction is open.
+///
+/// # Invariants
+///
+/// The gate of this CPU is closed.
+#[must_use]
+pub(crate) struct Asleep {
+    event: ActiveEvent<Spe>,
+    output: Saved,
 }
 
 impl Off {
@@ -227,6 +241,29 @@ impl Sampling {
         event.set_period_left(unit::counter());
         // INVARIANT: Sampling was stopped.
         (State::Off(Off { unit, handle }), true)
+    }
+}
+
+impl Sampling {
+    /// Turns the unit off for a CPU that may lose its power.
+    fn sleep(self, cpu: &Cpu) -> Asleep {
+        cpu.counters.count(Counter::Sleeps);
+        // INVARIANT: This closes the gate.
+        Asleep {
+            event: self.event,
+            output: Saved::save(self.output, &cpu.gate),
+        }
+    }
+}
+
+impl Asleep {
+    /// Continues to sample.
+    fn wake(self, cpu: &Cpu) -> Sampling {
+        let Self { event, output } = self;
+        let period = event::period(event.sample_period());
+        // INVARIANT: This opens the gate.
+        let output = output.restore(&cpu.gate, &event, period);
+        Sampling { event, output }
     }
 }
 
@@ -359,11 +396,17 @@ impl Slot {
         Self(Cell::new(State::Offline))
     }
 
-    /// Replaces the state by what `transition` makes of it, which also returns a result.
-    fn update<R>(&self, _cpu: &Cpu, transition: impl FnOnce(State) -> (State, R)) -> R {
-        let (state, result) = transition(self.0.replace(State::Offline));
+    /// Replaces the state by what `transition` makes of it, which also returns a result. A unit
+    /// that is asleep continues first: the kernel does not always say when the CPU is back
+    /// (`docs/upstream.md`).
+    fn update<R>(&self, cpu: &Cpu, transition: impl FnOnce(State) -> (State, R)) -> R {
+        let state = match self.0.replace(State::Offline) {
+            State::Asleep(asleep) => State::Sampling(asleep.wake(cpu)),
+            state => state,
+        };
+        let (state, result) = transition(state);
         #[cfg(ARM_SPE_DEBUG)]
-        check::check(&state, _cpu);
+        check::check(&state, cpu);
         // What this replaces is the placeholder from above.
         core::mem::forget(self.0.replace(state));
         result
@@ -394,6 +437,7 @@ impl Slot {
                 State::Offline => return (State::Offline, None),
                 State::Off(off) => off,
                 State::Sampling(sampling) => sampling.stop(cpu),
+                asleep @ State::Asleep(_) => return (asleep, None),
             };
             unit.release(&cpu.gate);
             (State::Offline, Some(handle))
@@ -415,11 +459,33 @@ impl Slot {
                 cpu.counters.count(Counter::StartBusy);
                 (State::Sampling(other), false)
             }
-            State::Offline => {
+            state @ (State::Offline | State::Asleep(_)) => {
                 cpu.counters.count(Counter::StartOffline);
-                (State::Offline, false)
+                (state, false)
             }
         })
+    }
+
+    /// Prepares the unit for its CPU's loss of power.
+    pub(crate) fn sleep(&self, cpu: &Cpu) {
+        // The gate is open while the unit samples. If it does not, there is nothing to save.
+        if cpu.gate.is_open_for(0) {
+            return;
+        }
+        self.update(cpu, |state| match state {
+            State::Sampling(sampling) => (State::Asleep(sampling.sleep(cpu)), ()),
+            state => (state, ()),
+        });
+    }
+
+    /// Restores the unit of a CPU that has, or might have, lost its power.
+    pub(crate) fn wake(&self, cpu: &Cpu) {
+        self.update(cpu, |state| {
+            if let State::Off(off) = &state {
+                off.unit.renew();
+            }
+            (state, ())
+        });
     }
 
     /// Stops `event` if the unit samples for it.
@@ -440,7 +506,7 @@ impl Slot {
                 let ours = off.interrupt(cpu);
                 (State::Off(off), ours)
             }
-            State::Offline => (State::Offline, false),
+            state @ (State::Offline | State::Asleep(_)) => (state, false),
         })
     }
 }

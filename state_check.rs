@@ -24,7 +24,7 @@ use kernel::prelude::*;
 pub(super) fn check(state: &State, cpu: &Cpu) {
     let result = match state {
         State::Sampling(sampling) => sampling.check(cpu),
-        State::Off(_) => check_off(cpu),
+        State::Off(_) | State::Asleep(_) => check_off(cpu),
         // The CPU may have no unit, and no such registers.
         State::Offline => Ok(()),
     };
@@ -101,7 +101,8 @@ impl super::Sampling {
             "PMBLIMITR_EL1.LIMIT is not that of the transaction",
         )?;
         ensure(
-            span.written(PMBPTR_EL1::read().bits()).is_some(),
+            PMBSR_EL1::read().has(PMBSR_EL1::S)
+                || span.written(PMBPTR_EL1::read().bits()).is_some(),
             "PMBPTR_EL1 is outside of the transaction",
         )
     }

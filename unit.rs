@@ -13,7 +13,6 @@ use crate::{
         Spe,
         Transaction, //
     },
-    event::EventConfig,
     percpu::NotInNmi,
     perf::{
         ActiveEvent,
@@ -153,6 +152,15 @@ impl Disabled {
         gate.in_use.store(false, Relaxed);
     }
 
+    /// Clears what a CPU that has lost its power may have got: other registers than
+    /// `PMBLIMITR_EL1` have any value after a reset.
+    pub(crate) fn renew(&self) {
+        PMSCR_EL1::clear();
+        // SAFETY: The buffer is disabled, as `self` proves.
+        unsafe { PMBSR_EL1::clear() };
+        isb();
+    }
+
     /// Ends a request for service, and returns it.
     pub(crate) fn end_service(&self) -> PMBSR_EL1 {
         let pmbsr = PMBSR_EL1::read();
@@ -175,13 +183,24 @@ impl Disabled {
 pub(crate) struct Enabled(Output);
 
 impl Enabled {
-    pub(crate) fn new(_: Disabled, output: Output) -> Self {
+    pub(crate) fn new(disabled: Disabled, output: Output) -> Self {
+        let start = match &output {
+            Output::Buffer(transaction) => transaction.span().start,
+            Output::Discard(_) => 0,
+        };
+        // SAFETY: The start is in the span.
+        unsafe { Self::from_pointer(disabled, output, start) }
+    }
+
+    /// # Safety
+    ///
+    /// `pointer` must be in the span of the output, or `PMBSR_EL1.S` be set.
+    unsafe fn from_pointer(_: Disabled, output: Output, pointer: u64) -> Self {
         let limit = match &output {
             Output::Buffer(transaction) => {
-                let span = transaction.span();
                 // SAFETY: The buffer is disabled, as the token proves.
-                unsafe { PMBPTR_EL1::from_bits(span.start).write() };
-                PMBLIMITR_EL1::from_bits(span.limit)
+                unsafe { PMBPTR_EL1::from_bits(pointer).write() };
+                PMBLIMITR_EL1::from_bits(transaction.span().limit)
             }
             Output::Discard(_) => PMBLIMITR_EL1::default().with(PMBLIMITR_EL1::FM, FM_DISCARD),
         };
@@ -189,7 +208,8 @@ impl Enabled {
         // to PMBSR_EL1.
         isb();
         // SAFETY: The span is mapped and belongs to the transaction, which cannot be ended before
-        // `disable`: the returned value has it. If that is dropped, perf keeps the buffer.
+        // `disable`: the returned value has it. If that is dropped, perf keeps the buffer. By the
+        // safety requirement, nothing is written outside of the span.
         unsafe { limit.with(PMBLIMITR_EL1::E, 1).write() };
         // INVARIANT: Just written.
         Self(output)
@@ -270,6 +290,56 @@ impl Stopped {
     }
 }
 
+/// An output of a unit that is off because its CPU may lose its power, with the registers that the
+/// unit changes.
+///
+/// # Invariants
+///
+/// `pointer` is in the span of the output, or `pmbsr.S` is set.
+#[must_use]
+pub(crate) struct Saved {
+    unit: Disabled,
+    output: Output,
+    pmbsr: PMBSR_EL1,
+    pointer: u64,
+    counter: u64,
+}
+
+impl Saved {
+    /// Stops the unit, and saves what it has to continue with. Its interrupt is not pending then.
+    pub(crate) fn save(output: Enabled, gate: &Gate) -> Self {
+        let stopped = output.stop(gate);
+        let counter = counter();
+        let (mut pmbsr, pointer) = (stopped.pmbsr, stopped.pointer);
+        if stopped.written().is_none() {
+            // The unit must not write there. The interrupt handler will report the pointer.
+            pmbsr = pmbsr.with(PMBSR_EL1::S, 1);
+        }
+        let (unit, output) = stopped.disable();
+        isb();
+        // INVARIANT: A pointer in the span is one of which `written()` knows how much was written.
+        Self {
+            unit,
+            output,
+            pmbsr,
+            pointer,
+            counter,
+        }
+    }
+
+    /// Writes all registers and lets the unit sample for `event`, whether it has lost them or not.
+    /// A request for service is pending again.
+    pub(crate) fn restore(self, gate: &Gate, event: &ActiveEvent<Spe>, period: u64) -> Enabled {
+        write_filters(event, period);
+        // SAFETY: The buffer is disabled: the token proves it, and a reset clears PMBLIMITR_EL1.E.
+        unsafe { self.pmbsr.write() };
+        // SAFETY: By the invariants.
+        let output = unsafe { Enabled::from_pointer(self.unit, self.output, self.pointer) };
+        sample_from(gate, event, self.counter);
+        output
+    }
+}
+
 /// Waits until the records of all operations so far are written. Returns `PMBSR_EL1` and
 /// `PMBPTR_EL1`.
 fn synchronise() -> (PMBSR_EL1, u64) {
@@ -287,16 +357,18 @@ pub(crate) fn start(
     output: Output,
     period: u64,
 ) -> Enabled {
-    let config = &event.data().config;
-    // A CPU that was idle may have lost its registers with its power: write all that are used.
-    write_filters(config);
-    config.interval(period).write();
+    write_filters(event, period);
     let output = Enabled::new(disabled, output);
-    PMSICR_EL1::from_bits(event.period_left()).write();
-    // All of the above must be in place before an operation is sampled (D17.9).
+    sample_from(gate, event, event.period_left());
+    output
+}
+
+/// Lets the unit sample for `event`; the first time after `counter` operations.
+fn sample_from(gate: &Gate, event: &ActiveEvent<Spe>, counter: u64) {
+    PMSICR_EL1::from_bits(counter).write();
+    // All registers must be in place before an operation is sampled (D17.9).
     isb();
     gate.open(event);
-    output
 }
 
 /// Stops sampling, and waits until no operation is sampled any more.
@@ -305,7 +377,9 @@ pub(crate) fn stop_sampling(gate: &Gate) {
     isb();
 }
 
-fn write_filters(config: &EventConfig) {
+/// Writes what decides which operations are sampled, and how often.
+fn write_filters(event: &ActiveEvent<Spe>, period: u64) {
+    let config = &event.data().config;
     config.pmsfcr.write();
     if config.has_value_filters {
         // A register whose filter PMSFCR_EL1 does not enable is ignored.
@@ -318,6 +392,7 @@ fn write_filters(config: &EventConfig) {
         }
         config.pmslatfr.write();
     }
+    config.interval(period).write();
 }
 
 /// Returns the operations until the next sample, with the random number (`ECOUNT`) above them.

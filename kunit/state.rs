@@ -2,7 +2,7 @@
 
 //! KUnit: the state machine on the registers of a real or an emulated unit. A [`Ring`] replaces
 //! perf's ring buffer, and hands out whatever space a case wants. This is what the cases in
-//! `cases.rs` are made of.
+//! `cases.rs` and `power.rs` are made of.
 //!
 //! A case runs on one CPU with interrupts disabled, as callbacks do, and turns the unit off at the
 //! end. The suites run when the module is loaded; run again from debugfs, they end a recording.
@@ -536,6 +536,8 @@ enum At {
     Throttled,
     /// Sampling for event 1.
     Other,
+    /// The CPU may have lost its power.
+    Asleep,
 }
 
 /// A transition.
@@ -557,6 +559,9 @@ enum Does {
     Throttle,
     Online,
     Offline,
+    Sleep,
+    /// The CPU is back, and has lost its power if it was asleep.
+    Wake,
 }
 
 impl Bench {
@@ -570,6 +575,7 @@ impl Bench {
             State::Sampling(_) => At::Sampling,
             State::Off(_) => At::Off,
             State::Offline => At::Offline,
+            State::Asleep(_) => At::Asleep,
         });
         let running = !event.is_stopped();
         let (enabled, pmscr) = (PMBLIMITR_EL1::read(), PMSCR_EL1::read());
@@ -580,6 +586,7 @@ impl Bench {
             At::Paused => running && enabled && pmscr.bits() == 0,
             At::Throttled => !running && enabled && pmscr.bits() == 0,
             At::Other => !running && enabled && pmscr == self.config.pmscr,
+            At::Asleep => !enabled && pmscr.bits() == 0,
         };
         expected.then_some(at)
     }
@@ -602,7 +609,19 @@ impl Bench {
                 self.throttle();
             }
             At::Other => drop(self.start(1)),
+            At::Asleep => {
+                self.start(0);
+                self.slot.sleep(&self.cpu);
+            }
         }
+    }
+
+    /// Brings the unit back from the loss of its power, if it is off.
+    fn wake(&self) {
+        if self.with_state(|state| matches!(state, State::Off(_) | State::Asleep(_))) {
+            lose_power();
+        }
+        self.slot.wake(&self.cpu);
     }
 
     /// Handles an interrupt with `pmbsr`.
@@ -635,8 +654,28 @@ impl Bench {
             Does::Throttle => self.throttle(),
             Does::Online => self.online(),
             Does::Offline => self.offline(),
+            Does::Sleep => self.slot.sleep(&self.cpu),
+            Does::Wake => self.wake(),
         }
     }
+}
+
+/// Gives the registers of the unit, which is off, the values that they may have after a reset.
+fn lose_power() {
+    const ANY: u64 = 0x6b5f_3a97_c1d2_e48f;
+
+    PMSFCR_EL1::from_bits(ANY).write();
+    PMSEVFR_EL1::from_bits(ANY).write();
+    PMSLATFR_EL1::from_bits(ANY).write();
+    PMSIRR_EL1::from_bits(ANY).write();
+    PMSICR_EL1::from_bits(ANY).write();
+    // SAFETY: The buffer is disabled: nothing is written, wherever the pointer is.
+    unsafe {
+        PMBPTR_EL1::from_bits(ANY).write();
+        PMBSR_EL1::from_bits(ANY).with(PMBSR_EL1::S, 1).write();
+    }
+    PMSCR_EL1::from_bits(ANY).write();
+    isb();
 }
 
 /// The state before, the transition, the state after.
@@ -714,6 +753,28 @@ const TRANSITIONS: &[(At, Does, At)] = &[
     (At::Other, Does::Fault, At::Off),
     (At::Other, Does::Online, At::Other),
     (At::Other, Does::Offline, At::Offline),
+
+    (At::Offline, Does::Sleep, At::Offline),
+    (At::Offline, Does::Wake, At::Offline),
+    (At::Off, Does::Sleep, At::Off),
+    (At::Off, Does::Wake, At::Off),
+    (At::Sampling, Does::Sleep, At::Asleep),
+    (At::Sampling, Does::Wake, At::Sampling),
+    (At::Paused, Does::Sleep, At::Asleep),
+    (At::Throttled, Does::Sleep, At::Asleep),
+    (At::Other, Does::Sleep, At::Asleep),
+
+    (At::Asleep, Does::Wake, At::Sampling),
+    (At::Asleep, Does::Sleep, At::Asleep),
+    (At::Asleep, Does::Start, At::Sampling),
+    (At::Asleep, Does::StartFull, At::Sampling),
+    (At::Asleep, Does::Stop, At::Off),
+    (At::Asleep, Does::Spurious, At::Sampling),
+    (At::Asleep, Does::Pause, At::Asleep),
+    (At::Asleep, Does::Resume, At::Asleep),
+    (At::Asleep, Does::Throttle, At::Asleep),
+    (At::Asleep, Does::Online, At::Asleep),
+    (At::Asleep, Does::Offline, At::Offline),
 ];
 
 const COLLISION: u64 = crate::bindings::PERF_AUX_FLAG_COLLISION as u64;
@@ -721,3 +782,4 @@ const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
 
 // After the macro.
 mod cases;
+mod power;
