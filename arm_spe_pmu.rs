@@ -97,7 +97,10 @@ use kernel::{
         },
         Arc, //
     },
-    types::Opaque, //
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    }, //
 };
 
 /// The name of the driver, its interrupt and its hotplug state; that of the C driver.
@@ -308,6 +311,24 @@ unsafe impl driver::DriverLayout for Adapter {
     const DEVICE_DRIVER_OFFSET: usize = <Platform as driver::DriverLayout>::DEVICE_DRIVER_OFFSET;
 }
 
+impl Adapter {
+    /// Turns the units off before the machine goes down or another kernel starts (kexec), which
+    /// would not know of them.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the platform bus with a device that is bound.
+    unsafe extern "C" fn shutdown(pdev: *mut c::platform_device) {
+        // SAFETY: The bus holds the lock of the device, so that it stays bound. Its data is what
+        // `probe` has made.
+        let device = unsafe {
+            let data = c::dev_get_drvdata(&raw const (*pdev).dev);
+            <Pin<KBox<SpeDevice>> as ForeignOwnable>::borrow(data)
+        };
+        device.ready.retire();
+    }
+}
+
 // SAFETY: Registered and unregistered by the kernel crate's adapter.
 unsafe impl driver::RegistrationOps for Adapter {
     unsafe fn register(
@@ -321,6 +342,7 @@ unsafe impl driver::RegistrationOps for Adapter {
             // As in the C driver: a device is unbound only when the module is unloaded, which fails
             // while there are events.
             (*driver.get()).driver.suppress_bind_attrs = true;
+            (*driver.get()).shutdown = Some(Self::shutdown);
         }
         // SAFETY: By the safety requirements.
         unsafe { Platform::register(driver, name, module) }

@@ -74,11 +74,12 @@ fn state() -> bindings::cpuhp_state {
 type SingleCallback = unsafe extern "C" fn(c_uint) -> c_int;
 type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> c_int;
 
-/// Keeps the units of one device ready on all of its online CPUs. Dropping this turns them off.
+/// Keeps the units of one device ready on all of its online CPUs, until [`Instance::retire`] or the
+/// drop turns them off.
 ///
 /// # Invariants
 ///
-/// `node` is in the list of instances of the driver's hotplug state.
+/// While `added`, `node` is in the list of instances of the driver's hotplug state.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Instance {
@@ -86,6 +87,7 @@ pub(crate) struct Instance {
     #[pin]
     node: Opaque<bindings::hlist_node>,
     units: Arc<Units>,
+    added: Atomic<bool>,
 }
 
 // SAFETY: The node is used by the C functions only, which take a lock.
@@ -100,6 +102,7 @@ impl Instance {
         // INVARIANT: Made only if the instance was added.
         try_pin_init!(Self {
             units,
+            added: Atomic::new(true),
             // Last: adding the instance calls the callbacks.
             node <- Opaque::try_ffi_init(|node: *mut bindings::hlist_node| {
                 // SAFETY: `node` may be written to. It is pinned until the instance is removed.
@@ -109,6 +112,14 @@ impl Instance {
                 }
             }),
         })
+    }
+
+    /// Turns the units off, for good. May sleep.
+    pub(crate) fn retire(&self) {
+        if self.added.xchg(false, Relaxed) {
+            // SAFETY: By the invariants. This calls `teardown` on all CPUs that are online.
+            unsafe { bindings::__cpuhp_state_remove_instance(state(), self.node.get(), true) };
+        }
     }
 
     /// # Safety
@@ -165,7 +176,6 @@ fn free(handle: Option<AuxHandle<Spe>>) {
 #[pinned_drop]
 impl PinnedDrop for Instance {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the invariants. This calls `teardown` on all CPUs that are online.
-        unsafe { bindings::__cpuhp_state_remove_instance(state(), self.node.get(), true) };
+        self.retire();
     }
 }

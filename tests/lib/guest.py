@@ -426,10 +426,22 @@ class Guest(Machine):
         finally:
             for event in events:
                 self.qmp("trace-event-set-state", name=event, enable=False)
+        accesses += self._accesses(before)
+
+    def ends(self, script, timeout=120):
+        """Runs a script that ends the machine. Returns each Access with which the units were written until then."""
+        self.qmp("trace-event-set-state", name="arm_spe_write", enable=True)
+        before = self._trace.stat().st_size
+        self.unaccounted = "the machine has ended"
+        self.begin(script)
+        self._machine.wait(timeout=SLACK * timeout)
+        return self._accesses(before)
+
+    def _accesses(self, offset):
+        """Returns each Access in the trace from an offset on."""
         with open(self._trace, encoding="utf-8") as trace:
-            trace.seek(before)
-            accesses += [Access(int(cpu), register, int(value, 16))
-                         for cpu, register, value in ACCESS.findall(trace.read())]
+            trace.seek(offset)
+            return [Access(int(cpu), register, int(value, 16)) for cpu, register, value in ACCESS.findall(trace.read())]
 
     def quit(self):
         """Ends QEMU in an orderly way, so that its plugins flush their output."""
