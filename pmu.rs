@@ -144,6 +144,7 @@ unsafe impl Pmu for SpePmu {
         Ok(())
     }
 
+    #[inline] // a call less: an eighth of `stop` and `del`
     fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);
@@ -155,6 +156,7 @@ unsafe impl Pmu for SpePmu {
         let _runs = slot.start(event, cpu);
     }
 
+    #[inline] // as for `del`
     fn stop(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);

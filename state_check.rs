@@ -24,7 +24,7 @@ use kernel::prelude::*;
 pub(super) fn check(state: &State, cpu: &Cpu) {
     let result = match state {
         State::Sampling(sampling) => sampling.check(cpu),
-        State::Off(_) | State::Asleep(_) => check_off(cpu),
+        State::Off(_) => check_off(cpu),
         // The CPU may have no unit, and no such registers.
         State::Offline => Ok(()),
     };

@@ -421,9 +421,9 @@ impl Bench {
 
     /// Calls `look` with the state.
     fn with_state<R>(&self, look: impl FnOnce(&State) -> R) -> R {
-        let state = self.slot.0.replace(State::Offline);
+        let state = self.slot.state.replace(State::Offline);
         let result = look(&state);
-        self.slot.0.set(state);
+        self.slot.state.set(state);
         result
     }
 
@@ -574,8 +574,8 @@ impl Bench {
             State::Sampling(_) if event.is_stopped() => At::Throttled,
             State::Sampling(_) => At::Sampling,
             State::Off(_) => At::Off,
+            State::Offline if self.slot.is_asleep.get() => At::Asleep,
             State::Offline => At::Offline,
-            State::Asleep(_) => At::Asleep,
         });
         let running = !event.is_stopped();
         let (enabled, pmscr) = (PMBLIMITR_EL1::read(), PMSCR_EL1::read());
@@ -618,7 +618,7 @@ impl Bench {
 
     /// Brings the unit back from the loss of its power, if it is off.
     fn wake(&self) {
-        if self.with_state(|state| matches!(state, State::Off(_) | State::Asleep(_))) {
+        if matches!(self.at(), Some(At::Off | At::Asleep)) {
             lose_power();
         }
         self.slot.wake(&self.cpu);
