@@ -390,8 +390,8 @@ fn log(reason: Option<Reason>, pmbsr: PMBSR_EL1) {
 /// disabled and not in an NMI.
 pub(crate) struct Slot {
     state: Cell<State>,
-    /// In the place of the state while the CPU may have lost its power. A variant of [`State`] would
-    /// make that larger, and each transition moves it.
+    /// In the place of the state while the CPU may have lost its power. As a variant of [`State`]
+    /// it would make that larger, which each transition moves.
     asleep: Cell<Option<Asleep>>,
     /// `asleep` is not empty.
     is_asleep: Cell<bool>,

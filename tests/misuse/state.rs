@@ -178,15 +178,13 @@ fn misuse(slot: &Slot, cpu: &Cpu) {
 /// The state, past the transitions.
 #[cfg(misuse = "take_state")]
 fn misuse(slot: &Slot) {
-    slot.0.take(); //~ E0616 field `0` of struct
+    slot.state.take(); //~ E0616 field `state` of struct
 }
 
 /// As above.
 #[cfg(misuse = "forge_slot")]
-fn misuse(off: Off) -> Slot {
-    let state = crate::state::State::Off(off); //~ E0603 enum `State` is private
-    Slot(core::cell::Cell::new(state))
-    //~^ E0423 cannot initialize a tuple struct which contains private fields
+fn misuse(off: Off) {
+    let _state = crate::state::State::Off(off); //~ E0603 enum `State` is private
 }
 
 /// A transaction ended past the transitions.

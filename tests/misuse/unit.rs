@@ -26,6 +26,7 @@ use crate::{
         Enabled,
         Gate,
         Output,
+        Saved,
         Stopped, //
     }, //
 };
@@ -53,6 +54,10 @@ fn correct(
         Output::Discard(handle) => handle,
     };
     (disabled, handle)
+}
+
+fn correct_sleep(gate: &Gate, event: &ActiveEvent<Spe>, enabled: Enabled) -> Enabled {
+    Saved::save(enabled, gate).restore(gate, event, 256)
 }
 
 fn correct_service(enabled: Enabled) -> Result<(Disabled, Output), Enabled> {
@@ -215,6 +220,26 @@ fn misuse(event: &Event<Spe>) {
 
 /// The registers of a start written without one.
 #[cfg(misuse = "write_filters")]
-fn misuse(config: &event::EventConfig) {
-    unit::write_filters(config); //~ E0603 function `write_filters` is private
+fn misuse(event: &ActiveEvent<Spe>) {
+    unit::write_filters(event, 256); //~ E0603 function `write_filters` is private
+}
+
+/// A unit that continues twice after its CPU has slept.
+#[cfg(misuse = "restore_twice")]
+fn misuse(gate: &Gate, event: &ActiveEvent<Spe>, saved: Saved) {
+    let _once = saved.restore(gate, event, 256);
+    let _twice = saved.restore(gate, event, 256); //~ E0382 use of moved value: `saved`
+}
+
+/// A unit that is left off after its CPU has slept.
+#[cfg(misuse = "drop_saved")]
+fn misuse(gate: &Gate, enabled: Enabled) {
+    Saved::save(enabled, gate); //~ unused_must_use unused `Saved` that must be used
+}
+
+/// A write pointer of which nothing says that it is in the span.
+#[cfg(misuse = "enable_anywhere")]
+fn misuse(disabled: Disabled, output: Output) {
+    let _enabled = unsafe { Enabled::from_pointer(disabled, output, 0) };
+    //~^ E0624 associated function `from_pointer` is private
 }
