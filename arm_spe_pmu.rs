@@ -37,7 +37,6 @@ mod bindings;
 mod buffer_limit;
 mod caps;
 mod counters;
-#[cfg(CONFIG_CPU_PM)]
 mod cpu_pm;
 mod debugfs;
 mod device;
@@ -114,7 +113,6 @@ struct SpeDevice {
     pmu: Registration<SpePmu>,
     #[pin]
     ready: hotplug::Instance,
-    #[cfg(CONFIG_CPU_PM)]
     #[pin]
     power: cpu_pm::Notifier,
     handler: Handler,
@@ -146,7 +144,6 @@ impl platform::Driver for SpeDevice {
                 number,
                 files: debugfs::Files::new(units.clone(), &name),
                 handler: Handler::request(units.clone(), NAME)?,
-                #[cfg(CONFIG_CPU_PM)]
                 power <- cpu_pm::Notifier::new(units.clone()),
                 ready <- hotplug::Instance::new(units.clone()),
                 // SAFETY: All PMUs of this module have the same types.
@@ -319,8 +316,8 @@ impl Adapter {
     ///
     /// Must be called by the platform bus with a device that is bound.
     unsafe extern "C" fn shutdown(pdev: *mut c::platform_device) {
-        // SAFETY: The bus holds the lock of the device, so that it stays bound. Its data is what
-        // `probe` has made.
+        // SAFETY: device_shutdown() holds the lock of the device, so that it stays bound. Its data
+        // is what `probe` has made.
         let device = unsafe {
             let data = c::dev_get_drvdata(&raw const (*pdev).dev);
             <Pin<KBox<SpeDevice>> as ForeignOwnable>::borrow(data)

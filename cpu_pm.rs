@@ -4,15 +4,17 @@
 //! machine, loses the registers of its unit. They are saved before and restored afterwards, within
 //! the same AUX transaction.
 //!
-//! CPUs that are unplugged are not the subject: see `hotplug.rs`.
+//! CPUs that are unplugged, such as all but the first in suspend-to-RAM, are the subject of
+//! `hotplug.rs`. The notifier runs with a lock that all CPUs share (`linux/cpu_pm.h`), and waits
+//! for the records of its CPU.
 
 use crate::{
     bindings::{
         cpu_pm_event_CPU_PM_ENTER,
         cpu_pm_event_CPU_PM_ENTER_FAILED,
         cpu_pm_event_CPU_PM_EXIT,
-        cpu_pm_register_notifier,
-        cpu_pm_unregister_notifier, //
+        spe_helper_cpu_pm_register_notifier,
+        spe_helper_cpu_pm_unregister_notifier, //
     },
     device::Units,
     percpu::NotInNmi,
@@ -50,7 +52,7 @@ pub(crate) struct Notifier {
     units: Arc<Units>,
 }
 
-// SAFETY: The block is used by the C functions only, which take a lock.
+// SAFETY: The block is used by the C functions only, which take a lock or are readers under RCU.
 unsafe impl Send for Notifier {}
 
 // SAFETY: As for `Send`.
@@ -69,7 +71,7 @@ impl Notifier {
                         notifier_call: Some(Self::notify),
                         ..Default::default()
                     });
-                    to_result(cpu_pm_register_notifier(block))
+                    to_result(spe_helper_cpu_pm_register_notifier(block))
                 }
             }),
         })
@@ -104,6 +106,6 @@ impl Notifier {
 impl PinnedDrop for Notifier {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the invariants. This waits until no callback runs.
-        unsafe { cpu_pm_unregister_notifier(self.block.get()) };
+        unsafe { spe_helper_cpu_pm_unregister_notifier(self.block.get()) };
     }
 }

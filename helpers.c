@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/cpu_pm.h>
 #include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -76,6 +77,17 @@ bool spe_helper_may_log(unsigned int kind)
 	};
 
 	return kind < SPE_MESSAGES && __ratelimit(limits + kind);
+}
+
+/* Without CONFIG_CPU_PM they are inline, and do nothing. */
+int spe_helper_cpu_pm_register_notifier(struct notifier_block *block)
+{
+	return cpu_pm_register_notifier(block);
+}
+
+void spe_helper_cpu_pm_unregister_notifier(struct notifier_block *block)
+{
+	cpu_pm_unregister_notifier(block);
 }
 
 static void free_in_task(struct work_struct *work)

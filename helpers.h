@@ -11,6 +11,7 @@
 /* Kinds of messages about errors of the hardware: one for each Reason of syndrome.rs, and one more. */
 #define SPE_MESSAGES 7
 
+struct notifier_block;
 struct page;
 
 void *spe_helper_vmap(void *const *addrs, unsigned int count);
@@ -21,6 +22,8 @@ void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu);
 bool spe_helper_kernel_unmapped_at_el0(void);
 bool spe_helper_in_init_pid_ns(void);
 bool spe_helper_may_log(unsigned int kind);
+int spe_helper_cpu_pm_register_notifier(struct notifier_block *block);
+void spe_helper_cpu_pm_unregister_notifier(struct notifier_block *block);
 void spe_helper_free_later(void);
 void spe_helper_free_later_cancel(void);
 

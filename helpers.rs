@@ -34,8 +34,8 @@ pub(crate) fn free_later() {
     unsafe { bindings::spe_helper_free_later() }
 }
 
-/// Cancels that, or waits until it is done. May sleep.
+/// Cancels that, or waits until it is done. May sleep. [`free_later`] must not be called any more.
 pub(crate) fn cancel_free_later() {
-    // SAFETY: Has no requirements.
+    // SAFETY: The caller may sleep.
     unsafe { bindings::spe_helper_free_later_cancel() }
 }

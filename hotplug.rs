@@ -5,6 +5,7 @@
 use crate::{
     aux_buffer::Spe,
     device::Units,
+    percpu,
     perf::AuxHandle, //
 };
 use kernel::{
@@ -74,12 +75,11 @@ fn state() -> bindings::cpuhp_state {
 type SingleCallback = unsafe extern "C" fn(c_uint) -> c_int;
 type MultiCallback = unsafe extern "C" fn(c_uint, *mut bindings::hlist_node) -> c_int;
 
-/// Keeps the units of one device ready on all of its online CPUs, until [`Instance::retire`] or the
-/// drop turns them off.
+/// Keeps the units of one device ready on all of its online CPUs. Dropping this turns them off.
 ///
 /// # Invariants
 ///
-/// While `added`, `node` is in the list of instances of the driver's hotplug state.
+/// `node` is in the list of instances of the driver's hotplug state.
 #[repr(C)]
 #[pin_data(PinnedDrop)]
 pub(crate) struct Instance {
@@ -87,7 +87,8 @@ pub(crate) struct Instance {
     #[pin]
     node: Opaque<bindings::hlist_node>,
     units: Arc<Units>,
-    added: Atomic<bool>,
+    /// No unit is made ready any more.
+    retired: Atomic<bool>,
 }
 
 // SAFETY: The node is used by the C functions only, which take a lock.
@@ -102,7 +103,7 @@ impl Instance {
         // INVARIANT: Made only if the instance was added.
         try_pin_init!(Self {
             units,
-            added: Atomic::new(true),
+            retired: Atomic::new(false),
             // Last: adding the instance calls the callbacks.
             node <- Opaque::try_ffi_init(|node: *mut bindings::hlist_node| {
                 // SAFETY: `node` may be written to. It is pinned until the instance is removed.
@@ -115,10 +116,16 @@ impl Instance {
     }
 
     /// Turns the units off, for good. May sleep.
+    ///
+    /// The instance is not removed: that would wait for a thread on each CPU, and a machine must be
+    /// able to go down although some task keeps a CPU to itself.
     pub(crate) fn retire(&self) {
-        if self.added.xchg(false, Relaxed) {
-            // SAFETY: By the invariants. This calls `teardown` on all CPUs that are online.
-            unsafe { bindings::__cpuhp_state_remove_instance(state(), self.node.get(), true) };
+        self.retired.store(true, Relaxed);
+        for cpu in percpu::possible_cpus().filter(|&cpu| self.units.supports_cpu(cpu)) {
+            // A CPU that comes online after this finds the units retired.
+            if let Ok(handle) = self.units.run_on(cpu, |slot, cpu, _| slot.offline(cpu)) {
+                free(handle);
+            }
         }
     }
 
@@ -127,7 +134,7 @@ impl Instance {
     /// Must be called by CPU hotplug with the node of an instance.
     unsafe extern "C" fn startup(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The node is the first field of the instance.
-        let units = unsafe { &(*node.cast::<Self>()).units };
+        let Self { units, retired, .. } = unsafe { &*node.cast::<Self>() };
         if !units.supports_cpu(cpu) {
             return 0;
         }
@@ -136,7 +143,9 @@ impl Instance {
             Err(err) => return err.to_errno(),
         };
         let ready = units.run_on(cpu, |slot, cpu, context| {
-            slot.online(&mut handle, cpu, context);
+            if !retired.load(Relaxed) {
+                slot.online(&mut handle, cpu, context);
+            }
         });
         // The unit may not have taken it.
         free(handle);
@@ -176,6 +185,7 @@ fn free(handle: Option<AuxHandle<Spe>>) {
 #[pinned_drop]
 impl PinnedDrop for Instance {
     fn drop(self: Pin<&mut Self>) {
-        self.retire();
+        // SAFETY: By the invariants. This calls `teardown` on all CPUs that are online.
+        unsafe { bindings::__cpuhp_state_remove_instance(state(), self.node.get(), true) };
     }
 }

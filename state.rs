@@ -85,8 +85,9 @@ enum State {
 ///
 /// # Invariants
 ///
-/// On this CPU `PMSCR_EL1` enables no exception level and `PMBLIMITR_EL1.E` is 0. The handle is
-/// that of the CPU, so that it has no AUX transaction.
+/// On this CPU `PMSCR_EL1` enables no exception level (unless the CPU has lost its power, until CPU
+/// PM says that it is back) and `PMBLIMITR_EL1.E` is 0. The handle is that of the CPU, so that it
+/// has no AUX transaction.
 #[must_use]
 pub(crate) struct Off {
     unit: Disabled,
@@ -374,6 +375,7 @@ fn report(pmbsr: PMBSR_EL1, cpu: &Cpu) -> Option<Reason> {
 /// Logs an error of the hardware: a request for service, or else a stray write pointer. Each kind
 /// of error has a rate limit of its own.
 fn log(reason: Option<Reason>, pmbsr: PMBSR_EL1) {
+    const { assert!(Reason::UnknownClass as u32 + 2 == SPE_MESSAGES) };
     if may_log(reason.map_or(SPE_MESSAGES - 1, |reason| reason as u32)) {
         pr_err!(
             "{} on CPU {} [PMBSR={:#018x}, PMBPTR={:#018x}, PMBLIMITR={:#018x}]\n",

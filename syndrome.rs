@@ -39,7 +39,7 @@ impl Reason {
 const EC_BUF: u64 = 0x00;
 const EC_FAULT_S1: u64 = 0x24;
 const EC_FAULT_S2: u64 = 0x25;
-const BSC_FULL: u64 = 0x01;
+pub(crate) const BSC_FULL: u64 = 0x01;
 
 /// Returns the reason of the request for service in `pmbsr`; `None` if there is none.
 pub(crate) fn decode(pmbsr: PMBSR_EL1) -> Option<Reason> {

@@ -19,6 +19,7 @@ use crate::{
         AuxHandle,
         Event, //
     },
+    syndrome::BSC_FULL,
     sysreg::{
         isb,
         psb_csync_dsb,
@@ -194,7 +195,7 @@ impl Enabled {
 
     /// # Safety
     ///
-    /// `pointer` must be in the span of the output, or `PMBSR_EL1.S` be set.
+    /// If the output is a buffer, `pointer` must be in its span, or `PMBSR_EL1.S` be set.
     unsafe fn from_pointer(_: Disabled, output: Output, pointer: u64) -> Self {
         let limit = match &output {
             Output::Buffer(transaction) => {
@@ -276,6 +277,17 @@ impl Stopped {
         }
     }
 
+    /// Returns whether the unit can go on at its write pointer.
+    fn may_write(&self) -> bool {
+        match &self.output {
+            Output::Buffer(transaction) => {
+                let span = transaction.span();
+                span.written(self.pointer).is_some() && self.pointer < span.limit
+            }
+            Output::Discard(_) => true,
+        }
+    }
+
     /// Disables the buffer and ends the request for service.
     pub(crate) fn disable(self) -> (Disabled, Output) {
         // SAFETY: A disabled buffer is not written to; by the invariants no record is in flight.
@@ -295,7 +307,7 @@ impl Stopped {
 ///
 /// # Invariants
 ///
-/// `pointer` is in the span of the output, or `pmbsr.S` is set.
+/// If the output is a buffer, the unit may write at `pointer`, or `pmbsr.S` is set.
 #[must_use]
 pub(crate) struct Saved {
     unit: Disabled,
@@ -306,18 +318,23 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Stops the unit, and saves what it has to continue with. Its interrupt is not pending then.
+    /// Stops the unit, and saves what it has to continue with. If it asks for service, its interrupt
+    /// stays pending, and keeps the CPU from sleeping for long.
     pub(crate) fn save(output: Enabled, gate: &Gate) -> Self {
         let stopped = output.stop(gate);
         let counter = counter();
         let (mut pmbsr, pointer) = (stopped.pmbsr, stopped.pointer);
-        if stopped.written().is_none() {
-            // The unit must not write there. The interrupt handler will report the pointer.
-            pmbsr = pmbsr.with(PMBSR_EL1::S, 1);
+        if !pmbsr.has(PMBSR_EL1::S) && !stopped.may_write() {
+            // The interrupt handler ends the transaction, and reports a stray pointer.
+            pmbsr = pmbsr.with(PMBSR_EL1::S, 1).with(PMBSR_EL1::BSC, BSC_FULL);
         }
         let (unit, output) = stopped.disable();
+        if pmbsr.has(PMBSR_EL1::S) {
+            // SAFETY: The buffer is disabled, as the token proves.
+            unsafe { pmbsr.write() };
+        }
         isb();
-        // INVARIANT: A pointer in the span is one of which `written()` knows how much was written.
+        // INVARIANT: Checked above.
         Self {
             unit,
             output,
@@ -330,6 +347,9 @@ impl Saved {
     /// Writes all registers and lets the unit sample for `event`, whether it has lost them or not.
     /// A request for service is pending again.
     pub(crate) fn restore(self, gate: &Gate, event: &ActiveEvent<Spe>, period: u64) -> Enabled {
+        // Before the buffer is enabled: a reset may leave any value here, and with it sample what
+        // the event must not see.
+        PMSCR_EL1::clear();
         write_filters(event, period);
         // SAFETY: The buffer is disabled: the token proves it, and a reset clears PMBLIMITR_EL1.E.
         unsafe { self.pmbsr.write() };

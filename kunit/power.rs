@@ -51,7 +51,9 @@ mod tests {
             hold!(bench.start(0));
             hold!(work_until_service());
             bench.slot.sleep(&bench.cpu);
-            hold!(PMBSR_EL1::read().bits() == 0);
+            hold!(bench.at() == Some(At::Asleep));
+            // It ends the sleep at once.
+            hold!(PMBSR_EL1::read().has(PMBSR_EL1::S));
             bench.wake();
             hold!(PMBSR_EL1::read().has(PMBSR_EL1::S));
             bench.ring.space.set(SIZE - 1);
@@ -99,6 +101,7 @@ mod tests {
             hold!(bench.is_off() && bench.ring.bytes.get() == 0);
             hold!(bench.ring.flags.get() & TRUNCATED != 0);
             hold!(bench.counted(Counter::StrayPointer) == 1);
+            hold!(bench.counted(Counter::UnknownStatus) == 0);
             Ok(())
         }));
     }
@@ -147,12 +150,40 @@ mod tests {
         }));
     }
 
+    /// The values that the registers have got sample nothing: this event must not see the kernel.
+    #[test]
+    fn samples_only_what_it_may() {
+        let attr = EventAttr {
+            exclude_kernel: true,
+            ..EventAttr::default()
+        };
+        assert!(run_with(&attr, false, |bench| {
+            hold!(bench.start(0));
+            let at = pointer();
+            for _ in 0..100 {
+                bench.slot.sleep(&bench.cpu);
+                bench.wake();
+                hold!(bench.is_sampling());
+            }
+            hold!(pointer() == at);
+            bench.stop(0);
+            hold!(bench.ring.bytes.get() == 0);
+            Ok(())
+        }));
+    }
+
     /// The kernel does not say that the CPU is back: what comes next wakes the unit first.
     #[test]
     fn without_an_exit() {
         assert!(run(|bench| {
             for next in [
                 |bench: &Bench| bench.stop(0),
+                |bench: &Bench| {
+                    bench.start(0);
+                    bench.slot.sleep(&bench.cpu);
+                    bench.slot.sleep(&bench.cpu);
+                    bench.stop(0);
+                },
                 |bench: &Bench| bench.offline(),
                 |bench: &Bench| {
                     bench.serve();

@@ -668,7 +668,8 @@ fn lose_power() {
     PMSEVFR_EL1::from_bits(ANY).write();
     PMSLATFR_EL1::from_bits(ANY).write();
     PMSIRR_EL1::from_bits(ANY).write();
-    PMSICR_EL1::from_bits(ANY).write();
+    // The next operation is sampled, if one is.
+    PMSICR_EL1::from_bits(1).write();
     // SAFETY: The buffer is disabled: nothing is written, wherever the pointer is.
     unsafe {
         PMBPTR_EL1::from_bits(ANY).write();

@@ -4,8 +4,8 @@
  *
  * Writing N to the parameter `naps` makes the CPU of the writer go through CPU PM (linux/cpu_pm.h) N times,
  * as idle states and suspend do. In between, with interrupts disabled, each register of the unit that is
- * UNKNOWN after a reset gets a random value; PMBLIMITR_EL1 is 0. `enabled` counts the naps for which the
- * buffer had been left enabled. With fail=M every Mth nap is refused by another notifier, after the driver's.
+ * UNKNOWN after a reset gets a random value, but for the newer filters; PMBLIMITR_EL1 is 0. `enabled` counts
+ * the naps for which the buffer had been left enabled. With fail=M every Mth nap is refused by another notifier, after the driver's.
  */
 #include <linux/cpu_pm.h>
 #include <linux/delay.h>
@@ -44,7 +44,8 @@ static void lose_power(void)
 	write_sysreg_s(any(), SYS_PMSEVFR_EL1);
 	write_sysreg_s(any(), SYS_PMSLATFR_EL1);
 	write_sysreg_s(any(), SYS_PMSIRR_EL1);
-	write_sysreg_s(any(), SYS_PMSICR_EL1);
+	/* The next operation is sampled, if one is. */
+	write_sysreg_s(1, SYS_PMSICR_EL1);
 	isb();
 }
 

@@ -23,6 +23,7 @@ NAP = "/sys/module/powerless/parameters/naps"
 MODES = {
     "system-wide": "-a -e arm_spe/period=4096/",
     "task": "-e arm_spe/period=1024/",
+    "user space": "-a -e arm_spe/period=1024/u",
     "snapshot": "-a -e arm_spe/period=4096/ --snapshot=e",
     "jitter and time": "-a -e arm_spe/period=4096,jitter=1,ts_enable=1/",
 }
@@ -86,6 +87,7 @@ def test_goes_on(guest, driver, mode):
     trace = recorded(guest, script)
     check_decodes(trace, 100)
     assert {sample.cpu for sample in trace.records} == {0, 1}
+    assert mode != "user space" or {sample.el for sample in trace.records} == {0}
     assert not any(flags & ~2 for *_, flags in trace.aux), trace.aux
     seen = {name: count - before[name] for name, count in counters(guest).items()}
     assert seen["sleeps"] > NAPS / 2, seen
@@ -120,14 +122,26 @@ def test_nothing_records(guest, driver):
 
 
 def test_refused(guest, driver):
-    """Another notifier refuses every third nap, after the driver has prepared for it: sampling goes on at once."""
+    """Another notifier refuses each nap, after the driver has prepared for it: sampling goes on at once."""
     if driver == "c":
         pytest.skip("it has no notifier")
     load(guest)
-    before = naps(guest, "failed")
-    guest.sh("echo 3 >/sys/module/powerless/parameters/fail")
+    before, slept = naps(guest, "failed"), counters(guest)["sleeps"]
+    guest.sh("echo 1 >/sys/module/powerless/parameters/fail")
     trace = recorded(guest, f"{WORK}\nperf record -o /tmp/perf.data -a -m ,1024 -e arm_spe/period=4096/ -- bash /tmp/naps")
     guest.sh("echo 0 >/sys/module/powerless/parameters/fail")
     check_decodes(trace, 100)
-    assert naps(guest, "failed") - before > NAPS / 2
+    assert naps(guest, "failed") - before == 2 * NAPS
+    # It was sampling again by the next nap.
+    assert counters(guest)["sleeps"] - slept > NAPS
     assert counters(guest)["mismatches"] == 0
+
+
+def test_unloaded(guest, driver):
+    """The driver is not called any more when it is unloaded, and continues when it is loaded again."""
+    load(guest)
+    nap = f"for cpu in 0 1; do taskset -c $cpu sh -c 'echo 10 >{NAP}'; done"
+    guest.unload()
+    guest.sh(nap)
+    guest.load("c" if driver == "c" else "checked")
+    guest.sh(nap)

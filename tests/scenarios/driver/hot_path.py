@@ -80,8 +80,7 @@ def test_what_is_reachable(show):
     show(f"\n{report}")
     assert status == 0 and not errors, errors
     assert "perf_aux_output_begin" in report
-    # The compiler copies states with memcpy() in the build that checks itself.
-    assert re.findall(r"^not reached: (.*)$", report, re.MULTILINE) == ["memcpy"]
+    assert "not reached: " not in report
 
 
 def test_nothing_after_the_last_reference():
