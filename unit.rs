@@ -318,8 +318,8 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Stops the unit, and saves what it has to continue with. If it asks for service, its interrupt
-    /// stays pending, and keeps the CPU from sleeping for long.
+    /// Stops the unit, and saves what it has to continue with. If it asks for service, its
+    /// interrupt stays pending, and keeps the CPU from sleeping for long.
     pub(crate) fn save(output: Enabled, gate: &Gate) -> Self {
         let stopped = output.stop(gate);
         let counter = counter();
