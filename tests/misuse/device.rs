@@ -30,7 +30,10 @@ use kernel::{
     device::Bound,
     platform,
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    }, //
 };
 
 fn correct(device: &platform::Device<Bound>) -> Result<Handler> {
@@ -118,6 +121,7 @@ fn misuse(units: Arc<Units>) -> hotplug::Instance {
     hotplug::Instance {
         node: kernel::types::Opaque::uninit(), //~ E0451 field `node` of struct
         units,                                 //~ E0451 field `units` of struct
+        retired: Atomic::new(false),           //~ E0451 field `retired` of struct
     }
 }
 
