@@ -43,6 +43,25 @@ mod tests {
         }));
     }
 
+    /// An interval that is not over goes on.
+    #[test]
+    fn the_interval_goes_on() {
+        assert!(run(|bench| {
+            bench.event(0).set_sample_period(1 << 20);
+            bench.event(0).set_period_left(1 << 20);
+            hold!(bench.start(0));
+            spin(10_000);
+            bench.pause(true);
+            let left = PMSICR_EL1::read();
+            hold!(left.bits() & u64::from(u32::MAX) < 1 << 20);
+            bench.slot.sleep(&bench.cpu);
+            bench.wake();
+            hold!(PMSICR_EL1::read() == left);
+            bench.stop(0);
+            Ok(())
+        }));
+    }
+
     /// A request for service that is pending waits until the CPU is back.
     #[test]
     fn with_a_full_buffer() {
