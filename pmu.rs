@@ -144,7 +144,7 @@ unsafe impl Pmu for SpePmu {
         Ok(())
     }
 
-    #[inline] // a call less: an eighth of `stop` and `del`
+    #[inline] // a call less: a tenth of `stop` and `del`
     fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);

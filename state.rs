@@ -424,7 +424,6 @@ impl Slot {
     }
 
     /// Wakes the unit, which is asleep.
-    #[cold] // inlined, it makes `stop` and `del` a quarter longer
     fn awake(&self, cpu: &Cpu) {
         self.is_asleep.set(false);
         if let Some(asleep) = self.asleep.take() {
