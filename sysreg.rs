@@ -15,18 +15,15 @@ pub(crate) trait Register: Copy {
     fn bits(self) -> u64;
 
     /// Returns the value of `field`, shifted down to bit 0.
-    #[inline]
     fn get(self, field: RegisterField<Self>) -> u64 {
         self.bits().wrapping_shr(field.low) & field.max
     }
 
-    #[inline]
     fn has(self, field: RegisterField<Self>) -> bool {
         self.get(field) != 0
     }
 
     /// Returns this value with `field` replaced by the low bits of `value`.
-    #[inline]
     fn with(self, field: RegisterField<Self>, value: u64) -> Self {
         let mask = field.max.wrapping_shl(field.low);
         Self::from_bits(self.bits() & !mask | value.wrapping_shl(field.low) & mask)
