@@ -20,7 +20,8 @@
 //! | `aux_buffer.rs` | the mapping of the AUX buffer; the AUX transaction |
 //! | `unit.rs` | the register sequences of one unit |
 //! | `state.rs` | the state machine of one unit; `state_check.rs` checks it (`make DEBUG=1`) |
-//! | `device.rs` | the units of one device |
+//! | `late_probe.rs` | probing again when a CPU comes online |
+//! | `device.rs` | the units of one device, compared with each other |
 //! | `irq.rs` | the interrupt |
 //! | `hotplug.rs` | CPU hotplug |
 //! | `cpu_pm.rs` | CPUs that lose their power in idle or in suspend |
@@ -44,6 +45,7 @@ mod event;
 mod helpers;
 mod hotplug;
 mod irq;
+mod late_probe;
 mod percpu;
 mod perf;
 mod perf_quirks;
@@ -56,11 +58,6 @@ mod unit;
 mod version;
 
 use crate::{
-    caps::{
-        Caps,
-        Reading,
-        Unusable, //
-    },
     device::{
         PmuNumber,
         Units, //
@@ -69,17 +66,10 @@ use crate::{
     percpu::NotInNmi,
     perf::Registration,
     pmu::SpePmu,
-    sysreg::{
-        Register,
-        ID_AA64DFR0_EL1,
-        PMBIDR_EL1,
-        PMSEVFR_EL1,
-        PMSIDR_EL1, //
-    }, //
+    sysreg::ID_AA64DFR0_EL1, //
 };
 use kernel::{
     bindings as c,
-    cpu::CpuId,
     device::{
         Core,
         Device, //
@@ -134,8 +124,7 @@ impl platform::Driver for SpeDevice {
             refuse_unmapped_kernel(dev)?;
 
             let units = Arc::new(Units::find(pdev)?, GFP_KERNEL)?;
-            let caps = read_caps(dev, &units)?;
-            log(dev, &units, &caps);
+            log(dev, &units);
             let number = PmuNumber::take()?;
             let number_of_pmu = number.get();
             let name = CString::try_from_fmt(fmt!("arm_spe_{}", number_of_pmu))?;
@@ -149,7 +138,7 @@ impl platform::Driver for SpeDevice {
                 // SAFETY: All PMUs of this module have the same types.
                 pmu <- unsafe {
                     Registration::new(
-                        SpePmu { units, caps },
+                        SpePmu { units },
                         number_of_pmu,
                         name,
                         pdev.as_ref(),
@@ -189,63 +178,9 @@ fn refuse_unmapped_kernel(dev: &Device) -> Result {
     Err(EPERM)
 }
 
-/// Reads the capabilities of the unit of one CPU; the others are assumed to be alike. Returns
-/// `ENXIO` if it cannot be used, with a message, or if none of the CPUs is online.
-fn read_caps(dev: &Device, units: &Units) -> Result<Caps> {
-    let (cpu, caps) = percpu::run_on_any(units.cpus(), |_| (CpuId::current().as_u32(), read_ids()))
-        .map_err(|_| ENXIO)?;
-    match caps {
-        Ok(caps) => {
-            warn_reserved(dev, "Interval", caps.sampling.min_interval, 8);
-            warn_reserved(dev, "CountSize", caps.sampling.count_size, 2);
-            Ok(caps)
-        }
-        Err(Unusable::Owned) => {
-            dev_err!(dev, "profiling buffer owned by higher exception level\n");
-            Err(ENXIO)
-        }
-        Err(Unusable::Code { field, code }) => {
-            dev_err!(dev, "unsupported {} [{}] on CPU {}\n", field, code, cpu);
-            Err(ENXIO)
-        }
-    }
-}
-
-/// Reads the ID registers of this CPU, each after those that say that it can be read.
-fn read_ids() -> Result<Caps, Unusable> {
-    let version = caps::version(ID_AA64DFR0_EL1::read())?;
-    let align = caps::alignment(PMBIDR_EL1::read())?;
-    let pmsidr = PMSIDR_EL1::read();
-    let sampling = caps::sampling(pmsidr, version)?;
-
-    // Bits of unsupported events are RES0.
-    PMSEVFR_EL1::from_bits(u64::MAX).write();
-    let event_filter = PMSEVFR_EL1::read().bits();
-
-    Ok(Caps {
-        version,
-        align,
-        pmsidr,
-        sampling,
-        event_filter,
-    })
-}
-
-/// Warns if `field` of `PMSIDR_EL1` holds a reserved code, which is taken for the code `assumed`.
-fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
-    if let Some(code) = reading.reserved {
-        dev_warn!(
-            dev,
-            "unknown PMSIDR_EL1.{} [{}]; assuming {}\n",
-            field,
-            code,
-            assumed
-        );
-    }
-}
-
 /// Logs the message of the C driver.
-fn log(dev: &Device, units: &Units, caps: &Caps) {
+fn log(dev: &Device, units: &Units) {
+    let caps = units.caps();
     // SAFETY: The format takes: the version, the number of bits and the pointer of a mask, two
     // sizes, and 64 bits. The C function is used because only C prints CPU lists.
     unsafe {
@@ -342,10 +277,16 @@ unsafe impl driver::RegistrationOps for Adapter {
             (*driver.get()).shutdown = Some(Self::shutdown);
         }
         // SAFETY: By the safety requirements.
-        unsafe { Platform::register(driver, name, module) }
+        unsafe { Platform::register(driver, name, module)? };
+        // SAFETY: Just registered. `unregister` stops this first.
+        unsafe { late_probe::start(&raw mut (*driver.get()).driver) }.inspect_err(|_| {
+            // SAFETY: Just registered.
+            unsafe { Platform::unregister(driver) };
+        })
     }
 
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
+        late_probe::stop();
         // SAFETY: By the safety requirements.
         unsafe { Platform::unregister(driver) };
         // Each AUX buffer, which may outlive its events, has a reference to the module.

@@ -34,6 +34,8 @@ impl Features {
     /// Type filters have masks, and know SIMD and floating point.
     pub(crate) const EXTENDED_TYPE_FILTER: Self = Self(1 << 8);
     pub(crate) const DATA_SOURCE_FILTER: Self = Self(1 << 9);
+    /// The features that an event can request; the others describe records.
+    const REQUESTED: u64 = !(Self::ARCH_INST.0 | Self::DATA_SOURCE.0 | Self::ERND.0);
 
     pub(crate) fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -53,6 +55,12 @@ pub(crate) enum Unusable {
     Owned,
     /// A field, named with its register, holds an unusable code.
     Code { field: &'static str, code: u64 },
+    /// The unit is not like that which was examined first, for which the PMU was registered.
+    Unlike {
+        what: &'static str,
+        first: u64,
+        this: u64,
+    },
 }
 
 impl Unusable {
@@ -101,7 +109,8 @@ pub(crate) struct SamplingCaps {
     pub(crate) max_record: u64,
 }
 
-/// The capabilities of the units of a device, which are all alike.
+/// The capabilities of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Caps {
     /// `n` of SPEv1p`n`.
     pub(crate) version: u64,
@@ -111,6 +120,31 @@ pub(crate) struct Caps {
     pub(crate) sampling: SamplingCaps,
     /// The bits of `PMSEVFR_EL1` that can be set.
     pub(crate) event_filter: u64,
+}
+
+impl Caps {
+    /// Returns an error unless `unit` can do all that events and AUX buffers of a PMU with these
+    /// capabilities rely on. What only records show (data sources, counter sizes) may differ.
+    pub(crate) fn check(&self, unit: &Self) -> Result<(), Unusable> {
+        let unlike = |what, first, this| Err(Unusable::Unlike { what, first, this });
+        let (promised, has) = (&self.sampling, &unit.sampling);
+
+        let requested = Features(promised.features.0 & Features::REQUESTED);
+        if !has.features.contains(requested) {
+            return unlike("features", promised.features.0, has.features.0);
+        }
+        if self.event_filter & !unit.event_filter != 0 {
+            return unlike("events to filter", self.event_filter, unit.event_filter);
+        }
+        // The limits of a buffer are computed with these.
+        if unit.align > self.align {
+            return unlike("alignment", self.align, unit.align);
+        }
+        if has.max_record > promised.max_record {
+            return unlike("record size", promised.max_record, has.max_record);
+        }
+        Ok(())
+    }
 }
 
 /// Decodes `PMSIDR_EL1` of a unit of SPEv1p`version`.
@@ -343,6 +377,50 @@ mod tests {
             let found = read(code << 16).map(|sampling| sampling.count_size);
             let reserved = (!known).then_some(code);
             assert_eq!((code, found), (code, Ok(Reading { value, reserved })));
+        }
+    }
+
+    /// A unit is refused for what events or buffers rely on, and for nothing else.
+    #[test]
+    fn units_that_are_unlike() {
+        let unit = |pmsidr: u64, version, align, event_filter| {
+            let pmsidr = PMSIDR_EL1::from_bits(pmsidr);
+            Some(Caps {
+                version,
+                align,
+                pmsidr,
+                sampling: sampling(pmsidr, version).ok()?,
+                event_filter,
+            })
+        };
+        for (pmsidr, version, align, event_filter, expected) in [
+            (0x0402_64e7, 3, 64, 0xff, None),
+            (0x0403_64ff, 4, 32, 0xfff, None),            // more
+            (0x0402_54e7, 3, 64, 0xff, None),             // smaller records
+            (0x0402_64e6, 3, 64, 0xff, Some("features")), // FE
+            (0x0402_64e5, 3, 64, 0xff, Some("features")), // FT
+            (0x0402_64e3, 3, 64, 0xff, Some("features")), // FL
+            (0x0402_64a7, 3, 64, 0xff, Some("features")), // FnE
+            (0x0402_6467, 3, 64, 0xff, Some("features")), // FDS
+            (0x0002_64e7, 3, 64, 0xff, Some("features")), // EFT
+            (0x0402_64e7, 1, 64, 0xff, Some("features")), // no discarding
+            (0x0402_64c7, 3, 64, 0xff, None),             // ERnd
+            (0x0402_64e7, 3, 64, 0x7f, Some("events to filter")),
+            (0x0402_64e7, 3, 128, 0xff, Some("alignment")),
+            (0x0402_74e7, 3, 64, 0xff, Some("record size")),
+        ] {
+            let first = unit(0x0402_64e7, 3, 64, 0xff);
+            let this = unit(pmsidr, version, align, event_filter);
+            let found = first.zip(this).map(|(first, this)| first.check(&this));
+            let what = match found {
+                Some(Err(Unusable::Unlike { what, .. })) => Some(what),
+                _ => None,
+            };
+            assert_eq!((pmsidr, version, what), (pmsidr, version, expected));
+            assert_eq!(
+                (pmsidr, found == Some(Ok(()))),
+                (pmsidr, expected.is_none())
+            );
         }
     }
 }

@@ -56,7 +56,8 @@ counters! {
     StartNoSpace = c"start_no_space",
     /// Starts that failed because the unit samples for another event.
     StartBusy = c"start_busy",
-    /// Starts that failed because the unit's CPU was coming online or going offline.
+    /// Starts that failed because the unit's CPU was coming online or going offline, or because its
+    /// unit is not used.
     StartOffline = c"start_offline",
     /// Times that the CPU went to sleep, and might have lost its power, while the unit sampled.
     Sleeps = c"sleeps",

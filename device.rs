@@ -3,9 +3,17 @@
 //! The profiling units of one device: their CPUs, their interrupt, and the data of each CPU.
 
 use crate::{
+    caps::{
+        self,
+        Caps,
+        Reading,
+        Unusable, //
+    },
     counters::Counters,
+    late_probe,
     percpu::{
         contains,
+        possible_cpus,
         run_on,
         NotInNmi,
         PerCpu, //
@@ -14,11 +22,20 @@ use crate::{
         Cpu,
         Slot, //
     },
+    sysreg::{
+        Register,
+        ID_AA64DFR0_EL1,
+        PMBIDR_EL1,
+        PMSEVFR_EL1,
+        PMSIDR_EL1, //
+    },
     version::LocalInterruptDisabled, //
 };
 use kernel::{
     bindings::{
         self,
+        cpumask_clear_cpu,
+        cpumask_set_cpu,
         disable_percpu_irq,
         enable_percpu_irq,
         irq_check_status_bit,
@@ -32,33 +49,46 @@ use kernel::{
         Bound,
         Device, //
     },
-    ffi::c_uint,
+    ffi::{
+        c_int,
+        c_uint, //
+    },
     platform,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     }, //
 };
 
 pub(crate) type UnitData = PerCpu<Slot, Cpu>;
 
 pub(crate) struct Units {
-    /// The CPUs that have a unit.
+    /// The CPUs of the device.
     cpus: CpumaskVar,
+    /// Those whose unit can be used. CPUs that have not been online yet are included.
+    usable: CpumaskVar,
+    /// What each unit that is used can do.
+    caps: Caps,
+    dev: ARef<Device>,
     irq: c_uint,
     data: UnitData,
 }
 
-// SAFETY: The mask is not changed any more; the other fields are `Send`.
+// SAFETY: `cpus` is not changed, `usable` by atomic functions alone; the other fields are `Send`.
 unsafe impl Send for Units {}
 
-// SAFETY: The mask is not changed any more; the other fields are `Sync`.
+// SAFETY: `cpus` is not changed, `usable` by atomic functions alone; the other fields are `Sync`.
 unsafe impl Sync for Units {}
 
 impl Units {
-    /// Finds the interrupt of `pdev` and the CPUs that share it. Returns `ENXIO` if there is none,
-    /// `EINVAL` if it is not a PPI.
+    /// Finds the interrupt of `pdev` and the CPUs that share it, and reads what their units can do.
+    ///
+    /// Returns `ENXIO` if there is no interrupt, none of the CPUs is online, or none of their units
+    /// can be used; `EINVAL` if the interrupt is not a PPI.
     pub(crate) fn find(pdev: &platform::Device<Bound>) -> Result<Self> {
         let dev: &Device = pdev.as_ref();
         let mut affinity: *const bindings::cpumask = core::ptr::null();
@@ -79,7 +109,10 @@ impl Units {
         // SAFETY: The call above succeeded: the mask lives as long as the interrupt.
         let affinity = unsafe { Cpumask::from_raw(affinity) };
         Ok(Self {
+            caps: read_caps(dev, affinity)?,
+            dev: dev.into(),
             cpus: CpumaskVar::try_clone(affinity)?,
+            usable: CpumaskVar::try_clone(affinity)?,
             irq,
             data: PerCpu::new(|| (Slot::new(), Cpu::new()))?,
         })
@@ -89,8 +122,42 @@ impl Units {
         &self.cpus
     }
 
-    pub(crate) fn supports_cpu(&self, cpu: u32) -> bool {
+    pub(crate) fn has_cpu(&self, cpu: u32) -> bool {
         contains(&self.cpus, cpu)
+    }
+
+    /// Returns the CPUs that events can run on.
+    pub(crate) fn usable(&self) -> &Cpumask {
+        &self.usable
+    }
+
+    pub(crate) fn is_usable(&self, cpu: u32) -> bool {
+        contains(&self.usable, cpu)
+    }
+
+    pub(crate) fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    /// Returns an error unless the unit of this CPU can do what [`Self::caps`] says.
+    pub(crate) fn examine(&self, _: NotInNmi<'_>) -> Result<(), Unusable> {
+        self.caps.check(&read_ids()?)
+    }
+
+    /// Notes whether the unit of a CPU of the device can be used. Logs the reason if it cannot, the
+    /// first time.
+    pub(crate) fn set_usable(&self, cpu: u32, examined: Result<(), Unusable>) {
+        if let (Err(why), true) = (examined, self.is_usable(cpu)) {
+            log_unusable(&self.dev, cpu, why);
+            dev_err!(self.dev, "the unit of CPU {} is not used\n", cpu);
+        }
+        // SAFETY: The functions are atomic, and the CPU is possible.
+        unsafe {
+            match examined {
+                Ok(()) => cpumask_set_cpu(cpu, self.usable.as_raw()),
+                Err(_) => cpumask_clear_cpu(cpu as c_int, self.usable.as_raw()),
+            }
+        }
     }
 
     pub(crate) fn irq(&self) -> c_uint {
@@ -113,7 +180,7 @@ impl Units {
     pub(crate) fn counters(&self) -> impl Iterator<Item = (u32, &Counters)> {
         self.data
             .all_shared()
-            .filter(|&(cpu, _)| self.supports_cpu(cpu))
+            .filter(|&(cpu, _)| self.has_cpu(cpu))
             .map(|(id, cpu)| (id, &cpu.counters))
     }
 
@@ -137,6 +204,102 @@ impl Units {
     pub(crate) fn disable_interrupt(&self) {
         // SAFETY: Has no requirements.
         unsafe { disable_percpu_irq(self.irq) };
+    }
+}
+
+/// Returns the capabilities of the first usable unit of the CPUs that are online. The others are
+/// compared with it when their CPU comes online ([`Units::examine`]).
+fn read_caps(dev: &Device, cpus: &Cpumask) -> Result<Caps> {
+    static LOGGED: Atomic<bool> = Atomic::new(false);
+
+    let found = first_unit(cpus)
+        .filter(|(_, caps)| caps.is_ok())
+        .or_else(|| {
+            late_probe::request();
+            first_unit(cpus)
+        });
+    let Some((cpu, caps)) = found else {
+        if !LOGGED.xchg(true, Relaxed) {
+            dev_info!(dev, "no CPU with this unit is online; to be probed again\n");
+        }
+        return Err(ENXIO);
+    };
+    let caps = caps.map_err(|why| {
+        log_unusable(dev, cpu, why);
+        ENXIO
+    })?;
+    warn_reserved(dev, "Interval", caps.sampling.min_interval, 8);
+    warn_reserved(dev, "CountSize", caps.sampling.count_size, 2);
+    Ok(caps)
+}
+
+/// Returns the first CPU of `cpus` that is online and has a usable unit, or else the last one that
+/// is online.
+fn first_unit(cpus: &Cpumask) -> Option<(u32, Result<Caps, Unusable>)> {
+    let mut last = None;
+    for cpu in possible_cpus().filter(|&cpu| contains(cpus, cpu)) {
+        if let Ok(caps) = run_on(cpu, |_| read_ids()) {
+            last = Some((cpu, caps));
+            if caps.is_ok() {
+                break;
+            }
+        }
+    }
+    last
+}
+
+/// Logs why the unit of a CPU cannot be used; in the words of the C driver, if it has any.
+fn log_unusable(dev: &Device, cpu: u32, why: Unusable) {
+    match why {
+        Unusable::Owned => dev_err!(dev, "profiling buffer owned by higher exception level\n"),
+        Unusable::Code { field, code } => {
+            dev_err!(dev, "unsupported {} [{}] on CPU {}\n", field, code, cpu)
+        }
+        Unusable::Unlike { what, first, this } => {
+            dev_err!(
+                dev,
+                "CPU {}: {} {:#x} instead of {:#x}\n",
+                cpu,
+                what,
+                this,
+                first
+            )
+        }
+    }
+}
+
+/// Reads the ID registers of this CPU, each after those that say that it can be read.
+fn read_ids() -> Result<Caps, Unusable> {
+    let version = caps::version(ID_AA64DFR0_EL1::read())?;
+    let align = caps::alignment(PMBIDR_EL1::read())?;
+    let pmsidr = PMSIDR_EL1::read();
+    let sampling = caps::sampling(pmsidr, version)?;
+
+    // Bits of unsupported events are RES0.
+    let before = PMSEVFR_EL1::read();
+    PMSEVFR_EL1::from_bits(u64::MAX).write();
+    let event_filter = PMSEVFR_EL1::read().bits();
+    before.write();
+
+    Ok(Caps {
+        version,
+        align,
+        pmsidr,
+        sampling,
+        event_filter,
+    })
+}
+
+/// Warns if `field` of `PMSIDR_EL1` holds a reserved code, which is taken for the code `assumed`.
+fn warn_reserved(dev: &Device, field: &str, reading: Reading, assumed: u64) {
+    if let Some(code) = reading.reserved {
+        dev_warn!(
+            dev,
+            "unknown PMSIDR_EL1.{} [{}]; assuming {}\n",
+            field,
+            code,
+            assumed
+        );
     }
 }
 

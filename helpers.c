@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/cpu_pm.h>
+#include <linux/device.h>
 #include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -115,4 +116,31 @@ void spe_helper_free_later_cancel(void)
 {
 	irq_work_sync(&free_irq_work);
 	cancel_work_sync(&free_work);
+}
+
+static struct device_driver *driver_to_probe;
+
+static void probe_again(struct work_struct *work)
+{
+	/* Errors are those of single devices, which the core logs. */
+	WARN_ON(driver_attach(driver_to_probe));
+}
+
+static DECLARE_WORK(probe_work, probe_again);
+
+void spe_helper_set_driver_to_probe(struct device_driver *driver)
+{
+	driver_to_probe = driver;
+}
+
+/* Has the devices that the driver matches probed, soon. */
+void spe_helper_probe_later(void)
+{
+	schedule_work(&probe_work);
+}
+
+/* Waits until that is done, or cancels it. */
+void spe_helper_probe_later_cancel(void)
+{
+	cancel_work_sync(&probe_work);
 }

@@ -11,6 +11,7 @@
 /* Kinds of messages about errors of the hardware: one for each Reason of syndrome.rs, and one more. */
 #define SPE_MESSAGES 7
 
+struct device_driver;
 struct notifier_block;
 struct page;
 
@@ -26,6 +27,9 @@ int spe_helper_cpu_pm_register_notifier(struct notifier_block *block);
 void spe_helper_cpu_pm_unregister_notifier(struct notifier_block *block);
 void spe_helper_free_later(void);
 void spe_helper_free_later_cancel(void);
+void spe_helper_set_driver_to_probe(struct device_driver *driver);
+void spe_helper_probe_later(void);
+void spe_helper_probe_later_cancel(void);
 
 /* In Rust. */
 void arm_spe_free_deferred_buffers(void);

@@ -3,6 +3,7 @@
 //! Safe wrappers of `helpers.c`.
 
 use crate::bindings;
+use kernel::bindings::device_driver;
 
 /// Returns whether the current code may sleep; `false` without `CONFIG_PREEMPT_COUNT`.
 pub(crate) fn preemptible() -> bool {
@@ -38,4 +39,27 @@ pub(crate) fn free_later() {
 pub(crate) fn cancel_free_later() {
     // SAFETY: The caller may sleep.
     unsafe { bindings::spe_helper_free_later_cancel() }
+}
+
+/// Sets the driver of [`probe_later`].
+///
+/// # Safety
+///
+/// `driver` must stay registered until [`cancel_probe_later`] has returned for the last time, and
+/// [`probe_later`] must not be called afterwards.
+pub(crate) unsafe fn set_driver_to_probe(driver: *mut device_driver) {
+    // SAFETY: By the safety requirement.
+    unsafe { bindings::spe_helper_set_driver_to_probe(driver) }
+}
+
+/// Has the devices without a driver probed in a task, soon.
+pub(crate) fn probe_later() {
+    // SAFETY: By the contract of `set_driver_to_probe`.
+    unsafe { bindings::spe_helper_probe_later() }
+}
+
+/// Cancels that, or waits until it is done. May sleep.
+pub(crate) fn cancel_probe_later() {
+    // SAFETY: The caller may sleep.
+    unsafe { bindings::spe_helper_probe_later_cancel() }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! CPU hotplug: readies a unit when its CPU comes online, turns it off before that goes offline.
+//! CPU hotplug: examines a unit and readies it when its CPU comes online, turns it off before that
+//! goes offline.
 
 use crate::{
     aux_buffer::Spe,
@@ -121,7 +122,7 @@ impl Instance {
     /// able to go down although some task keeps a CPU to itself.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Relaxed);
-        for cpu in percpu::possible_cpus().filter(|&cpu| self.units.supports_cpu(cpu)) {
+        for cpu in percpu::possible_cpus().filter(|&cpu| self.units.has_cpu(cpu)) {
             // A CPU that comes online after this finds the units retired.
             if let Ok(handle) = self.units.run_on(cpu, |slot, cpu, _| slot.offline(cpu)) {
                 free(handle);
@@ -135,23 +136,29 @@ impl Instance {
     unsafe extern "C" fn startup(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The node is the first field of the instance.
         let Self { units, retired, .. } = unsafe { &*node.cast::<Self>() };
-        if !units.supports_cpu(cpu) {
+        if !units.has_cpu(cpu) {
             return 0;
         }
         let mut handle = match AuxHandle::new() {
             Ok(handle) => Some(handle),
             Err(err) => return err.to_errno(),
         };
-        let ready = units.run_on(cpu, |slot, cpu, context| {
-            if !retired.load(Relaxed) {
+        let examined = units.run_on(cpu, |slot, cpu, context| {
+            let examined = units.examine(context);
+            if examined.is_ok() && !retired.load(Relaxed) {
                 slot.online(&mut handle, cpu, context);
             }
+            examined
         });
         // The unit may not have taken it.
         free(handle);
-        match ready {
-            Ok(()) => {
-                units.enable_interrupt();
+        match examined {
+            Ok(examined) => {
+                units.set_usable(cpu, examined);
+                if examined.is_ok() {
+                    units.enable_interrupt();
+                }
+                // An error would keep the CPU offline, whatever its unit is.
                 0
             }
             Err(err) => err.to_errno(),
@@ -164,7 +171,7 @@ impl Instance {
     unsafe extern "C" fn teardown(cpu: c_uint, node: *mut bindings::hlist_node) -> c_int {
         // SAFETY: The node is the first field of the instance.
         let units = unsafe { &(*node.cast::<Self>()).units };
-        if !units.supports_cpu(cpu) {
+        if !units.is_usable(cpu) {
             return 0;
         }
         units.disable_interrupt();

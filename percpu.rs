@@ -20,7 +20,6 @@ use kernel::{
         free_percpu,
         pcpu_alloc_noprof,
         smp_call_func_t,
-        smp_call_function_any,
         smp_call_function_single,
         GFP_KERNEL,
     },
@@ -196,29 +195,9 @@ impl<F: FnOnce(NotInNmi<'_>) -> R, R> Call<F, R> {
     }
 }
 
-/// Runs `function` on an online CPU of `mask`; `ENXIO` if there is none.
-pub(crate) fn run_on_any<R: Send>(
-    mask: &Cpumask,
-    function: impl FnOnce(NotInNmi<'_>) -> R + Send,
-) -> Result<R> {
-    run(Target::Any(mask), function)
-}
-
-/// Runs `function` on the CPU number `id`; `ENXIO` if that is not online.
-pub(crate) fn run_on<R: Send>(
-    id: u32,
-    function: impl FnOnce(NotInNmi<'_>) -> R + Send,
-) -> Result<R> {
-    run(Target::Cpu(id), function)
-}
-
-enum Target<'a> {
-    Any(&'a Cpumask),
-    Cpu(u32),
-}
-
-/// Runs `function` with interrupts disabled, and waits for it.
-fn run<F, R>(target: Target<'_>, function: F) -> Result<R>
+/// Runs `function` on the CPU number `id` with interrupts disabled, and waits for it; `ENXIO` if that
+/// CPU is not online.
+pub(crate) fn run_on<F, R>(id: u32, function: F) -> Result<R>
 where
     F: FnOnce(NotInNmi<'_>) -> R + Send,
     R: Send,
@@ -228,13 +207,7 @@ where
         result: None,
     };
     let run: smp_call_func_t = Some(Call::<F, R>::run);
-    let data = (&raw mut call).cast();
     // SAFETY: `call` outlives the call, which this waits for.
-    to_result(unsafe {
-        match target {
-            Target::Any(mask) => smp_call_function_any(mask.as_raw(), run, data, c_int::from(true)),
-            Target::Cpu(id) => smp_call_function_single(id as c_int, run, data, WAIT),
-        }
-    })?;
+    to_result(unsafe { smp_call_function_single(id as c_int, run, (&raw mut call).cast(), WAIT) })?;
     call.result.ok_or(ENXIO)
 }

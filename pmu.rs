@@ -10,7 +10,6 @@ use crate::{
         Spe, //
     },
     bindings,
-    caps::Caps,
     device::Units,
     event::{
         self,
@@ -49,8 +48,6 @@ use kernel::{
 /// The PMU of the units of one device.
 pub(crate) struct SpePmu {
     pub(crate) units: Arc<Units>,
-    /// What each of the units can do.
-    pub(crate) caps: Caps,
 }
 
 /// The buffers that perf gave back in an interrupt.
@@ -80,7 +77,8 @@ unsafe impl Pmu for SpePmu {
         | bindings::PERF_PMU_CAP_AUX_PAUSE;
 
     fn event_init(&self, event: &NewEvent<'_, Spe>) -> Result<KBox<EventData>> {
-        if event.cpu().is_some_and(|cpu| !self.units.supports_cpu(cpu)) {
+        // An inherited event must not keep a task from forking: `add` refuses it.
+        if event.parent().is_none() && event.cpu().is_some_and(|cpu| !self.units.is_usable(cpu)) {
             return Err(ENOENT);
         }
 
@@ -99,15 +97,12 @@ unsafe impl Pmu for SpePmu {
             sigtrap: attr.sigtrap(),
             freq: attr.freq(),
         };
-        let mut config = EventConfig::new(
-            &request,
-            self.caps.sampling.features,
-            self.caps.event_filter,
-        )
-        .map_err(|invalid| match invalid {
-            Invalid::NotSupported => not_supported(),
-            Invalid::Malformed => EINVAL,
-        })?;
+        let caps = self.units.caps();
+        let mut config = EventConfig::new(&request, caps.sampling.features, caps.event_filter)
+            .map_err(|invalid| match invalid {
+                Invalid::NotSupported => not_supported(),
+                Invalid::Malformed => EINVAL,
+            })?;
 
         // The rights are those of the task that opened the event: a task that forks may have fewer,
         // and must still be able to fork.
@@ -135,7 +130,7 @@ unsafe impl Pmu for SpePmu {
         if start && slot.start(event, cpu) {
             return Ok(());
         }
-        if !self.units.supports_cpu(CpuId::current().as_u32()) {
+        if !self.units.is_usable(CpuId::current().as_u32()) {
             return Err(ENOENT);
         }
         if start {
@@ -182,12 +177,8 @@ unsafe impl Pmu for SpePmu {
         pages: &[AuxPage],
         overwrite: bool,
     ) -> Result<KBox<Deferrable<Buffer>>> {
-        let buffer = Buffer::map(
-            pages,
-            self.caps.align,
-            self.caps.sampling.max_record,
-            overwrite,
-        )?;
+        let caps = self.units.caps();
+        let buffer = Buffer::map(pages, caps.align, caps.sampling.max_record, overwrite)?;
         box_on_node(Deferrable::new(buffer), cpu)
     }
 

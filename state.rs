@@ -75,7 +75,7 @@ impl Cpu {
 
 /// The state of the unit of a CPU.
 enum State {
-    /// The CPU is offline or has no unit; it is asleep; or a transition is in progress.
+    /// The CPU is offline or its unit is not used; it is asleep; or a transition is in progress.
     Offline,
     Off(Off),
     Sampling(Sampling),

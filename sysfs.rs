@@ -147,7 +147,7 @@ unsafe extern "C" fn show_cap(
     let len = unsafe {
         let spe = Registration::<SpePmu>::from_device(dev);
         let cap = File::<Cap>::about(attribute);
-        sysfs_emit(page, char_ptr(cap.format), (cap.value)(&spe.caps))
+        sysfs_emit(page, char_ptr(cap.format), (cap.value)(spe.units.caps()))
     };
     len as isize
 }
@@ -203,7 +203,7 @@ unsafe extern "C" fn format_is_visible(
             File::<&'static Field>::about(container_of!(attribute, device_attribute, attr)),
         )
     };
-    if spe.caps.sampling.features.contains(field.needs) {
+    if spe.units.caps().sampling.features.contains(field.needs) {
         READABLE
     } else {
         0
@@ -212,7 +212,7 @@ unsafe extern "C" fn format_is_visible(
 
 static CPUMASK: [File<()>; 1] = [File::new(c"cpumask", show_cpumask, ())];
 
-/// Shows the CPUs that have a unit: `0-3,6`.
+/// Shows the CPUs that events can run on: `0-3,6`.
 ///
 /// # Safety
 ///
@@ -229,7 +229,7 @@ unsafe extern "C" fn show_cpumask(
             page,
             char_ptr(c"%*pbl\n"),
             kernel::cpu::nr_cpu_ids() as c_uint,
-            spe.units.cpus().as_raw(),
+            spe.units.usable().as_raw(),
         )
     };
     len as isize
