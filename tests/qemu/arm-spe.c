@@ -2685,6 +2685,54 @@ void arm_spe_define_regs(ARMCPU *cpu)
     }
 }
 
+static uint64_t spe_unknown(CPUARMState *env)
+{
+    spe_random(env);
+    return env->spe.prng;
+}
+
+/*
+ * The registers have the values that a Warm reset may give them. Only
+ * PMBSR_EL1.S, whose interrupt would end the sleep, is 0 for certain.
+ */
+void arm_spe_power_loss(CPUARMState *env)
+{
+    ARMCPU *cpu = env_archcpu(env);
+    ARMSPEControl *control = &cpu->spe_control;
+    const ARMSPEConfig *config = &cpu->spe;
+    ARMSPEState *spe = &env->spe;
+
+    control->counters.power_losses++;
+    control->counters.enabled_losses += spe_buffer_enabled(env);
+
+    /* The fields with which the features of PMSIDR_EL1 are enabled */
+    spe->pmsfcr = spe_unknown(env) & config->pmsidr &
+                  (R_PMSFCR_FE_MASK | R_PMSFCR_FT_MASK | R_PMSFCR_FL_MASK);
+    spe->pmscr_el[1] = spe_unknown(env) &
+                       (R_PMSCR_E0SPE_MASK | R_PMSCR_E1SPE_MASK |
+                        R_PMSCR_CX_MASK | R_PMSCR_PA_MASK | R_PMSCR_TS_MASK);
+    spe->pmsirr = spe_unknown(env) &
+                  (R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);
+    spe->pmsevfr = spe_unknown(env) & config->event_mask;
+    spe->pmslatfr = spe_unknown(env) & config->counter_max;
+    if (FIELD_EX64(config->pmsidr, PMSIDR, FNE)) {
+        spe->pmsnevfr = spe_unknown(env) & config->event_mask;
+    }
+    if (FIELD_EX64(config->pmsidr, PMSIDR, FDS)) {
+        spe->pmsdsfr = spe_unknown(env);
+    }
+    spe->pmbptr = spe_unknown(env);
+    spe->pmblimitr = spe_unknown(env) & R_PMBLIMITR_LIMIT_MASK;
+    spe->pmbsr = spe_unknown(env) &
+                 (R_PMBSR_MSS_MASK | R_PMBSR_COLL_MASK | R_PMBSR_EA_MASK |
+                  R_PMBSR_DL_MASK | R_PMBSR_EC_MASK);
+    spe_set_counter(env, spe_unknown(env));
+    spe->flight = SPE_NO_FLIGHT;
+    control->irq_spurious = false;
+    control->irq_lost = false;
+    spe_update_irq(env);
+}
+
 /* --- Migration ----------------------------------------------------------- */
 
 static bool spe_needed(void *opaque)
@@ -2708,7 +2756,7 @@ static int spe_post_load(void *opaque, int version_id)
 /* The registers are with the others; what was injected is not kept. */
 const VMStateDescription vmstate_arm_spe = {
     .name = "cpu/spe",
-    .version_id = 1,
+    .version_id = 2,
     .minimum_version_id = 1,
     .needed = spe_needed,
     .post_load = spe_post_load,
@@ -2755,6 +2803,8 @@ const VMStateDescription vmstate_arm_spe = {
         VMSTATE_UINT64(spe_control.counters.bytes, ARMCPU),
         VMSTATE_UINT64(spe_control.counters.events, ARMCPU),
         VMSTATE_UINT64(spe_control.counters.interrupts, ARMCPU),
+        VMSTATE_UINT64_V(spe_control.counters.power_losses, ARMCPU, 2),
+        VMSTATE_UINT64_V(spe_control.counters.enabled_losses, ARMCPU, 2),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -2800,6 +2850,8 @@ static void spe_get_counters(Object *obj, Visitor *v, const char *name,
         { "bytes", &c.bytes },
         { "events", &c.events },
         { "interrupts", &c.interrupts },
+        { "power-losses", &c.power_losses },
+        { "enabled-losses", &c.enabled_losses },
     };
 
     spe_run(ARM_CPU(obj), spe_do_get_counters, &c);
@@ -3009,6 +3061,7 @@ static const Property spe_properties[] = {
     DEFINE_PROP_BOOL("spe-prev-branch", ARMCPU, spe.prev_branch, false),
     DEFINE_PROP_BOOL("spe-owned", ARMCPU, spe.owned, false),
     DEFINE_PROP_BOOL("spe-dirty-update", ARMCPU, spe.dirty_update, true),
+    DEFINE_PROP_BOOL("spe-power-loss", ARMCPU, spe.power_loss, false),
     DEFINE_PROP_ON_OFF_AUTO("spe-filter-event", ARMCPU, spe.filter_event,
                             ON_OFF_AUTO_AUTO),
     DEFINE_PROP_ON_OFF_AUTO("spe-filter-type", ARMCPU, spe.filter_type,
@@ -3034,6 +3087,8 @@ static const Property spe_properties[] = {
     DEFINE_PROP_UINT64("x-spe-pmsidr", ARMCPU, spe.pmsidr_override,
                        UINT64_MAX),
     DEFINE_PROP_UINT64("x-spe-pmbidr", ARMCPU, spe.pmbidr_override,
+                       UINT64_MAX),
+    DEFINE_PROP_UINT64("x-spe-override-cpus", ARMCPU, spe.override_cpus,
                        UINT64_MAX),
 };
 
@@ -3187,6 +3242,18 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
         return;
     }
     c->pmsidr = FIELD_DP64(c->pmsidr, PMSIDR, PBT, c->prev_branch);
+    if (c->override_cpus != UINT64_MAX) {
+        bool overrides = extract64(c->override_cpus,
+                                   CPU(cpu)->cpu_index % 64, 1);
+
+        if (!overrides) {
+            c->pmsver_override = UINT8_MAX;
+            c->pmsidr_override = UINT64_MAX;
+            c->pmbidr_override = UINT64_MAX;
+        }
+        /* Translated code has the registers' constants: do not share it. */
+        CPU(cpu)->cluster_index = overrides;
+    }
     c->id_pmsver = c->pmsver;
     if (c->pmsver_override != UINT8_MAX) {
         if (!spe_check_range(c->pmsver_override, "x-spe-pmsver", 15, errp)) {

@@ -122,6 +122,8 @@ typedef struct ARMSPECounters {
     uint64_t bytes;         /* of these records, with padding */
     uint64_t events;        /* buffer management events */
     uint64_t interrupts;    /* times that the interrupt was raised */
+    uint64_t power_losses;  /* times that the registers were lost */
+    uint64_t enabled_losses;    /* ... with the buffer enabled */
 } ARMSPECounters;
 
 /* What the user injects, see spe_inject() in arm-spe.c. */
@@ -176,9 +178,11 @@ typedef struct ARMSPEConfig {
     uint64_t llc_size;
     bool cache;
     bool prev_branch;
+    bool power_loss;
     uint8_t pmsver_override;
     uint64_t pmsidr_override;
     uint64_t pmbidr_override;
+    uint64_t override_cpus;
     OnOffAuto filter_event;
     OnOffAuto filter_type;
     OnOffAuto filter_latency;
@@ -214,6 +218,7 @@ void arm_spe_define_regs(struct ArchCPU *cpu);
 bool arm_spe_enabled(struct CPUArchState *env, int el);
 void arm_spe_retire(struct CPUArchState *env);
 void arm_spe_exception(struct CPUArchState *env, int excp);
+void arm_spe_power_loss(struct CPUArchState *env);
 void arm_spe_unwind(struct CPUArchState *env,
                     const struct TranslationBlock *tb, uint64_t pc_offset);
 void arm_spe_tlb_fill(struct CPUArchState *env, uint64_t address,

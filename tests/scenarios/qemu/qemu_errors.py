@@ -32,6 +32,7 @@ RANGES = {
     "x-spe-pmsver": (["0", "15"], ["16", "254"], "15"),
     "x-spe-pmsidr": (["0", "0xfffffffffffffffe"], [], None),
     "x-spe-pmbidr": (["0", "0xfffffffffffffffe"], [], None),
+    "x-spe-override-cpus": (["0", "0xffffffffffffffff"], [], None),
 }
 
 #: Other properties that a value at the end of its range needs.
