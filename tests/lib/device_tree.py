@@ -15,12 +15,15 @@ DTC = Path(os.environ["ARM_SPE_KERNEL"], "scripts", "dtc", "dtc")
 PPI = "<0x01 0x05 0x04>"
 
 
-def edited(directory, edit, smp=2, memory="2G"):
-    """Returns the QEMU arguments for the machine with a device tree whose source went through edit()."""
+def edited(directory, edit, smp=2, memory="2G", machine=""):
+    """Returns the QEMU arguments for the machine with a device tree whose source went through edit().
+
+    machine: more options of -M.
+    """
     blob = Path(directory, "machine.dtb")
-    machine = qemu_arguments(STOCK, "none", f"{Guest.CPU},{Guest.SPE}", smp, memory, "")
-    machine[machine.index("-M") + 1] += f",dumpdtb={blob}"
-    subprocess.run([QEMU / "qemu-system-aarch64", *machine[:machine.index("-kernel")]], check=True)
+    arguments = qemu_arguments(STOCK, "none", f"{Guest.CPU},{Guest.SPE}", smp, memory, "")
+    arguments[arguments.index("-M") + 1] += f"{machine},dumpdtb={blob}"
+    subprocess.run([QEMU / "qemu-system-aarch64", *arguments[:arguments.index("-kernel")]], check=True)
     source = subprocess.run([DTC, "-q", "-I", "dtb", "-O", "dts", blob],
                             check=True, stdout=subprocess.PIPE, text=True).stdout
     changed = edit(source)
@@ -34,6 +37,24 @@ def replace(old, new):
     def edit(source):
         assert source.count(old) == 1, f"{source.count(old)} times {old}"
         return source.replace(old, new)
+    return edit
+
+
+def idle_states(power_state):
+    """Returns an edit that gives each CPU an idle state, entered by CPU_SUSPEND with that power_state, as soon as it can be."""
+    def edit(source):
+        source = re.sub(r"(\bcpu@\w+ \{)", r"\1 cpu-idle-states = <&idle_state>;", source)
+        return re.sub(r"(?=\bcpu@0 \{)", f"""idle-states {{
+            entry-method = "psci";
+            idle_state: idle-state {{
+                compatible = "arm,idle-state";
+                arm,psci-suspend-param = <{power_state:#x}>;
+                entry-latency-us = <1>;
+                exit-latency-us = <1>;
+                min-residency-us = <1>;
+            }};
+        }};
+        """, source)
     return edit
 
 

@@ -410,6 +410,25 @@ class Guest(Machine):
         self.put(self._later)
         return found
 
+    def jumps(self, script):
+        """Runs a script that starts another kernel, with the initramfs and the agent of this one (put_kernel).
+
+        Returns each Access with which the units were written from the start of the script on.
+        """
+        self.qmp("trace-event-set-state", name="arm_spe_write", enable=True)
+        before = self._trace.stat().st_size
+        # The driver's counters are lost.
+        self._at_load = None
+        self.begin(script)
+        self._until_ready()
+        self._script_runs = False
+        self.put(self._later)
+        return self._accesses(before)
+
+    def put_kernel(self):
+        """Puts /tmp/Image and /tmp/initrd in the guest, for jumps()."""
+        self.put({"tmp/Image": self.kernel.image, "tmp/initrd": self.scratch / "initrd"})
+
     @contextmanager
     def registers(self, *kinds):
         """Yields a list that has every Access to the unit's registers, of the time of the context, when this has ended.

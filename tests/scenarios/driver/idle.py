@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Idle states that end the power of a CPU: PSCI resets the emulated unit, whose registers are random afterwards.
+
+The machine has secure state: without it the kernel turns off the GIC's CPU interface in idle, and QEMU has nothing else that
+would wake the CPU.
+"""
+
+import os
+
+import pytest
+
+from device_tree import edited, idle_states
+from machine import total
+from spe import check_decodes, counters, recorded
+
+#: How often each CPU loses its power in a recording.
+ENTRIES = 10000 if os.environ.get("TIER") == "long" else 300
+
+#: What records while the CPUs sleep: {mode: arguments of perf record}. An event of a task is not on a CPU that is idle.
+MODES = {
+    "system-wide": "-a -e arm_spe/period=16384/",
+    "snapshot": "-a -e arm_spe/period=16384/ --snapshot=e",
+    "task": "-e arm_spe/period=16384/",
+}
+
+#: PSCI's power_state: powerdown; standby, which loses nothing; a state that the firmware does not have.
+POWERDOWN, STANDBY, UNKNOWN = 0x00010000, 0x00000001, 0x01010000
+
+STATE = "/sys/devices/system/cpu/cpu{}/cpuidle/state1"
+
+
+def machine_with(boot, artefacts, state, **options):
+    """Boots a machine whose CPUs have an idle state."""
+    arguments = edited(artefacts, idle_states(state), machine=",secure=on")
+    return boot(spe="spe=on,spe-power-loss=on", arguments=(*arguments, "-machine", "secure=on"), **options)
+
+
+def naps(guest, wanted, recording):
+    """Records while each CPU works and sleeps in turn. Returns the trace, and how often each CPU has lost its power."""
+    before = guest.hardware()
+    guest.put({"/tmp/naps": f"""
+for cpu in 0 1; do
+    taskset -c $cpu sh -c 'i=0; while [ $i -lt {wanted} ]; do i=$((i + 1)); usleep 100; done' &
+done
+wait
+for cpu in 0 1; do
+    taskset -c $cpu workload 1 >/dev/null
+done
+"""})
+    trace = recorded(guest, f"perf record -o /tmp/perf.data -m ,1024 {recording} -- sh /tmp/naps")
+    losses = [now["power-losses"] - then["power-losses"] for then, now in zip(before, guest.hardware())]
+    return trace, losses
+
+
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.long] * (mode != "system-wide")) for mode in MODES])
+def test_powerdown(boot, artefacts, driver, mode):
+    """Sampling goes on where it was, each byte is accounted for, and the unit was off whenever the power went."""
+    guest = machine_with(boot, artefacts, POWERDOWN)
+    guest.load(driver if driver == "c" else "checked")
+    if driver == "c":
+        guest.unaccounted = "the write pointers are random"
+        guest.sh("timeout -s KILL 20 perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- sh -c 'usleep 100000; workload 1' || true")
+        assert total(guest.hardware())["enabled-losses"]
+        return
+    trace, losses = naps(guest, ENTRIES, MODES[mode])
+    check_decodes(trace, 100)
+    assert {sample.cpu for sample in trace.records} == {0, 1}
+    assert min(losses) > ENTRIES / 2, losses
+    assert total(guest.hardware())["enabled-losses"] == 0
+    seen = counters(guest)
+    assert (seen["sleeps"] > 0) == (mode != "task"), seen
+    assert not any(seen[name] for name in ("mismatches", "stray_pointer", "spurious")), seen
+    assert all(int(guest.sh(f"cat {STATE.format(cpu)}/usage")) for cpu in (0, 1))
+
+
+@pytest.mark.parametrize("state", [STANDBY, UNKNOWN], ids=["standby", "unknown to firmware"])
+def test_no_powerdown(boot, artefacts, driver, state):
+    """A state that keeps the power, and one that firmware refuses: nothing is lost."""
+    guest = machine_with(boot, artefacts, state)
+    guest.load(driver)
+    if driver == "c":
+        return
+    trace, losses = naps(guest, ENTRIES, MODES["system-wide"])
+    check_decodes(trace, 100)
+    assert losses == [0, 0]
+    assert state == STANDBY or int(guest.sh(f"cat {STATE.format(0)}/rejected"))
+
+
+def test_hotplug(boot, artefacts, driver):
+    """A CPU is unplugged and comes back while both sleep in between."""
+    if driver == "c":
+        pytest.skip("test_powerdown has what it does")
+    guest = machine_with(boot, artefacts, POWERDOWN)
+    guest.load("checked")
+    guest.put({"/tmp/plug": """
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    echo 0 >/sys/devices/system/cpu/cpu1/online
+    usleep 20000
+    echo 1 >/sys/devices/system/cpu/cpu1/online
+    taskset -c 1 workload 1 >/dev/null
+    usleep 20000
+done
+"""})
+    check_decodes(recorded(guest, "perf record -o /tmp/perf.data -a -e arm_spe/period=16384/ -- sh /tmp/plug"), 100)
+    assert counters(guest)["mismatches"] == 0
+    assert total(guest.hardware())["enabled-losses"] == 0

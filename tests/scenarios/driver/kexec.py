@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Another kernel starts by kexec, or after a crash, while events record. It has no driver for SPE until a test loads one.
+
+perf itself stops the events of CPUs at reboot. What goes on is the event of the task that starts the other kernel. With
+the C driver its unit stays enabled until its first write in the next kernel faults, or that kernel, at EL2, clears PMSCR_EL1.
+"""
+
+import pytest
+
+from machine import total
+from spe import check_decodes, record
+
+#: How the kernel runs: at EL1, or at EL2 (VHE, and with a hypervisor of its own that leaves it at EL1). The next kernel
+#: could not use an ITS: only EFI keeps its tables for that.
+LEVELS = {
+    "EL1": {"arguments": ("-machine", "its=off")},
+    "VHE": {"arguments": ("-machine", "its=off,virtualization=on")},
+    "nVHE": {"arguments": ("-machine", "its=off,virtualization=on"), "append": "kvm-arm.mode=nvhe"},
+}
+RECORDINGS = ("-e arm_spe//u", "-e arm_spe//k", "-a -e arm_spe//", "-C 1 -e arm_spe//")
+#: Each level and each recording once; the other pairs in the long tier.
+DAILY = {("EL1", 0), ("VHE", 1), ("EL1", 2), ("nVHE", 3)}
+CASES = [pytest.param(level, recording, marks=() if (level, number) in DAILY else pytest.mark.long)
+         for level in LEVELS for number, recording in enumerate(RECORDINGS)]
+OFF = {"PMBLIMITR_EL1": 0, "PMSCR_EL1": 0}
+#: Without the checksums, which are computed again with the caches off: they take minutes in emulation.
+LOAD = "kexec --no-checks {} /tmp/Image --initrd=/tmp/initrd --reuse-cmdline"
+WORK = "for cpu in 0 1; do taskset -c $cpu workload 20 & done >/dev/null; wait"
+
+
+def selected(guest):
+    """How many operations the units have selected for sampling."""
+    return total(guest.hardware())["selected"]
+
+
+def left_on(accesses):
+    """Returns {CPU: values} of the units whose last writes do not turn them off."""
+    last = {}
+    for access in accesses:
+        if access.register in OFF:
+            last.setdefault(access.cpu, {})[access.register] = access.value
+    assert last
+    return {cpu: values for cpu, values in last.items() if values != OFF}
+
+
+def jump(guest, recording):
+    """Starts the next kernel from a recording. Returns the writes to the units, and what they selected in it."""
+    guest.put_kernel()
+    guest.sh(LOAD.format("-l"))
+    accesses = guest.jumps(f"perf record -o /tmp/perf.data {recording} -- kexec -e")
+    assert not guest.sh("ls /sys/bus/event_source/devices | grep arm_spe || true")
+    before = selected(guest)
+    guest.sh(WORK)
+    return accesses, selected(guest) - before
+
+
+@pytest.mark.parametrize("level,recording", CASES)
+def test_kexec(boot, driver, level, recording):
+    """Every unit is off, and nothing is sampled in the next kernel, where the driver can be loaded."""
+    guest = boot(**LEVELS[level])
+    guest.load(driver)
+    accesses, later = jump(guest, recording)
+    if driver == "c":
+        if level == "EL1" and recording == "-e arm_spe//u":
+            assert left_on(accesses)
+        return
+    assert not left_on(accesses) and not later
+    guest.load(driver)
+    check_decodes(record(guest, "arm_spe/period=1024/u", "taskset -c 0 workload 5", "-C 0"), 100)
+
+
+def test_crash(boot, driver):
+    """The crash kernel can load the driver and record, although nothing has turned off the unit of the CPU that crashed."""
+    guest = boot(append="crashkernel=768M", **LEVELS["EL1"])
+    guest.load(driver)
+    guest.put_kernel()
+    guest.sh(LOAD.format("-p") + " --append=maxcpus=1")
+    guest.jumps("perf record -o /tmp/perf.data -a -e arm_spe/period=1024/ -- sh -c 'workload 5; echo c >/proc/sysrq-trigger'")
+    guest.excuse()
+    guest.load(driver)
+    check_decodes(record(guest, "arm_spe/period=1024/u", "workload 5"), 100)
