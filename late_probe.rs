@@ -34,8 +34,8 @@ static REQUESTED: Atomic<bool> = Atomic::new(false);
 /// The number of the dynamic hotplug state.
 static STATE: Atomic<i32> = Atomic::new(0);
 
-/// Requests that devices without a driver are probed when the next CPU comes online. The caller must
-/// look for a CPU once more afterwards.
+/// Requests that devices without a driver are probed when the next CPU comes online. The caller
+/// must look for a CPU once more afterwards.
 pub(crate) fn request() {
     // Pairs with `online()`: either that sees the request, or the caller sees the CPU.
     REQUESTED.xchg(true, Full);

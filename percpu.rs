@@ -195,8 +195,8 @@ impl<F: FnOnce(NotInNmi<'_>) -> R, R> Call<F, R> {
     }
 }
 
-/// Runs `function` on the CPU number `id` with interrupts disabled, and waits for it; `ENXIO` if that
-/// CPU is not online.
+/// Runs `function` on the CPU number `id` with interrupts disabled, and waits for it; `ENXIO` if
+/// that CPU is not online.
 pub(crate) fn run_on<F, R>(id: u32, function: F) -> Result<R>
 where
     F: FnOnce(NotInNmi<'_>) -> R + Send,
