@@ -276,13 +276,11 @@ unsafe impl driver::RegistrationOps for Adapter {
             (*driver.get()).driver.suppress_bind_attrs = true;
             (*driver.get()).shutdown = Some(Self::shutdown);
         }
+        // SAFETY: A probe alone makes requests, when the driver is registered. `unregister` stops
+        // this first.
+        unsafe { late_probe::start(&raw mut (*driver.get()).driver)? };
         // SAFETY: By the safety requirements.
-        unsafe { Platform::register(driver, name, module)? };
-        // SAFETY: Just registered. `unregister` stops this first.
-        unsafe { late_probe::start(&raw mut (*driver.get()).driver) }.inspect_err(|_| {
-            // SAFETY: Just registered.
-            unsafe { Platform::unregister(driver) };
-        })
+        unsafe { Platform::register(driver, name, module) }.inspect_err(|_| late_probe::stop())
     }
 
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {

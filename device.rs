@@ -212,13 +212,7 @@ impl Units {
 fn read_caps(dev: &Device, cpus: &Cpumask) -> Result<Caps> {
     static LOGGED: Atomic<bool> = Atomic::new(false);
 
-    let found = first_unit(cpus)
-        .filter(|(_, caps)| caps.is_ok())
-        .or_else(|| {
-            late_probe::request();
-            first_unit(cpus)
-        });
-    let Some((cpu, caps)) = found else {
+    let Some((cpu, caps)) = first_unit(cpus) else {
         if !LOGGED.xchg(true, Relaxed) {
             dev_info!(dev, "no CPU with this unit is online; to be probed again\n");
         }
@@ -234,11 +228,17 @@ fn read_caps(dev: &Device, cpus: &Cpumask) -> Result<Caps> {
 }
 
 /// Returns the first CPU of `cpus` that is online and has a usable unit, or else the last one that
-/// is online.
+/// is online. If there are CPUs offline, their device is probed again when one comes online.
 fn first_unit(cpus: &Cpumask) -> Option<(u32, Result<Caps, Unusable>)> {
+    let read = |cpu| run_on(cpu, |_| read_ids());
     let mut last = None;
     for cpu in possible_cpus().filter(|&cpu| contains(cpus, cpu)) {
-        if let Ok(caps) = run_on(cpu, |_| read_ids()) {
+        let caps = read(cpu).or_else(|_| {
+            late_probe::request();
+            // It may have come online before the request.
+            read(cpu)
+        });
+        if let Ok(caps) = caps {
             last = Some((cpu, caps));
             if caps.is_ok() {
                 break;

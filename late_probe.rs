@@ -35,17 +35,17 @@ static REQUESTED: Atomic<bool> = Atomic::new(false);
 static STATE: Atomic<i32> = Atomic::new(0);
 
 /// Requests that devices without a driver are probed when the next CPU comes online. The caller
-/// must look for a CPU once more afterwards.
+/// must try the CPU that it waits for once more afterwards.
 pub(crate) fn request() {
     // Pairs with `online()`: either that sees the request, or the caller sees the CPU.
     REQUESTED.xchg(true, Full);
 }
 
-/// Starts to serve requests, those from before as well.
+/// Starts to serve requests.
 ///
 /// # Safety
 ///
-/// `driver` must be registered until [`stop`] has returned, or until this returns an error.
+/// `driver` must be registered from the first [`request`] on, until [`stop`] has returned.
 pub(crate) unsafe fn start(driver: *mut device_driver) -> Result {
     // SAFETY: By the safety requirement.
     unsafe { set_driver_to_probe(driver) };
@@ -54,14 +54,14 @@ pub(crate) unsafe fn start(driver: *mut device_driver) -> Result {
         __cpuhp_setup_state(
             cpuhp_state_CPUHP_AP_ONLINE_DYN,
             c"arm_spe_pmu:probe".as_char_ptr(),
-            true,
+            false,
             Some(online),
             None,
             false,
         )
     };
     // A dynamic state's number is returned.
-    to_result(state.min(0)).inspect_err(|_| cancel_probe_later())?;
+    to_result(state.min(0))?;
     STATE.store(state, Relaxed);
     Ok(())
 }
