@@ -2482,8 +2482,7 @@ static void pmsicr_reset(CPUARMState *env, const ARMCPRegInfo *ri)
     spe_set_counter(env, 0);
 }
 
-static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
-                        uint64_t value)
+static uint64_t pmscr_mask(CPUARMState *env)
 {
     uint64_t mask = R_PMSCR_E0SPE_MASK | R_PMSCR_E1SPE_MASK |
                     R_PMSCR_CX_MASK | R_PMSCR_PA_MASK | R_PMSCR_TS_MASK |
@@ -2492,7 +2491,13 @@ static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     if (!cpu_isar_feature(aa64_ecv, env_archcpu(env))) {
         mask &= ~(2ull << R_PMSCR_PCT_SHIFT);
     }
-    spe_write_masked(env, ri, value, mask);
+    return mask;
+}
+
+static void pmscr_write(CPUARMState *env, const ARMCPRegInfo *ri,
+                        uint64_t value)
+{
+    spe_write_masked(env, ri, value, pmscr_mask(env));
 }
 
 static void pmsirr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -2506,8 +2511,7 @@ static void pmsirr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     spe_set_counter(env, counter);
 }
 
-static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
-                         uint64_t value)
+static uint64_t pmsfcr_mask(CPUARMState *env)
 {
     uint64_t pmsidr = env_archcpu(env)->spe.pmsidr;
     uint64_t mask = 0;
@@ -2532,7 +2536,13 @@ static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     if (FIELD_EX64(pmsidr, PMSIDR, EFT)) {
         mask |= R_PMSFCR_TYPES_MASK | R_PMSFCR_MASKS_MASK;
     }
-    spe_write_masked(env, ri, value, mask);
+    return mask;
+}
+
+static void pmsfcr_write(CPUARMState *env, const ARMCPRegInfo *ri,
+                         uint64_t value)
+{
+    spe_write_masked(env, ri, value, pmsfcr_mask(env));
 }
 
 static void pmsevfr_write(CPUARMState *env, const ARMCPRegInfo *ri,
@@ -2550,15 +2560,20 @@ static void pmslatfr_write(CPUARMState *env, const ARMCPRegInfo *ri,
     spe_write_masked(env, ri, value, MAKE_64BIT_MASK(0, wide ? 16 : 12));
 }
 
-static void pmblimitr_write(CPUARMState *env, const ARMCPRegInfo *ri,
-                            uint64_t value)
+static uint64_t pmblimitr_mask(CPUARMState *env)
 {
     uint64_t mask = R_PMBLIMITR_E_MASK | R_PMBLIMITR_LIMIT_MASK;
 
     if (env_archcpu(env)->spe.pmsver >= SPE_V1P2) {
         mask |= R_PMBLIMITR_FM_MASK;
     }
-    spe_write_masked(env, ri, value, mask);
+    return mask;
+}
+
+static void pmblimitr_write(CPUARMState *env, const ARMCPRegInfo *ri,
+                            uint64_t value)
+{
+    spe_write_masked(env, ri, value, pmblimitr_mask(env));
 }
 
 static uint64_t pmbsr_read(CPUARMState *env, const ARMCPRegInfo *ri)
@@ -2692,8 +2707,9 @@ static uint64_t spe_unknown(CPUARMState *env)
 }
 
 /*
- * The registers have the values that a Warm reset may give them. Only
- * PMBSR_EL1.S, whose interrupt would end the sleep, is 0 for certain.
+ * The registers have the values that a Warm reset may give them.
+ * PMBLIMITR_EL1.E is 0 then. PMBSR_EL1.S is, too: its interrupt would end
+ * the sleep.
  */
 void arm_spe_power_loss(CPUARMState *env)
 {
@@ -2703,14 +2719,11 @@ void arm_spe_power_loss(CPUARMState *env)
     ARMSPEState *spe = &env->spe;
 
     control->counters.power_losses++;
-    control->counters.enabled_losses += spe_buffer_enabled(env);
+    control->counters.enabled_losses += FIELD_EX64(spe->pmblimitr,
+                                                   PMBLIMITR, E);
 
-    /* The fields with which the features of PMSIDR_EL1 are enabled */
-    spe->pmsfcr = spe_unknown(env) & config->pmsidr &
-                  (R_PMSFCR_FE_MASK | R_PMSFCR_FT_MASK | R_PMSFCR_FL_MASK);
-    spe->pmscr_el[1] = spe_unknown(env) &
-                       (R_PMSCR_E0SPE_MASK | R_PMSCR_E1SPE_MASK |
-                        R_PMSCR_CX_MASK | R_PMSCR_PA_MASK | R_PMSCR_TS_MASK);
+    spe->pmscr_el[1] = spe_unknown(env) & pmscr_mask(env);
+    spe->pmsfcr = spe_unknown(env) & pmsfcr_mask(env);
     spe->pmsirr = spe_unknown(env) &
                   (R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);
     spe->pmsevfr = spe_unknown(env) & config->event_mask;
@@ -2722,7 +2735,8 @@ void arm_spe_power_loss(CPUARMState *env)
         spe->pmsdsfr = spe_unknown(env);
     }
     spe->pmbptr = spe_unknown(env);
-    spe->pmblimitr = spe_unknown(env) & R_PMBLIMITR_LIMIT_MASK;
+    spe->pmblimitr = spe_unknown(env) & pmblimitr_mask(env) &
+                     ~R_PMBLIMITR_E_MASK;
     spe->pmbsr = spe_unknown(env) &
                  (R_PMBSR_MSS_MASK | R_PMBSR_COLL_MASK | R_PMBSR_EA_MASK |
                   R_PMBSR_DL_MASK | R_PMBSR_EC_MASK);
@@ -3061,7 +3075,6 @@ static const Property spe_properties[] = {
     DEFINE_PROP_BOOL("spe-prev-branch", ARMCPU, spe.prev_branch, false),
     DEFINE_PROP_BOOL("spe-owned", ARMCPU, spe.owned, false),
     DEFINE_PROP_BOOL("spe-dirty-update", ARMCPU, spe.dirty_update, true),
-    DEFINE_PROP_BOOL("spe-power-loss", ARMCPU, spe.power_loss, false),
     DEFINE_PROP_ON_OFF_AUTO("spe-filter-event", ARMCPU, spe.filter_event,
                             ON_OFF_AUTO_AUTO),
     DEFINE_PROP_ON_OFF_AUTO("spe-filter-type", ARMCPU, spe.filter_type,
@@ -3090,6 +3103,7 @@ static const Property spe_properties[] = {
                        UINT64_MAX),
     DEFINE_PROP_UINT64("x-spe-override-cpus", ARMCPU, spe.override_cpus,
                        UINT64_MAX),
+    DEFINE_PROP_BOOL("x-spe-power-loss", ARMCPU, spe.power_loss, false),
 };
 
 void arm_spe_add_properties(ARMCPU *cpu)
@@ -3194,6 +3208,7 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
     int i;
 
     if (!c->enabled) {
+        c->power_loss = false;
         return;
     }
     if (!tcg_enabled()) {
@@ -3242,25 +3257,20 @@ void arm_spe_realize(ARMCPU *cpu, Error **errp)
         return;
     }
     c->pmsidr = FIELD_DP64(c->pmsidr, PMSIDR, PBT, c->prev_branch);
-    if (c->override_cpus != UINT64_MAX) {
-        bool overrides = extract64(c->override_cpus,
-                                   CPU(cpu)->cpu_index % 64, 1);
-
-        if (!overrides) {
-            c->pmsver_override = UINT8_MAX;
-            c->pmsidr_override = UINT64_MAX;
-            c->pmbidr_override = UINT64_MAX;
-        }
-        /* Translated code has the registers' constants: do not share it. */
-        CPU(cpu)->cluster_index = overrides;
+    if (c->pmsver_override != UINT8_MAX &&
+        !spe_check_range(c->pmsver_override, "x-spe-pmsver", 15, errp)) {
+        return;
     }
-    c->id_pmsver = c->pmsver;
-    if (c->pmsver_override != UINT8_MAX) {
-        if (!spe_check_range(c->pmsver_override, "x-spe-pmsver", 15, errp)) {
-            return;
-        }
-        c->id_pmsver = c->pmsver_override;
+    if (!extract64(c->override_cpus, CPU(cpu)->cpu_index % 64, 1)) {
+        c->pmsver_override = UINT8_MAX;
+        c->pmsidr_override = UINT64_MAX;
+        c->pmbidr_override = UINT64_MAX;
+    } else if (c->override_cpus != UINT64_MAX) {
+        /* Translated code has constants that the other CPUs do not share. */
+        CPU(cpu)->cluster_index = 0;
     }
+    c->id_pmsver = c->pmsver_override != UINT8_MAX ? c->pmsver_override
+                                                   : c->pmsver;
     if (!spe_check_range(c->inflight, "spe-inflight", 1u << 24, errp) ||
         !spe_check_range(c->walk_latency, "spe-walk-latency", 1u << 24,
                          errp) ||
