@@ -28,7 +28,7 @@ FAULTS = {
         f"{PMU}::start -> ", "rust_helper_krealloc_node_align: not among what the hot path may use of the kernel"),
     "a vector": (
         "pmu.rs", "fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
-        "let _ = KVVec::<u64>::with_capacity(self.caps.align as usize, GFP_ATOMIC);",
+        "let _ = KVVec::<u64>::with_capacity(self.units.caps().align as usize, GFP_ATOMIC);",
         f"{PMU}::del -> ", "rust_helper_kvrealloc_node_align: not among what the hot path may use of the kernel"),
     "a call by a pointer": (
         "pmu.rs", "fn stop(&self, event: &Event<Spe>, context: NotInNmi<'_>) {",
