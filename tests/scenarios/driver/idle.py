@@ -83,7 +83,8 @@ def test_powerdown(boot, artefacts, driver, mode):
     assert all(int(guest.sh(f"cat {STATE.format(cpu)}/usage")) for cpu in (0, 1))
 
 
-@pytest.mark.parametrize("state", [STANDBY, pytest.param(UNKNOWN, marks=pytest.mark.long)], ids=["standby", "unknown to firmware"])
+@pytest.mark.long
+@pytest.mark.parametrize("state", [STANDBY, UNKNOWN], ids=["standby", "unknown to firmware"])
 def test_no_powerdown(boot, artefacts, driver, state):
     """A state that keeps the power, and one that firmware refuses: nothing is lost."""
     if driver == "c":

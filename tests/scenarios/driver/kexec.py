@@ -18,8 +18,8 @@ LEVELS = {
     "nVHE": {"arguments": ("-machine", "its=off,virtualization=on"), "append": "kvm-arm.mode=nvhe"},
 }
 RECORDINGS = ("-e arm_spe//u", "-e arm_spe//k", "-a -e arm_spe//", "-C 1 -e arm_spe//")
-#: Each level and each recording; the other pairs in the long tier.
-DAILY = {("EL1", 0), ("VHE", 1), ("EL1", 2), ("nVHE", 3)}
+#: The other pairs are in the long tier.
+DAILY = {("EL1", 0), ("VHE", 1)}
 CASES = [pytest.param(level, recording, marks=() if (level, number) in DAILY else pytest.mark.long)
          for level in LEVELS for number, recording in enumerate(RECORDINGS)]
 #: Without the checksums, which are computed again with the caches off: they take minutes in emulation.

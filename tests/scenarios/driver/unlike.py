@@ -56,12 +56,12 @@ def unlike(boot, unit, **options):
     return boot(spe=f"spe=on,{unit},x-spe-override-cpus=2", **options)
 
 
-def kinds(table):
-    """Returns the kinds of a table, all but the first two for the long tier: `make test` compares in caps.rs."""
-    return [pytest.param(kind, marks=[pytest.mark.long] * (number > 1)) for number, kind in enumerate(table)]
+def kinds(table, daily):
+    """Returns the kinds of a table, all but some for the long tier: caps.rs has a table of its own, for `make test`."""
+    return [pytest.param(kind, marks=[pytest.mark.long] * (number >= daily)) for number, kind in enumerate(table)]
 
 
-@pytest.mark.parametrize("kind", kinds(LESS))
+@pytest.mark.parametrize("kind", kinds(LESS, daily=2))
 def test_less(boot, kind):
     """CPU 1 is not used, and not touched but to find that out; tasks record on CPU 0."""
     unit, touched, message = LESS[kind]
@@ -90,7 +90,7 @@ done
     assert {access.register for access in accesses if access.cpu == 1} == touched
 
 
-@pytest.mark.parametrize("kind", kinds(ENOUGH))
+@pytest.mark.parametrize("kind", kinds(ENOUGH, daily=1))
 def test_enough(boot, kind):
     """CPU 1 is used as CPU 0 is."""
     guest = unlike(boot, ENOUGH[kind])
