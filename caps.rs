@@ -129,8 +129,7 @@ impl Caps {
         let unlike = |what, first, this| Err(Unusable::Unlike { what, first, this });
         let (promised, has) = (&self.sampling, &unit.sampling);
 
-        let requested = Features(promised.features.0 & Features::REQUESTED);
-        if !has.features.contains(requested) {
+        if promised.features.0 & !has.features.0 & Features::REQUESTED != 0 {
             return unlike("features", promised.features.0, has.features.0);
         }
         if self.event_filter & !unit.event_filter != 0 {

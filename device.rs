@@ -71,7 +71,7 @@ pub(crate) struct Units {
     cpus: CpumaskVar,
     /// Those whose unit can be used. CPUs that have not been online yet are included.
     usable: CpumaskVar,
-    /// What each unit that is used can do.
+    /// The least capabilities of each unit that is used.
     caps: Caps,
     dev: ARef<Device>,
     irq: c_uint,
@@ -210,12 +210,8 @@ impl Units {
 /// Returns the capabilities of the first usable unit of the CPUs that are online. The others are
 /// compared with it when their CPU comes online ([`Units::examine`]).
 fn read_caps(dev: &Device, cpus: &Cpumask) -> Result<Caps> {
-    static LOGGED: Atomic<bool> = Atomic::new(false);
-
     let Some((cpu, caps)) = first_unit(cpus) else {
-        if !LOGGED.xchg(true, Relaxed) {
-            dev_info!(dev, "no CPU with this unit is online; to be probed again\n");
-        }
+        dev_info!(dev, "no CPU with this unit is online; to be probed again\n");
         return Err(ENXIO);
     };
     let caps = caps.map_err(|why| {

@@ -42,19 +42,19 @@ pub(crate) fn cancel_free_later() {
 }
 
 /// Sets the driver of [`probe_later`].
-///
-/// # Safety
-///
-/// `driver` must stay registered until [`cancel_probe_later`] has returned for the last time, and
-/// [`probe_later`] must not be called afterwards.
-pub(crate) unsafe fn set_driver_to_probe(driver: *mut device_driver) {
-    // SAFETY: By the safety requirement.
+pub(crate) fn set_driver_to_probe(driver: *mut device_driver) {
+    // SAFETY: Only stores the pointer.
     unsafe { bindings::spe_helper_set_driver_to_probe(driver) }
 }
 
-/// Has the devices without a driver probed in a task, soon.
-pub(crate) fn probe_later() {
-    // SAFETY: By the contract of `set_driver_to_probe`.
+/// Probes the devices without a driver in a task, soon.
+///
+/// # Safety
+///
+/// [`set_driver_to_probe`] must have been called, and that driver be registered, until
+/// [`cancel_probe_later`] has returned.
+pub(crate) unsafe fn probe_later() {
+    // SAFETY: By the safety requirement.
     unsafe { bindings::spe_helper_probe_later() }
 }
 

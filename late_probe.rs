@@ -47,8 +47,7 @@ pub(crate) fn request() {
 ///
 /// `driver` must be registered from the first [`request`] on, until [`stop`] has returned.
 pub(crate) unsafe fn start(driver: *mut device_driver) -> Result {
-    // SAFETY: By the safety requirement.
-    unsafe { set_driver_to_probe(driver) };
+    set_driver_to_probe(driver);
     // SAFETY: A callback for a state without instances. `stop` removes it before the module.
     let state = unsafe {
         __cpuhp_setup_state(
@@ -76,7 +75,9 @@ pub(crate) fn stop() {
 /// Serves a request, if there is one. Called by CPU hotplug.
 extern "C" fn online(_cpu: c_uint) -> c_int {
     if REQUESTED.xchg(false, Full) {
-        probe_later();
+        // SAFETY: `start` has set the driver before it set up this callback. By its contract that
+        // is registered, as there is a request, until `stop` has cancelled this.
+        unsafe { probe_later() };
     }
     0
 }

@@ -15,8 +15,8 @@ build_guest() {
 	with_dependencies arm64 "${GUEST_PACKAGES[@]}" | unpack "$root"
 	# Unpacking takes the guest's time: leave out what perf and a shell do not need.
 	lib=$root/usr/lib
-	rm -rf "$root"/usr/share/{bash-completion,bug,common-licenses,doc,gcc,info,lintian,locale,man,menu,perl,perl5,pixmaps,python3,zoneinfo} \
-		"$root"/usr/include "${root:?}"/var "$root"/usr/share/{debconf,pam*,perl*} "$root"/usr/bin/{perl,python3,pdb3,pydoc3}* \
+	rm -rf "$root"/usr/share/{bash-completion,bug,common-licenses,debconf,doc,gcc,info,lintian,locale,man,menu,perl,perl5,pixmaps,python3,zoneinfo} \
+		"$root"/usr/include "${root:?}"/var "$root"/usr/bin/{perl,python3,pdb3,pydoc3}* \
 		"$lib"/{locale,python3*,perf-core/scripts,systemd,udev} "$lib"/*/{gconv,gawk,perl*,security,libperl*,libicudata*}
 	mkdir -p "$root"/{dev,proc,sys,tmp,run,root,out} "$root/usr/local/bin" "$root/lib/modules" "$root/var/tmp"
 	ln -s bash "$root/usr/bin/sh"

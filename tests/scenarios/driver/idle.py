@@ -60,7 +60,7 @@ done
 
 @pytest.mark.parametrize("mode", [pytest.param(mode, marks=[pytest.mark.long] * (mode != "system-wide")) for mode in MODES])
 def test_powerdown(boot, artefacts, driver, mode):
-    """Sampling goes on where it was, each byte is accounted for, and the unit was off whenever the power went."""
+    """Sampling goes on, each byte is accounted for, and the unit was off whenever the power went."""
     guest = machine_with(boot, artefacts, POWERDOWN)
     guest.load(driver if driver == "c" else "checked")
     if driver == "c":

@@ -2,7 +2,7 @@
 """Another kernel starts by kexec, or after a crash, while events record. It has no driver for SPE until a test loads one.
 
 perf itself stops the events of CPUs at reboot. What goes on is the event of the task that starts the other kernel. With
-the C driver its unit stays enabled until its first write in the next kernel faults, or that kernel, at EL2, clears PMSCR_EL1.
+the C driver its unit stays enabled.
 """
 
 import pytest
