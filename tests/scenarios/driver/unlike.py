@@ -39,6 +39,9 @@ ENOUGH = {
 }
 
 
+#: Waits until the PMU of a device that is probed late can be used.
+UNTIL_PROBED = "timeout 60 sh -c 'until perf record -o /tmp/none -e {}//u -C 1 true; do sleep 0.1; done'"
+
 #: QEMU describes the unit only if CPU 0 has one; this is the description with another name.
 FIRST_HAS_NONE = "spe=on,x-spe-pmsver=0,x-spe-override-cpus=1"
 RENAMED = replace("spe-pmu {", "spe {")
@@ -131,7 +134,7 @@ def test_late(boot, artefacts):
     guest.load("rust")
     assert guest.sh("ls /sys/bus/event_source/devices | grep arm_spe") == "arm_spe_0"
     assert guest.log().count("to be probed again") == 1
-    guest.sh(f"echo 1 >{ONLINE}; until perf record -o /tmp/none -e arm_spe_1//u -C 1 true; do sleep 0.1; done")
+    guest.sh(f"echo 1 >{ONLINE}; {UNTIL_PROBED.format('arm_spe_1')}")
     trace = record(guest, "arm_spe_1/period=1024/u", "taskset -c 1 workload 5", "-C 1")
     check_decodes(trace, 100)
 
@@ -141,7 +144,7 @@ def test_late_after_an_unusable_one(boot, artefacts):
     guest = boot(append="maxcpus=1", spe=FIRST_HAS_NONE, arguments=edited(artefacts, RENAMED))
     guest.load("rust")
     assert not guest.sh("ls /sys/bus/event_source/devices | grep arm_spe || true")
-    guest.sh(f"echo 1 >{ONLINE}; until perf record -o /tmp/none -e arm_spe//u -C 1 true; do sleep 0.1; done")
+    guest.sh(f"echo 1 >{ONLINE}; {UNTIL_PROBED.format('arm_spe')}")
     assert guest.sh(f"cat {PMU}/cpumask") == "1"
 
 
