@@ -149,7 +149,7 @@ def test_late_after_an_unusable_one(boot, artefacts):
 
 
 def test_late_while_unloading(boot, artefacts):
-    """A CPU comes online while the module goes, which waits for what it has begun."""
+    """A CPU comes online while the module goes."""
     guest = boot(append="maxcpus=1", arguments=edited(artefacts, one_unit_per_cpu))
     guest.sh(f"""
 set -e
