@@ -57,6 +57,12 @@ mod sysreg;
 mod unit;
 mod version;
 
+// perf's AUX transactions. In a kernel with KUnit, cases replace them for events of their own.
+#[cfg(not(CONFIG_KUNIT = "y"))]
+use bindings as perf_core;
+#[cfg(CONFIG_KUNIT = "y")]
+use state::tests::ring as perf_core;
+
 use crate::{
     device::{
         PmuNumber,

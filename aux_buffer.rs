@@ -37,7 +37,6 @@ use kernel::{
     prelude::*, //
 };
 
-/// Per-event driver data.
 pub(crate) struct EventData {
     pub(crate) config: EventConfig,
     pub(crate) no_space: NoSpace,
@@ -93,7 +92,6 @@ impl Buffer {
         })
     }
 
-    /// Returns the address of `offset`.
     fn address(&self, offset: u64) -> u64 {
         (self.base.as_ptr() as u64).wrapping_add(offset)
     }

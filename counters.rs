@@ -25,9 +25,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// AUX transactions that were begun.
     Transactions = c"aux_transactions",
-    /// Bytes that the unit wrote.
     Bytes = c"bytes",
     /// Buffer full events (`PMBSR_EL1.BSC`).
     Full = c"full",

@@ -41,7 +41,7 @@ pub(crate) fn request() {
     REQUESTED.xchg(true, Full);
 }
 
-/// Starts to serve requests.
+/// Starts serving requests.
 ///
 /// # Safety
 ///
@@ -65,7 +65,7 @@ pub(crate) unsafe fn start(driver: *mut device_driver) -> Result {
     Ok(())
 }
 
-/// Stops to serve requests, after [`start`] has succeeded. May sleep.
+/// Stops serving requests, after [`start`] has succeeded. May sleep.
 pub(crate) fn stop() {
     // SAFETY: `start` has set it up.
     unsafe { __cpuhp_remove_state(STATE.load(Relaxed) as cpuhp_state, false) };

@@ -56,7 +56,7 @@ mod check;
 
 #[cfg(CONFIG_KUNIT = "y")]
 #[path = "kunit/state.rs"]
-mod tests;
+pub(crate) mod tests;
 
 /// Per-CPU data that NMIs and other CPUs may use as well.
 pub(crate) struct Cpu {

@@ -23,7 +23,7 @@ use crate::{
         NotInNmi, //
     },
     perf::{
-        stub::Stub,
+        pmu::TaggedPmu,
         AuxPage,
         Event, //
     },
@@ -49,11 +49,12 @@ use crate::{
     version::LocalInterruptDisabled, //
 };
 use core::{
-    mem::MaybeUninit,
-    ptr::{
-        null_mut,
-        NonNull, //
-    }, //
+    mem::{
+        transmute,
+        MaybeUninit, //
+    },
+    pin::Pin,
+    ptr::NonNull, //
 };
 use kernel::{
     bindings::{
@@ -62,155 +63,16 @@ use kernel::{
         free_pages_exact,
         __GFP_ZERO, //
     },
-    ffi::{
-        c_int,
-        c_ulong,
-        c_void, //
-    },
-    page::PAGE_SIZE, //
+    page::PAGE_SIZE,
+    types::Opaque, //
+};
+use ring::{
+    Nmi,
+    Perf,
+    Ring, //
 };
 
-type Handle = crate::bindings::perf_output_handle;
 type RawEvent = crate::bindings::perf_event;
-
-/// An NMI in the middle of a transition, while perf hands out a buffer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Nmi {
-    None,
-    Throttle,
-    Pause,
-}
-
-/// A buffer and what perf says of it. `rb` of the events points to it.
-#[repr(C)]
-struct Ring {
-    stub: Stub,
-    buffer: Deferrable<Buffer>,
-    /// The buffer is overwritten.
-    snapshot: bool,
-    /// The begin of the next transaction.
-    head: Cell<u64>,
-    space: Cell<u64>,
-    mapped: Cell<bool>,
-    /// The distance from the head at which the reader wants to be woken.
-    wakeup: Cell<u64>,
-    nmi: Cell<Nmi>,
-    cpu: Cell<*const Cpu>,
-    /// The tag of the pointer to the buffer.
-    tag: Cell<usize>,
-    /// The number of calls of `begin`.
-    asked: Cell<u64>,
-    /// A transaction is open.
-    open: Cell<bool>,
-    /// The number of transactions that were begun, and ended.
-    begun: Cell<u64>,
-    ended: Cell<u64>,
-    /// The arguments of the last `end`.
-    bytes: Cell<u64>,
-    flags: Cell<u64>,
-    /// The buffer of the unit was enabled while a transaction was begun or ended.
-    enabled: Cell<bool>,
-}
-
-impl Ring {
-    /// # Safety
-    ///
-    /// `stub` must point to the first field of a ring that lives during `'a`.
-    unsafe fn from_stub<'a>(stub: *const Stub) -> &'a Self {
-        // SAFETY: `Ring` is `repr(C)` with the stub first, so that the pointers are equal; the
-        // caller guarantees that the ring lives. All that changes in it is in cells.
-        unsafe { &*stub.cast::<Self>() }
-    }
-
-    fn note_enabled(&self) {
-        if PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
-            self.enabled.set(true);
-        }
-    }
-}
-
-/// # Safety
-///
-/// `stub` must be that of a ring, and `event` that of its bench.
-unsafe fn begin(stub: *const Stub, handle: &mut Handle, event: *mut RawEvent) -> *mut c_void {
-    // SAFETY: The caller guarantees what `from_stub` wants. `Bench::new` has initialised the event
-    // and set `cpu` to a box that the bench keeps as long as the ring.
-    let (ring, held, cpu) = unsafe {
-        let ring = Ring::from_stub(stub);
-        (ring, Event::<Spe>::from_raw(event), &*ring.cpu.get())
-    };
-    match ring.nmi.replace(Nmi::None) {
-        Nmi::None => (),
-        Nmi::Throttle => {
-            held.throttle();
-            cpu.gate.update(held);
-        }
-        Nmi::Pause => {
-            held.set_paused(true);
-            cpu.gate.update(held);
-        }
-    }
-    ring.note_enabled();
-    ring.asked.set(ring.asked.get() + 1);
-    if !ring.mapped.get() || ring.open.get() {
-        return null_mut();
-    }
-    // SAFETY: The event is one of the bench's boxes; nothing writes to `rb` while perf is called.
-    handle.rb = unsafe { (*event).rb };
-    if ring.space.get() == 0 {
-        return null_mut();
-    }
-    handle.event = event;
-    handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
-    handle.size = ring.space.get() as c_ulong;
-    handle.wakeup = ring.head.get().wrapping_add(ring.wakeup.get()) as c_ulong;
-    // SAFETY: Each member of the union is an integer or an array of them, for which each value that
-    // is there is valid.
-    unsafe { *handle.__bindgen_anon_1.aux_flags = 0 };
-    ring.open.set(true);
-    ring.begun.set(ring.begun.get() + 1);
-    let buffer = (&raw const ring.buffer).cast_mut();
-    buffer.wrapping_byte_add(ring.tag.get()).cast()
-}
-
-/// # Safety
-///
-/// `stub` must be that of a ring.
-unsafe fn skip(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) -> c_int {
-    // SAFETY: The caller guarantees it; the ring outlives the call, which its bench makes.
-    let ring = unsafe { Ring::from_stub(stub) };
-    ring.head.set(ring.head.get() + bytes as u64);
-    ring.space.set(ring.space.get() - bytes as u64);
-    handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
-    handle.size = ring.space.get() as c_ulong;
-    0
-}
-
-/// # Safety
-///
-/// `stub` must be that of a ring.
-unsafe fn end(stub: *const Stub, handle: &mut Handle, bytes: c_ulong) {
-    // SAFETY: The caller guarantees it; the ring outlives the call, which its bench makes.
-    let ring = unsafe { Ring::from_stub(stub) };
-    ring.note_enabled();
-    ring.open.set(false);
-    ring.ended.set(ring.ended.get() + 1);
-    ring.bytes.set(bytes as u64);
-    // SAFETY: Each member of the unions is an integer, for which each value is valid.
-    let (flags, head) = unsafe {
-        (
-            *handle.__bindgen_anon_1.aux_flags,
-            handle.__bindgen_anon_2.head,
-        )
-    };
-    ring.flags.set(flags);
-    let written = ring.head.get() + bytes as u64;
-    ring.head
-        .set(if ring.snapshot { head as u64 } else { written });
-    // A case may have taken the space away.
-    ring.space
-        .set(ring.space.get().saturating_sub(bytes as u64));
-}
 
 struct Page([u8; PAGE_SIZE]);
 
@@ -256,6 +118,7 @@ struct Bench {
     handle: Cell<Option<AuxHandle<Spe>>>,
     events: [KBox<MaybeUninit<RawEvent>>; 2],
     data: [KBox<EventData>; 2],
+    pmu: Pin<KBox<TaggedPmu>>,
     ring: KBox<Ring>,
     /// A ring of the other kind, which no event has in the beginning.
     other: KBox<Ring>,
@@ -307,7 +170,7 @@ impl Bench {
         // its own, and the bench frees them after the buffers (fields are dropped in their order).
         let pages = memory
             .each_ref()
-            .map(|page| unsafe { AuxPage::new(NonNull::from(page).cast()) });
+            .map(|page| unsafe { transmute::<NonNull<Page>, AuxPage>(NonNull::from(page)) });
         let (align, sampling) = run_on(0, |_| {
             let version = caps::version(ID_AA64DFR0_EL1::read()).ok()?;
             let align = caps::alignment(PMBIDR_EL1::read()).ok()?;
@@ -317,7 +180,6 @@ impl Bench {
         let ring = |snapshot| -> Result<KBox<Ring>> {
             let buffer = Buffer::map(&pages, align, sampling.max_record, snapshot)?;
             let ring = Ring {
-                stub: Stub { begin, skip, end },
                 buffer: Deferrable::new(buffer),
                 snapshot,
                 head: Cell::new(0),
@@ -351,6 +213,13 @@ impl Bench {
                 KBox::new(MaybeUninit::zeroed(), GFP_KERNEL)?,
             ],
             data: [data()?, data()?],
+            pmu: KBox::pin(
+                TaggedPmu {
+                    pmu: Opaque::uninit(),
+                    tag: OwnerTag::new(0),
+                },
+                GFP_KERNEL,
+            )?,
             ring: ring(snapshot)?,
             other: ring(!snapshot)?,
             config,
@@ -359,9 +228,10 @@ impl Bench {
         bench.ring.cpu.set(&*bench.cpu);
         bench.other.cpu.set(&*bench.cpu);
         for n in 0..2 {
-            // SAFETY: The event has no other user. A ring is not what C takes it for, but only the
-            // stub uses it.
+            // SAFETY: The event has no other user. `rb` and `pmu` are not what C takes them for, but
+            // without a context the event does not get there.
             unsafe {
+                (*bench.raw(n)).pmu = (&raw const *bench.pmu).cast_mut().cast();
                 (*bench.raw(n)).rb = (&raw const *bench.ring).cast_mut().cast();
                 (*bench.raw(n)).pmu_private = (&raw const *bench.data[n]).cast_mut().cast();
             }
@@ -784,3 +654,4 @@ const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
 // After the macro.
 mod cases;
 mod power;
+pub(crate) mod ring;

@@ -6,9 +6,12 @@ use super::{
     ActiveEvent,
     PmuTypes, //
 };
-use crate::bindings::{
-    self,
-    perf_output_handle, //
+use crate::{
+    bindings::{
+        self,
+        perf_output_handle, //
+    },
+    perf_core, //
 };
 use core::{
     marker::PhantomData,
@@ -23,14 +26,6 @@ use kernel::{
     ffi::c_ulong,
     prelude::*, //
 };
-
-#[cfg(CONFIG_KUNIT = "y")]
-pub(crate) mod stub;
-
-#[cfg(not(CONFIG_KUNIT = "y"))]
-use crate::bindings as perf_core;
-#[cfg(CONFIG_KUNIT = "y")]
-use stub as perf_core;
 
 /// Flags of AUX data: `PERF_AUX_FLAG_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +81,7 @@ impl<T: PmuTypes> AuxHandle<T> {
         drop(ManuallyDrop::into_inner(self.0));
     }
 
-    /// Calls `perf_aux_output_begin()`.
+    /// Begins a transaction (`perf_aux_output_begin()`).
     pub(crate) fn begin(
         mut self,
         event: &ActiveEvent<T>,

@@ -25,7 +25,7 @@ const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) 
 ///
 /// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
 /// [`super::Registration`] with these types registered, and its `pmu_private` comes from a
-/// `KBox<T::EventData>`. The events of KUnit cases have no PMU.
+/// `KBox<T::EventData>`.
 #[repr(transparent)]
 pub(crate) struct Event<T: PmuTypes>(Opaque<bindings::perf_event>, PhantomData<T>);
 
@@ -43,11 +43,6 @@ impl<T: PmuTypes> Event<T> {
     }
 
     pub(super) fn owner_tag(&self) -> OwnerTag {
-        #[cfg(CONFIG_KUNIT = "y")]
-        // SAFETY: The event is valid.
-        if unsafe { super::stub::is_stubbed(self.as_raw()) } {
-            return OwnerTag::new(0);
-        }
         // SAFETY: By the invariants `pmu` is that of a registration: unregistering detaches the
         // remaining events first, and perf calls no callback for them afterwards.
         unsafe { (*(*self.as_raw()).pmu.cast::<TaggedPmu>()).tag }
@@ -83,7 +78,6 @@ impl<T: PmuTypes> Event<T> {
         }
     }
 
-    /// Tests `PERF_HES_STOPPED`.
     pub(crate) fn is_stopped(&self) -> bool {
         self.hw().state.read() & bindings::PERF_HES_STOPPED as i32 != 0
     }
@@ -91,12 +85,6 @@ impl<T: PmuTypes> Event<T> {
     /// Returns whether another event has paused this one, or it is to start paused.
     pub(crate) fn is_paused(&self) -> bool {
         self.hw().aux_paused.read() != 0
-    }
-
-    /// Does what perf does before it calls [`super::Pmu::update_sampling`] to pause or resume.
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.hw().aux_paused.write(paused.into());
     }
 
     /// Sets `PERF_HES_STOPPED` of an event that is throttled. May interrupt [`ActiveEvent`]'s

@@ -101,10 +101,8 @@
 
 mod aux;
 mod event;
-mod pmu;
+pub(crate) mod pmu;
 
-#[cfg(CONFIG_KUNIT = "y")]
-pub(crate) use self::aux::stub;
 pub(crate) use self::{
     aux::{
         AuxFlags,

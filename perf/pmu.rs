@@ -113,17 +113,6 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
 #[repr(transparent)]
 pub(crate) struct AuxPage(NonNull<c_void>);
 
-#[cfg(CONFIG_KUNIT = "y")]
-impl AuxPage {
-    /// # Safety
-    ///
-    /// `address` must keep the invariants of the type.
-    pub(crate) unsafe fn new(address: NonNull<c_void>) -> Self {
-        // INVARIANT: By the safety requirement.
-        Self(address)
-    }
-}
-
 type EventData<T> = <<T as Pmu>::Types as PmuTypes>::EventData;
 type Aux<T> = <<T as Pmu>::Types as PmuTypes>::Aux;
 
@@ -133,8 +122,8 @@ type Aux<T> = <<T as Pmu>::Types as PmuTypes>::Aux;
 pub(crate) struct TaggedPmu {
     /// The first field, by which callbacks find the others.
     #[pin]
-    pmu: Opaque<bindings::pmu>,
-    pub(super) tag: OwnerTag,
+    pub(crate) pmu: Opaque<bindings::pmu>,
+    pub(crate) tag: OwnerTag,
 }
 
 /// A registered PMU. Dropping it removes the remaining events and unregisters it.
