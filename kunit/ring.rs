@@ -85,8 +85,8 @@ pub(super) trait Perf {
 impl Perf for Event<Spe> {
     fn set_paused(&self, paused: bool) {
         let event = (&raw const *self).cast_mut().cast::<perf_event>();
-        // SAFETY: `Event` is a transparent wrapper. The member of the union is that of events with an
-        // AUX buffer.
+        // SAFETY: `Event` is a transparent wrapper. The member of the union is that of events with
+        // an AUX buffer.
         unsafe {
             let aux = (&raw mut (*event).hw.__bindgen_anon_1)
                 .cast::<bindings::hw_perf_event__bindgen_ty_1__bindgen_ty_2>();

@@ -228,8 +228,8 @@ impl Bench {
         bench.ring.cpu.set(&*bench.cpu);
         bench.other.cpu.set(&*bench.cpu);
         for n in 0..2 {
-            // SAFETY: The event has no other user. `rb` and `pmu` are not what C takes them for, but
-            // without a context the event does not get there.
+            // SAFETY: The event has no other user. `rb` and `pmu` are not what C takes them for,
+            // but C does not get the event.
             unsafe {
                 (*bench.raw(n)).pmu = (&raw const *bench.pmu).cast_mut().cast();
                 (*bench.raw(n)).rb = (&raw const *bench.ring).cast_mut().cast();
