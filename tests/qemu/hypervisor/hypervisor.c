@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A hypervisor for one guest, which has all of the machine: what DEN0154 (Arm's rules for software that shares the
+ * profiling unit with a hypervisor) asks of a guest is checked at each access to the registers of the buffer, which trap.
+ *
+ * Every few traps it does what moving the guest to another CPU does to a unit: drains it, saves its registers, loses
+ * them and restores them. On request it removes the page at the write pointer from stage 2 when the guest enables the
+ * buffer, until the guest disables it, or writes there itself.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef uint32_t u32;
+typedef uint64_t u64;
+
+#define BIT(n) (1ull << (n))
+#define BITS(high, low) (~0ull << (low) & ~0ull >> (63 - (high)))
+#define FIELD(value, high, low) (((value) & BITS(high, low)) >> (low))
+
+#define mrs(reg) ({ u64 v_; asm volatile("mrs %0, " reg : "=r"(v_) : : "memory"); v_; })
+#define msr(reg, value) asm volatile("msr " reg ", %0" : : "r"((u64)(value)) : "memory")
+#define isb() asm volatile("isb" : : : "memory")
+#define dsb() asm volatile("dsb sy" : : : "memory")
+#define psb_csync() asm volatile("hint #17\n\tdsb nsh" : : : "memory")
+
+#define CPUS 8
+
+/* Read by the test, as 64-bit words in this order. */
+struct counters {
+	u64 cpus;		/* that were started */
+	u64 accesses;		/* to the registers of the buffer */
+	u64 enabled;		/* writes that enabled the buffer */
+	u64 violations;		/* writes of PMBPTR_EL1 or PMBSR_EL1 while it was enabled */
+	u64 moved;		/* times that the unit lost its registers */
+	u64 faults;		/* pages that were removed from stage 2 */
+	u64 writes;		/* of the guest to such a page */
+	u64 unexpected;		/* exceptions that nothing here handles; the CPU stays there */
+	u64 esr, elr, far;	/* of the last one */
+};
+
+struct counters counters __attribute__((section(".bss.counters")));
+
+/* Both are intervals: in accesses, and in writes that enable the buffer; 0 for never. */
+struct options {
+	u32 move, fault;
+};
+
+extern volatile struct options options;
+extern const char vectors[], start_secondary[];
+
+u64 stacks[CPUS][512] __attribute__((aligned(16)));
+
+static void count(u64 *counter)
+{
+	__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+}
+
+static unsigned int this_cpu(void)
+{
+	return mrs("mpidr_el1") & (CPUS - 1);
+}
+
+static _Noreturn void give_up(u64 esr)
+{
+	counters.esr = esr;
+	counters.elr = mrs("elr_el2");
+	counters.far = mrs("far_el2");
+	count(&counters.unexpected);
+	for (;;)
+		asm volatile("wfi");
+}
+
+_Noreturn void unexpected_vector(u64 index)
+{
+	give_up(index << 32 | mrs("esr_el2"));
+}
+
+/* --- Stage 2: all of memory as it is --- */
+
+#define GIB 1024ull
+#define ENTRIES 512
+#define PAGE 4096ull
+#define RAM 0x40000000ull
+#define RAM_SIZE 2		/* in GiB */
+#define SPLIT 64		/* areas of 2 MiB with pages of their own */
+
+#define S2_BLOCK 1ull
+#define S2_TABLE 3ull
+#define S2_ATTRIBUTES (0xfull << 2 | 3ull << 6 | 3ull << 8 | BIT(10))	/* normal memory, all access, shareable, AF */
+#define S2_ADDRESS BITS(47, 12)
+
+/* 40 bits: two tables of the first level next to each other. */
+static u64 level1[GIB] __attribute__((aligned(8192)));
+static u64 level2[RAM_SIZE][ENTRIES] __attribute__((aligned(4096)));
+static u64 level3[SPLIT][ENTRIES] __attribute__((aligned(4096)));
+static unsigned int split;
+static int lock;
+
+/* Of each CPU, the entry of the page that is missing, and its value. */
+static u64 *missing[CPUS], was[CPUS];
+
+void make_stage2(void)
+{
+	for (u64 gib = 0; gib < GIB; gib++)
+		level1[gib] = gib << 30 | S2_ATTRIBUTES | S2_BLOCK;
+	for (u64 gib = 0; gib < RAM_SIZE; gib++) {
+		for (u64 block = 0; block < ENTRIES; block++)
+			level2[gib][block] = (RAM + (gib << 30) + (block << 21)) | S2_ATTRIBUTES | S2_BLOCK;
+		level1[(RAM >> 30) + gib] = (u64)level2[gib] | S2_TABLE;
+	}
+	dsb();
+}
+
+static void flush(void)
+{
+	dsb();
+	asm volatile("tlbi vmalls12e1is" : : : "memory");
+	dsb();
+	isb();
+}
+
+static void acquire(void)
+{
+	while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+		;
+}
+
+static void release(void)
+{
+	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+}
+
+/* The entry of a page of RAM; NULL if no area can be split any more. */
+static u64 *entry_of(u64 address)
+{
+	u64 *area = &level2[(address - RAM) >> 30][FIELD(address, 29, 21)];
+
+	if ((*area & 3) == S2_BLOCK) {
+		u64 base = *area & S2_ADDRESS;
+		u64 *pages = level3[split];
+
+		if (split == SPLIT)
+			return 0;
+		split++;
+		for (u64 page = 0; page < ENTRIES; page++)
+			pages[page] = (base + page * PAGE) | S2_ATTRIBUTES | S2_TABLE;
+		dsb();
+		*area = (u64)pages | S2_TABLE;
+		flush();
+	}
+	return (u64 *)(*area & S2_ADDRESS) + FIELD(address, 20, 12);
+}
+
+/* Gives back the page that a CPU's unit is to miss. */
+static void restore_page(unsigned int cpu)
+{
+	if (!missing[cpu])
+		return;
+	*missing[cpu] = was[cpu];
+	missing[cpu] = 0;
+	flush();
+}
+
+/* Removes the page at a virtual address of the guest, for this CPU's unit to miss. */
+static void remove_page(u64 address)
+{
+	u64 *entry, par;
+	unsigned int cpu = this_cpu();
+
+	asm volatile("at s1e1w, %0" : : "r"(address) : "memory");
+	isb();
+	par = mrs("par_el1");
+	if (par & 1)
+		return;
+	acquire();
+	entry = entry_of(par & S2_ADDRESS);
+	if (entry && *entry & 1) {
+		missing[cpu] = entry;
+		was[cpu] = *entry;
+		*entry = 0;
+		flush();
+		count(&counters.faults);
+	}
+	release();
+}
+
+/* Returns whether the guest was stopped at a page that is missing, which is back then. */
+static bool guest_fault(void)
+{
+	u64 address = FIELD(mrs("hpfar_el2"), 43, 4) << 12;
+	bool found = false;
+
+	acquire();
+	for (unsigned int cpu = 0; cpu < CPUS; cpu++) {
+		if (missing[cpu] && (was[cpu] & S2_ADDRESS) == address) {
+			restore_page(cpu);
+			found = true;
+		}
+	}
+	release();
+	return found;
+}
+
+/* --- The unit --- */
+
+#define PMSCR_EL1 "s3_0_c9_c9_0"
+#define PMSNEVFR_EL1 "s3_0_c9_c9_1"
+#define PMSICR_EL1 "s3_0_c9_c9_2"
+#define PMSIRR_EL1 "s3_0_c9_c9_3"
+#define PMSFCR_EL1 "s3_0_c9_c9_4"
+#define PMSEVFR_EL1 "s3_0_c9_c9_5"
+#define PMSLATFR_EL1 "s3_0_c9_c9_6"
+#define PMBLIMITR_EL1 "s3_0_c9_c10_0"
+#define PMBPTR_EL1 "s3_0_c9_c10_1"
+#define PMBSR_EL1 "s3_0_c9_c10_3"
+#define PMSCR_EL2 "s3_4_c9_c9_0"
+
+#define PMBLIMITR_E BIT(0)
+#define JUNK 0x5a5a5a5a5a5a5a5aull
+
+/* Nothing is sampled at EL2, so that the unit stands still while this runs. */
+static void move(void)
+{
+	u64 limit = mrs(PMBLIMITR_EL1), pointer, status;
+	u64 scr = mrs(PMSCR_EL1), icr = mrs(PMSICR_EL1), irr = mrs(PMSIRR_EL1), fcr = mrs(PMSFCR_EL1);
+	u64 evfr = mrs(PMSEVFR_EL1), nevfr = mrs(PMSNEVFR_EL1), latfr = mrs(PMSLATFR_EL1);
+
+	psb_csync();
+	msr(PMBLIMITR_EL1, limit & ~PMBLIMITR_E);
+	isb();
+	pointer = mrs(PMBPTR_EL1);
+	status = mrs(PMBSR_EL1);
+
+	msr(PMSCR_EL1, 0);
+	msr(PMSICR_EL1, JUNK);
+	msr(PMSIRR_EL1, JUNK);
+	msr(PMSFCR_EL1, JUNK);
+	msr(PMSEVFR_EL1, JUNK);
+	msr(PMSNEVFR_EL1, JUNK);
+	msr(PMSLATFR_EL1, JUNK);
+	msr(PMBPTR_EL1, JUNK);
+	msr(PMBSR_EL1, 0);
+	isb();
+
+	msr(PMBPTR_EL1, pointer);
+	msr(PMBSR_EL1, status);
+	msr(PMSLATFR_EL1, latfr);
+	msr(PMSNEVFR_EL1, nevfr);
+	msr(PMSEVFR_EL1, evfr);
+	msr(PMSFCR_EL1, fcr);
+	msr(PMSIRR_EL1, irr);
+	msr(PMSICR_EL1, icr);
+	isb();
+	msr(PMBLIMITR_EL1, limit);
+	isb();
+	msr(PMSCR_EL1, scr);
+	isb();
+	count(&counters.moved);
+}
+
+static bool due(u32 interval, u64 *counter)
+{
+	u64 n = __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
+
+	return interval && n % interval == 0;
+}
+
+static void write_limit(u64 value)
+{
+	acquire();
+	restore_page(this_cpu());
+	release();
+	if (value & PMBLIMITR_E && due(options.fault, &counters.enabled))
+		remove_page(mrs(PMBPTR_EL1));
+	msr(PMBLIMITR_EL1, value);
+}
+
+static void check_disabled(bool is_read)
+{
+	if (!is_read && mrs(PMBLIMITR_EL1) & PMBLIMITR_E)
+		count(&counters.violations);
+}
+
+/* Does an access to a register of the buffer. Returns whether it is one. */
+static bool access(u32 iss, u64 *registers)
+{
+	u32 reg = iss & ~(BITS(9, 5) | 1), rt = FIELD(iss, 9, 5);
+	bool is_read = iss & 1;
+	u64 value = rt == 31 ? 0 : registers[rt];
+
+#define ISS(op2, crm) (3 << 20 | (op2) << 17 | 9 << 10 | (crm) << 1)
+	switch (reg) {
+	case ISS(0, 10):
+		if (is_read)
+			value = mrs(PMBLIMITR_EL1);
+		else
+			write_limit(value);
+		break;
+	case ISS(1, 10):
+		check_disabled(is_read);
+		if (is_read)
+			value = mrs(PMBPTR_EL1);
+		else
+			msr(PMBPTR_EL1, value);
+		break;
+	case ISS(3, 10):
+		check_disabled(is_read);
+		if (is_read)
+			value = mrs(PMBSR_EL1);
+		else
+			msr(PMBSR_EL1, value);
+		break;
+	default:
+		return false;
+	}
+	if (is_read && rt != 31)
+		registers[rt] = value;
+	isb();
+	if (due(options.move, &counters.accesses))
+		move();
+	return true;
+}
+
+/* --- Exceptions of the guest --- */
+
+#define EC_SMC64 0x17
+#define EC_SYSREG 0x18
+#define EC_DATA_ABORT 0x24
+
+#define PSCI_CPU_ON 0xc4000003
+
+struct cpu_on {
+	u64 entry, context;
+};
+
+static struct cpu_on pending[CPUS];
+
+static u64 smc(u64 function, u64 a, u64 b, u64 c)
+{
+	register u64 x0 asm("x0") = function;
+	register u64 x1 asm("x1") = a;
+	register u64 x2 asm("x2") = b;
+	register u64 x3 asm("x3") = c;
+
+	asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	return x0;
+}
+
+/* Forwards a call. CPUs that it starts come here first. */
+static void firmware(u64 *registers)
+{
+	u64 entry = registers[2], context = registers[3];
+
+	if ((u32)registers[0] == PSCI_CPU_ON) {
+		struct cpu_on *cpu = &pending[registers[1] & (CPUS - 1)];
+
+		cpu->entry = entry;
+		cpu->context = context;
+		dsb();
+		entry = (u64)start_secondary;
+		context = (u64)cpu;
+	}
+	registers[0] = smc(registers[0], registers[1], entry, context);
+}
+
+void trap(u64 *registers)
+{
+	u64 esr = mrs("esr_el2");
+
+	switch (FIELD(esr, 31, 26)) {
+	case EC_SYSREG:
+		if (!access(esr & BITS(21, 0), registers))
+			give_up(esr);
+		break;
+	case EC_SMC64:
+		firmware(registers);
+		break;
+	case EC_DATA_ABORT:
+		if (!guest_fault())
+			give_up(esr);
+		count(&counters.writes);
+		return;
+	default:
+		give_up(esr);
+	}
+	msr("elr_el2", mrs("elr_el2") + 4);
+}
+
+/* --- A CPU --- */
+
+#define HCR_VM BIT(0)
+#define HCR_TSC BIT(19)
+#define HCR_RW BIT(31)
+#define HCR_OTHERS (BIT(40) | BIT(41) | BIT(47) | BIT(53) | BIT(56))	/* APK, API, FIEN, EnSCXT, ATA: not trapped */
+#define HCRX_ALL_ENABLED (BITS(2, 0) | BIT(11) | BIT(14) | BIT(15) | BIT(17) | BITS(24, 20) | BIT(26))
+#define MDCR_E2PB_TRAPPED (2ull << 12)
+#define CPTR_RES1 0x32ffull
+#define CNTHCTL_TIMERS 3
+#define SRE_ALL 0xf
+#define PMSCR_EL2_ALLOWED (BIT(4) | BIT(6))	/* physical addresses, physical time */
+/* 40 bits, from the first level, shareable and cacheable, pages of 4 KiB; 40 bits of physical address. */
+#define VTCR (24 | 1 << 6 | 1 << 8 | 1 << 10 | 3 << 12 | 2 << 16 | BIT(31))
+
+void set_up_cpu(void)
+{
+	msr("vbar_el2", vectors);
+	msr("vtcr_el2", VTCR);
+	msr("vttbr_el2", level1);
+	msr("hcr_el2", HCR_VM | HCR_TSC | HCR_RW | HCR_OTHERS);
+	msr("s3_4_c1_c2_2", HCRX_ALL_ENABLED);
+	msr("mdcr_el2", MDCR_E2PB_TRAPPED | FIELD(mrs("pmcr_el0"), 15, 11));
+	msr("cptr_el2", CPTR_RES1);
+	msr("hstr_el2", 0);
+	/* Fine-grained traps whose bits enable an access. */
+	msr("s3_4_c1_c1_4", BIT(50) | BITS(63, 52));	/* HFGRTR_EL2 */
+	msr("s3_4_c1_c1_5", BIT(50) | BITS(63, 52));	/* HFGWTR_EL2 */
+	msr("s3_4_c1_c1_6", BITS(59, 55));		/* HFGITR_EL2 */
+	msr("s3_4_c3_c1_4", BITS(62, 59));		/* HDFGRTR_EL2 */
+	msr("s3_4_c3_c1_5", BITS(62, 60));		/* HDFGWTR_EL2 */
+	msr("cnthctl_el2", CNTHCTL_TIMERS);
+	msr("cntvoff_el2", 0);
+	msr("s3_4_c12_c9_5", SRE_ALL);			/* ICC_SRE_EL2 */
+	msr("vpidr_el2", mrs("midr_el1"));
+	msr("vmpidr_el2", mrs("mpidr_el1"));
+	msr(PMSCR_EL2, PMSCR_EL2_ALLOWED);
+	flush();
+	count(&counters.cpus);
+}
