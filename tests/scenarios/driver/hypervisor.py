@@ -65,7 +65,7 @@ def seen(guest):
     return counted
 
 
-def test_rules(boot, artefacts, driver):
+def test_rules(boot, artefacts, driver, show):
     """Every way to use the unit follows the rules, while the hypervisor takes the registers away and puts them back."""
     guest = machine_with(boot, artefacts, move=3)
     guest.load(driver if driver == "c" else "checked")
@@ -78,6 +78,7 @@ def test_rules(boot, artefacts, driver):
     assert seen(guest)["cpus"] == 3
     guest.sh("cd /tmp; perf record -m ,64K -a -e arm_spe/period=4096/ -- workload 5 >/dev/null")
     counted = seen(guest)
+    show(", ".join(f"{count} {name}" for name, count in counted.items() if count))
     assert counted["enabled"] > 50 and counted["moved"] > 100, counted
     if driver == "c":
         # The control: it clears PMBSR_EL1 and moves PMBPTR_EL1 first.
