@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `perf_aux_output_*()` for a kernel with KUnit: perf's functions, or for the events of a case,
-//! which alone have no context, a [`Ring`] in the place of perf's ring buffer.
+//! the only ones without a context, a [`Ring`] in the place of perf's ring buffer.
 
 use crate::{
     aux_buffer::{
@@ -25,10 +25,13 @@ use core::{
     cell::Cell,
     ptr::null_mut, //
 };
-use kernel::ffi::{
-    c_int,
-    c_ulong,
-    c_void, //
+use kernel::{
+    ffi::{
+        c_int,
+        c_ulong,
+        c_void, //
+    },
+    prelude::*, //
 };
 
 /// An NMI in the middle of a transition, while perf hands out a buffer.
@@ -44,7 +47,7 @@ pub(crate) struct Ring {
     pub(super) buffer: Deferrable<Buffer>,
     /// The buffer is overwritten.
     pub(super) snapshot: bool,
-    /// The begin of the next transaction.
+    /// Where the next transaction begins.
     pub(super) head: Cell<u64>,
     pub(super) space: Cell<u64>,
     pub(super) mapped: Cell<bool>,
@@ -95,14 +98,15 @@ impl Perf for Event<Spe> {
     }
 }
 
-/// Returns the ring of an event or a handle if it is one of a case.
+/// Returns whether `event` is one of a case. perf sets the context of an event before it adds it to
+/// a CPU, and does not clear it.
 ///
 /// # Safety
 ///
-/// `event` must be valid. If it has no context, `rb` must point to a ring that lives during `'a`.
-unsafe fn ring_of<'a>(event: *mut perf_event, rb: *mut bindings::perf_buffer) -> Option<&'a Ring> {
-    // SAFETY: By the safety requirements. All that changes in a ring is in cells.
-    unsafe { (*event).ctx.is_null().then(|| &*rb.cast::<Ring>()) }
+/// `event` must be valid, and have been added to a CPU unless it is one of a case.
+unsafe fn is_of_a_case(event: *mut perf_event) -> bool {
+    // SAFETY: By the safety requirement.
+    unsafe { (*event).ctx.is_null() }
 }
 
 /// # Safety
@@ -114,13 +118,17 @@ pub(crate) unsafe fn perf_aux_output_begin(
     event: *mut perf_event,
 ) -> *mut c_void {
     // SAFETY: By the safety requirements.
-    let Some(ring) = (unsafe { ring_of(event, (*event).rb) }) else {
+    if !unsafe { is_of_a_case(event) } {
         // SAFETY: By the safety requirements.
         return unsafe { bindings::perf_aux_output_begin(handle, event) };
+    }
+    // SAFETY: `Bench::new` has initialised the event with a ring, and its `cpu` with a box that it
+    // keeps as long as the ring. All that changes in a ring is in cells.
+    let (ring, held, cpu) = unsafe {
+        let ring = &*(*event).rb.cast::<Ring>();
+        (ring, Event::<Spe>::from_raw(event), &*ring.cpu.get())
     };
-    // SAFETY: `Bench::new` has initialised the event, and set `cpu` to a box that it keeps as long
-    // as the ring.
-    let (held, cpu) = unsafe { (Event::<Spe>::from_raw(event), &*ring.cpu.get()) };
+    handle.event = null_mut();
     match ring.nmi.replace(Nmi::None) {
         Nmi::None => (),
         Nmi::Throttle => {
@@ -144,7 +152,11 @@ pub(crate) unsafe fn perf_aux_output_begin(
     }
     handle.event = event;
     handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
-    handle.size = ring.space.get() as c_ulong;
+    handle.size = if ring.snapshot {
+        0
+    } else {
+        ring.space.get() as c_ulong
+    };
     handle.wakeup = ring.head.get().wrapping_add(ring.wakeup.get()) as c_ulong;
     // SAFETY: Each member of the union is an integer or an array of them, for which each value that
     // is there is valid.
@@ -162,13 +174,18 @@ pub(crate) unsafe fn perf_aux_output_skip(
     handle: &mut perf_output_handle,
     bytes: c_ulong,
 ) -> c_int {
-    // SAFETY: By the safety requirement; the bench outlives its transactions.
-    let Some(ring) = (unsafe { ring_of(handle.event, handle.rb) }) else {
+    // SAFETY: By the safety requirement.
+    if !unsafe { is_of_a_case(handle.event) } {
         // SAFETY: By the safety requirement.
         return unsafe { bindings::perf_aux_output_skip(handle, bytes) };
+    }
+    // SAFETY: `begin` has set it to a ring of a bench, which outlives its transactions.
+    let ring = unsafe { &*handle.rb.cast::<Ring>() };
+    let Some(space) = ring.space.get().checked_sub(bytes as u64) else {
+        return ENOSPC.to_errno();
     };
     ring.head.set(ring.head.get() + bytes as u64);
-    ring.space.set(ring.space.get() - bytes as u64);
+    ring.space.set(space);
     handle.__bindgen_anon_2.head = ring.head.get() as c_ulong;
     handle.size = ring.space.get() as c_ulong;
     0
@@ -178,11 +195,14 @@ pub(crate) unsafe fn perf_aux_output_skip(
 ///
 /// `handle` must be in a transaction, which ends.
 pub(crate) unsafe fn perf_aux_output_end(handle: &mut perf_output_handle, bytes: c_ulong) {
-    // SAFETY: By the safety requirement; the bench outlives its transactions.
-    let Some(ring) = (unsafe { ring_of(handle.event, handle.rb) }) else {
+    // SAFETY: By the safety requirement.
+    if !unsafe { is_of_a_case(handle.event) } {
         // SAFETY: By the safety requirement.
         return unsafe { bindings::perf_aux_output_end(handle, bytes) };
-    };
+    }
+    // SAFETY: `begin` has set it to a ring of a bench, which outlives its transactions.
+    let ring = unsafe { &*handle.rb.cast::<Ring>() };
+    handle.event = null_mut();
     ring.note_enabled();
     ring.open.set(false);
     ring.ended.set(ring.ended.get() + 1);

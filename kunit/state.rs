@@ -49,12 +49,10 @@ use crate::{
     version::LocalInterruptDisabled, //
 };
 use core::{
-    mem::{
-        transmute,
-        MaybeUninit, //
-    },
+    mem::MaybeUninit,
     pin::Pin,
-    ptr::NonNull, //
+    ptr::NonNull,
+    slice::from_raw_parts, //
 };
 use kernel::{
     bindings::{
@@ -63,6 +61,7 @@ use kernel::{
         free_pages_exact,
         __GFP_ZERO, //
     },
+    ffi::c_void,
     page::PAGE_SIZE,
     types::Opaque, //
 };
@@ -166,11 +165,13 @@ impl Drop for Bench {
 impl Bench {
     fn new(attr: &EventAttr, snapshot: bool) -> Result<Self> {
         let memory = Pages::new()?;
+        let addresses = memory
+            .each_ref()
+            .map(|page| (&raw const *page).cast::<c_void>());
         // SAFETY: alloc_pages_exact() gives whole pages of the linear map, each with a reference of
         // its own, and the bench frees them after the buffers (fields are dropped in their order).
-        let pages = memory
-            .each_ref()
-            .map(|page| unsafe { transmute::<NonNull<Page>, AuxPage>(NonNull::from(page)) });
+        // `AuxPage` is transparent.
+        let pages = unsafe { from_raw_parts(addresses.as_ptr().cast::<AuxPage>(), PAGES) };
         let (align, sampling) = run_on(0, |_| {
             let version = caps::version(ID_AA64DFR0_EL1::read()).ok()?;
             let align = caps::alignment(PMBIDR_EL1::read()).ok()?;
@@ -178,7 +179,7 @@ impl Bench {
         })?
         .ok_or(ENODEV)?;
         let ring = |snapshot| -> Result<KBox<Ring>> {
-            let buffer = Buffer::map(&pages, align, sampling.max_record, snapshot)?;
+            let buffer = Buffer::map(pages, align, sampling.max_record, snapshot)?;
             let ring = Ring {
                 buffer: Deferrable::new(buffer),
                 snapshot,

@@ -24,8 +24,8 @@ const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) 
 /// # Invariants
 ///
 /// The pointer to the inner value is a valid `struct perf_event` of a PMU that a
-/// [`super::Registration`] with these types registered, and its `pmu_private` comes from a
-/// `KBox<T::EventData>`.
+/// [`super::Registration`] with these types registered, or of a [`TaggedPmu`] that nothing else
+/// uses and that outlives it (KUnit). Its `pmu_private` comes from a `KBox<T::EventData>`.
 #[repr(transparent)]
 pub(crate) struct Event<T: PmuTypes>(Opaque<bindings::perf_event>, PhantomData<T>);
 
@@ -43,8 +43,8 @@ impl<T: PmuTypes> Event<T> {
     }
 
     pub(super) fn owner_tag(&self) -> OwnerTag {
-        // SAFETY: By the invariants `pmu` is that of a registration: unregistering detaches the
-        // remaining events first, and perf calls no callback for them afterwards.
+        // SAFETY: By the invariants `pmu` is the first field of a `TaggedPmu`. Unregistering one
+        // detaches the remaining events first, and perf calls no callback for them afterwards.
         unsafe { (*(*self.as_raw()).pmu.cast::<TaggedPmu>()).tag }
     }
 
