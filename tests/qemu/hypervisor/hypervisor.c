@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A hypervisor for one guest, which has all of the machine: what DEN0154 (Arm's rules for software that shares the
- * profiling unit with a hypervisor) asks of a guest is checked at each access to the registers of the buffer, which trap.
+ * A hypervisor for one guest, which has all of the machine. Accesses to the registers of the buffer are trapped,
+ * and one rule of DEN0154 is checked: PMBPTR_EL1 and PMBSR_EL1 are not written while the buffer is enabled. Each
+ * trap is a context synchronisation event, so that a missing ISB is not noticed.
  *
- * Every few traps it does what moving the guest to another CPU does to a unit: drains it, saves its registers, loses
- * them and restores them. On request it removes the page at the write pointer from stage 2 when the guest enables the
- * buffer, until the guest disables it, or writes there itself.
+ * On request, the page at the write pointer is removed from stage 2 when the guest enables the buffer, until the guest
+ * disables it, or accesses the page itself.
+ *
+ * For QEMU only: with the MMU of EL2 off, its tables are written without cache maintenance, and memory is zero at
+ * the start.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef uint32_t u32;
@@ -22,7 +26,6 @@ typedef uint64_t u64;
 #define msr(reg, value) asm volatile("msr " reg ", %0" : : "r"((u64)(value)) : "memory")
 #define isb() asm volatile("isb" : : : "memory")
 #define dsb() asm volatile("dsb sy" : : : "memory")
-#define psb_csync() asm volatile("hint #17\n\tdsb nsh" : : : "memory")
 
 #define CPUS 8
 
@@ -32,21 +35,16 @@ struct counters {
 	u64 accesses;		/* to the registers of the buffer */
 	u64 enabled;		/* writes that enabled the buffer */
 	u64 violations;		/* writes of PMBPTR_EL1 or PMBSR_EL1 while it was enabled */
-	u64 moved;		/* times that the unit lost its registers */
 	u64 faults;		/* pages that were removed from stage 2 */
-	u64 writes;		/* of the guest to such a page */
+	u64 guest_faults;	/* of the guest itself at such a page */
 	u64 unexpected;		/* exceptions that nothing here handles; the CPU stays there */
 	u64 esr, elr, far;	/* of the last one */
 };
 
 struct counters counters __attribute__((section(".bss.counters")));
 
-/* Both are intervals: in accesses, and in writes that enable the buffer; 0 for never. */
-struct options {
-	u32 move, fault;
-};
-
-extern volatile struct options options;
+/* The number of writes that enable the buffer from one fault to the next; 0: there are none. */
+extern const volatile u32 fault_interval;
 extern const char vectors[], start_secondary[];
 
 u64 stacks[CPUS][512] __attribute__((aligned(16)));
@@ -58,7 +56,7 @@ static void count(u64 *counter)
 
 static unsigned int this_cpu(void)
 {
-	return mrs("mpidr_el1") & (CPUS - 1);
+	return mrs("mpidr_el1") & 0xff;
 }
 
 static _Noreturn void give_up(u64 esr)
@@ -76,25 +74,23 @@ _Noreturn void unexpected_vector(u64 index)
 	give_up(index << 32 | mrs("esr_el2"));
 }
 
-/* --- Stage 2: all of memory as it is --- */
+/* --- Stage 2: all of memory as it is, RAM by pages --- */
 
-#define GIB 1024ull
-#define ENTRIES 512
-#define PAGE 4096ull
+#define GIB 1024
 #define RAM 0x40000000ull
-#define RAM_SIZE 2		/* in GiB */
-#define SPLIT 64		/* areas of 2 MiB with pages of their own */
+#define RAM_GIB 2
+#define TABLES (RAM_GIB * 512)
+#define PAGES (TABLES * 512)
 
 #define S2_BLOCK 1ull
-#define S2_TABLE 3ull
+#define S2_TABLE 3ull	/* or a page */
 #define S2_ATTRIBUTES (0xfull << 2 | 3ull << 6 | 3ull << 8 | BIT(10))	/* normal memory, all access, shareable, AF */
 #define S2_ADDRESS BITS(47, 12)
 
 /* 40 bits: two tables of the first level next to each other. */
 static u64 level1[GIB] __attribute__((aligned(8192)));
-static u64 level2[RAM_SIZE][ENTRIES] __attribute__((aligned(4096)));
-static u64 level3[SPLIT][ENTRIES] __attribute__((aligned(4096)));
-static unsigned int split;
+static u64 level2[TABLES] __attribute__((aligned(4096)));
+static u64 level3[PAGES] __attribute__((aligned(4096)));
 static int lock;
 
 /* Of each CPU, the entry of the page that is missing, and its value. */
@@ -102,13 +98,14 @@ static u64 *missing[CPUS], was[CPUS];
 
 void make_stage2(void)
 {
-	for (u64 gib = 0; gib < GIB; gib++)
-		level1[gib] = gib << 30 | S2_ATTRIBUTES | S2_BLOCK;
-	for (u64 gib = 0; gib < RAM_SIZE; gib++) {
-		for (u64 block = 0; block < ENTRIES; block++)
-			level2[gib][block] = (RAM + (gib << 30) + (block << 21)) | S2_ATTRIBUTES | S2_BLOCK;
-		level1[(RAM >> 30) + gib] = (u64)level2[gib] | S2_TABLE;
-	}
+	for (u64 n = 0; n < GIB; n++)
+		level1[n] = n << 30 | S2_ATTRIBUTES | S2_BLOCK;
+	for (u64 n = 0; n < RAM_GIB; n++)
+		level1[(RAM >> 30) + n] = (u64)&level2[n << 9] | S2_TABLE;
+	for (u64 n = 0; n < TABLES; n++)
+		level2[n] = (u64)&level3[n << 9] | S2_TABLE;
+	for (u64 n = 0; n < PAGES; n++)
+		level3[n] = (RAM + (n << 12)) | S2_ATTRIBUTES | S2_TABLE;
 	dsb();
 }
 
@@ -131,28 +128,7 @@ static void release(void)
 	__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
 }
 
-/* The entry of a page of RAM; NULL if no area can be split any more. */
-static u64 *entry_of(u64 address)
-{
-	u64 *area = &level2[(address - RAM) >> 30][FIELD(address, 29, 21)];
-
-	if ((*area & 3) == S2_BLOCK) {
-		u64 base = *area & S2_ADDRESS;
-		u64 *pages = level3[split];
-
-		if (split == SPLIT)
-			return 0;
-		split++;
-		for (u64 page = 0; page < ENTRIES; page++)
-			pages[page] = (base + page * PAGE) | S2_ATTRIBUTES | S2_TABLE;
-		dsb();
-		*area = (u64)pages | S2_TABLE;
-		flush();
-	}
-	return (u64 *)(*area & S2_ADDRESS) + FIELD(address, 20, 12);
-}
-
-/* Gives back the page that a CPU's unit is to miss. */
+/* Maps the page again that a CPU's unit is to fault on. */
 static void restore_page(unsigned int cpu)
 {
 	if (!missing[cpu])
@@ -162,117 +138,63 @@ static void restore_page(unsigned int cpu)
 	flush();
 }
 
-/* Removes the page at a virtual address of the guest, for this CPU's unit to miss. */
+/* Removes the page at a virtual address of the guest, for this CPU's unit to fault on. */
 static void remove_page(u64 address)
 {
-	u64 *entry, par;
+	u64 saved = mrs("par_el1"), par, page;
 	unsigned int cpu = this_cpu();
 
 	asm volatile("at s1e1w, %0" : : "r"(address) : "memory");
 	isb();
 	par = mrs("par_el1");
-	if (par & 1)
+	msr("par_el1", saved);
+	page = ((par & S2_ADDRESS) - RAM) >> 12;
+	if (par & 1 || page >= PAGES)
 		return;
 	acquire();
-	entry = entry_of(par & S2_ADDRESS);
-	if (entry && *entry & 1) {
-		missing[cpu] = entry;
-		was[cpu] = *entry;
-		*entry = 0;
+	if (level3[page] & 1) {
+		missing[cpu] = &level3[page];
+		was[cpu] = level3[page];
+		level3[page] = 0;
 		flush();
 		count(&counters.faults);
 	}
 	release();
 }
 
-/* Returns whether the guest was stopped at a page that is missing, which is back then. */
-static bool guest_fault(void)
+/* Maps a page again that the guest has accessed. Another CPU may have done so. */
+static void guest_fault(void)
 {
 	u64 address = FIELD(mrs("hpfar_el2"), 43, 4) << 12;
-	bool found = false;
 
 	acquire();
-	for (unsigned int cpu = 0; cpu < CPUS; cpu++) {
-		if (missing[cpu] && (was[cpu] & S2_ADDRESS) == address) {
+	for (unsigned int cpu = 0; cpu < CPUS; cpu++)
+		if (missing[cpu] && (was[cpu] & S2_ADDRESS) == address)
 			restore_page(cpu);
-			found = true;
-		}
-	}
 	release();
-	return found;
+	count(&counters.guest_faults);
 }
 
 /* --- The unit --- */
 
-#define PMSCR_EL1 "s3_0_c9_c9_0"
-#define PMSNEVFR_EL1 "s3_0_c9_c9_1"
-#define PMSICR_EL1 "s3_0_c9_c9_2"
-#define PMSIRR_EL1 "s3_0_c9_c9_3"
-#define PMSFCR_EL1 "s3_0_c9_c9_4"
-#define PMSEVFR_EL1 "s3_0_c9_c9_5"
-#define PMSLATFR_EL1 "s3_0_c9_c9_6"
 #define PMBLIMITR_EL1 "s3_0_c9_c10_0"
 #define PMBPTR_EL1 "s3_0_c9_c10_1"
 #define PMBSR_EL1 "s3_0_c9_c10_3"
 #define PMSCR_EL2 "s3_4_c9_c9_0"
 
 #define PMBLIMITR_E BIT(0)
-#define JUNK 0x5a5a5a5a5a5a5a5aull
-
-/* Nothing is sampled at EL2, so that the unit stands still while this runs. */
-static void move(void)
-{
-	u64 limit = mrs(PMBLIMITR_EL1), pointer, status;
-	u64 scr = mrs(PMSCR_EL1), icr = mrs(PMSICR_EL1), irr = mrs(PMSIRR_EL1), fcr = mrs(PMSFCR_EL1);
-	u64 evfr = mrs(PMSEVFR_EL1), nevfr = mrs(PMSNEVFR_EL1), latfr = mrs(PMSLATFR_EL1);
-
-	psb_csync();
-	msr(PMBLIMITR_EL1, limit & ~PMBLIMITR_E);
-	isb();
-	pointer = mrs(PMBPTR_EL1);
-	status = mrs(PMBSR_EL1);
-
-	msr(PMSCR_EL1, 0);
-	msr(PMSICR_EL1, JUNK);
-	msr(PMSIRR_EL1, JUNK);
-	msr(PMSFCR_EL1, JUNK);
-	msr(PMSEVFR_EL1, JUNK);
-	msr(PMSNEVFR_EL1, JUNK);
-	msr(PMSLATFR_EL1, JUNK);
-	msr(PMBPTR_EL1, JUNK);
-	msr(PMBSR_EL1, 0);
-	isb();
-
-	msr(PMBPTR_EL1, pointer);
-	msr(PMBSR_EL1, status);
-	msr(PMSLATFR_EL1, latfr);
-	msr(PMSNEVFR_EL1, nevfr);
-	msr(PMSEVFR_EL1, evfr);
-	msr(PMSFCR_EL1, fcr);
-	msr(PMSIRR_EL1, irr);
-	msr(PMSICR_EL1, icr);
-	isb();
-	msr(PMBLIMITR_EL1, limit);
-	isb();
-	msr(PMSCR_EL1, scr);
-	isb();
-	count(&counters.moved);
-}
-
-static bool due(u32 interval, u64 *counter)
-{
-	u64 n = __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
-
-	return interval && n % interval == 0;
-}
 
 static void write_limit(u64 value)
 {
 	acquire();
 	restore_page(this_cpu());
 	release();
-	if (value & PMBLIMITR_E && due(options.fault, &counters.enabled))
-		remove_page(mrs(PMBPTR_EL1));
+	if (value & PMBLIMITR_E) {
+		u64 enabled = __atomic_add_fetch(&counters.enabled, 1, __ATOMIC_RELAXED);
+
+		if (fault_interval && enabled % fault_interval == 0)
+			remove_page(mrs(PMBPTR_EL1));
+	}
 	msr(PMBLIMITR_EL1, value);
 }
 
@@ -317,8 +239,7 @@ static bool access(u32 iss, u64 *registers)
 	if (is_read && rt != 31)
 		registers[rt] = value;
 	isb();
-	if (due(options.move, &counters.accesses))
-		move();
+	count(&counters.accesses);
 	return true;
 }
 
@@ -327,6 +248,7 @@ static bool access(u32 iss, u64 *registers)
 #define EC_SMC64 0x17
 #define EC_SYSREG 0x18
 #define EC_DATA_ABORT 0x24
+#define DFSC_TRANSLATION_3 7
 
 #define PSCI_CPU_ON 0xc4000003
 
@@ -343,7 +265,8 @@ static u64 smc(u64 function, u64 a, u64 b, u64 c)
 	register u64 x2 asm("x2") = b;
 	register u64 x3 asm("x3") = c;
 
-	asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
+	asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3)
+		     : : "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15", "x16", "x17", "memory");
 	return x0;
 }
 
@@ -352,8 +275,8 @@ static void firmware(u64 *registers)
 {
 	u64 entry = registers[2], context = registers[3];
 
-	if ((u32)registers[0] == PSCI_CPU_ON) {
-		struct cpu_on *cpu = &pending[registers[1] & (CPUS - 1)];
+	if ((u32)registers[0] == PSCI_CPU_ON && registers[1] < CPUS) {
+		struct cpu_on *cpu = &pending[registers[1]];
 
 		cpu->entry = entry;
 		cpu->context = context;
@@ -377,9 +300,9 @@ void trap(u64 *registers)
 		firmware(registers);
 		break;
 	case EC_DATA_ABORT:
-		if (!guest_fault())
+		if (FIELD(esr, 5, 0) != DFSC_TRANSLATION_3)
 			give_up(esr);
-		count(&counters.writes);
+		guest_fault();
 		return;
 	default:
 		give_up(esr);

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The driver as a guest of a hypervisor that owns the registers of the buffer and checks each access.
 
-The hypervisor (tests/qemu/hypervisor) runs at EL2 below one kernel. It follows DEN0154, and counts what that forbids:
-writing PMBPTR_EL1 or PMBSR_EL1 while the buffer is enabled.
+The hypervisor (tests/qemu/hypervisor) runs at EL2 below one kernel. It counts what DEN0154 forbids a guest: writing
+PMBPTR_EL1 or PMBSR_EL1 while the buffer is enabled.
 """
 
 import gzip
@@ -21,15 +21,15 @@ from spe import TRUNCATED, check_decodes, counters, recorded
 
 IMAGE = TOP / "build" / "hypervisor" / "hypervisor.img"
 #: start.S and image.ld have them, too.
-START, COUNTERS, OPTIONS, LINUX = 0x40200000, 0x40400000, 0x40500000, 0x42000000
-NAMES = ("cpus", "accesses", "enabled", "violations", "moved", "faults", "writes", "unexpected", "esr", "elr", "far")
+START, COUNTERS, FAULT_INTERVAL, LINUX = 0x40200000, 0x40400000, 0x41000000, 0x42000000
+NAMES = ("cpus", "accesses", "enabled", "violations", "faults", "guest_faults", "unexpected", "esr", "elr", "far")
 
 RESERVED = """
     reserved-memory {
         #address-cells = <2>;
         #size-cells = <2>;
         ranges;
-        hypervisor@40200000 { reg = <0 0x40200000 0 0x400000>; no-map; };
+        hypervisor@40200000 { reg = <0 0x40200000 0 0x1000000>; no-map; };
     };
 """
 
@@ -39,15 +39,15 @@ def reserve(source):
     return re.sub(r"(?=\n\};\s*$)", RESERVED, source)
 
 
-def machine_with(boot, artefacts, move=0, fault=0):
-    """Boots below the hypervisor, which moves the unit every so many accesses and has it fault at every so many starts."""
+def machine_with(boot, artefacts, fault_interval=0):
+    """Boots below the hypervisor. fault_interval: the writes that enable the buffer from one stage 2 fault to the next."""
     subprocess.run(["make", "-s", "-C", TOP / "tests/qemu/hypervisor"], check=True)
     kernel = STOCK.image.read_bytes()
     image = artefacts / "image"
     with image.open("wb") as file:
         file.write(IMAGE.read_bytes())
-        file.seek(OPTIONS - START)
-        file.write(struct.pack("<2I", move, fault))
+        file.seek(FAULT_INTERVAL - START)
+        file.write(struct.pack("<I", fault_interval))
         file.seek(LINUX - START)
         file.write(gzip.decompress(kernel) if kernel[:2] == b"\x1f\x8b" else kernel)
     guest = boot(kernel=replace(STOCK, image=image), spe="spe=on,sve=off,sme=off", arguments=(
@@ -66,8 +66,8 @@ def seen(guest):
 
 
 def test_rules(boot, artefacts, driver, show):
-    """Every way to use the unit follows the rules, while the hypervisor takes the registers away and puts them back."""
-    guest = machine_with(boot, artefacts, move=3)
+    """The usual ways to record follow the rule."""
+    guest = machine_with(boot, artefacts)
     guest.load(driver if driver == "c" else "checked")
     trace = recorded(guest, "perf record -o /tmp/perf.data -m ,64K -a -e arm_spe/period=256/ -- workload 20")
     check_decodes(trace, 100)
@@ -79,9 +79,9 @@ def test_rules(boot, artefacts, driver, show):
     guest.sh("cd /tmp; perf record -m ,64K -a -e arm_spe/period=4096/ -- workload 5 >/dev/null")
     counted = seen(guest)
     show(", ".join(f"{count} {name}" for name, count in counted.items() if count))
-    assert counted["enabled"] > 50 and counted["moved"] > 100, counted
+    assert counted["enabled"] > 50, counted
     if driver == "c":
-        # The control: it clears PMBSR_EL1 and moves PMBPTR_EL1 first.
+        # The control: it writes both where it continues after a full buffer.
         assert counted["violations"]
         return
     assert not counted["violations"], counted
@@ -101,16 +101,17 @@ def test_every_situation(boot, artefacts, driver):
     assert counted["enabled"] > 50 and not counted["violations"], counted
 
 
-def test_stage2_faults(boot, artefacts, driver):
+def test_stage2_faults(boot, artefacts, driver, show):
     """A page that the hypervisor has not mapped ends the transaction with a flag. Recording goes on afterwards."""
     if driver == "c":
         pytest.skip("docs/faults.md has what it does")
-    guest = machine_with(boot, artefacts, fault=7)
+    guest = machine_with(boot, artefacts, fault_interval=7)
     guest.load("checked")
-    trace = recorded(guest, "perf record -o /tmp/perf.data -m ,64K -a -e arm_spe/period=512/ -- workload 20")
+    trace = recorded(guest, "perf record -o /tmp/perf.data -m ,64K -a -e arm_spe/period=256/ -- workload 20")
     check_decodes(trace, 100)
     counted, counts = seen(guest), counters(guest)
-    assert counted["faults"] and counts["fault_stage2"] and counts["fault_stage2"] <= counted["faults"], (counted, counts)
-    assert counts["truncated"] >= counts["fault_stage2"] and not counts["mismatches"]
-    assert any(flags & TRUNCATED for _, _, flags in trace.aux)
-    assert not counted["violations"], counted
+    show(", ".join(f"{count} {name}" for name, count in counted.items() if count))
+    # More than one for each CPU: some came after recording went on.
+    assert 2 < counts["fault_stage2"] <= counted["faults"], (counted, counts)
+    assert sum(bool(flags & TRUNCATED) for _, _, flags in trace.aux) >= counts["fault_stage2"]
+    assert not counts["mismatches"] and not counted["violations"], (counted, counts)
