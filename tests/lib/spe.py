@@ -27,7 +27,9 @@ AUX = re.compile(r"^(\d+ \d+ )?.*PERF_RECORD_AUX offset: (\S+) size: (\S+) flags
 AUXTRACE = re.compile(r"PERF_RECORD_AUXTRACE size: (\S+) .* idx: (\d+) +tid: (-?\d+) +cpu: (-?\d+)")
 
 
-#: perf's core warns when it frees an AUX buffer without having stopped all its writers, and the last of them drops it
+#: perf's core warns when it refuses a CPU a transaction because another one has one of the same AUX buffer.
+NEST = r"WARNING: kernel/events/ring_buffer\.c:\d+ at perf_aux_output_begin\+"
+#: It warns when it frees an AUX buffer without having stopped all its writers, and the last of them drops it
 #: in an interrupt.
 TAKEN = r"WARNING: kernel/events/(core|ring_buffer)\.c:\d+ at (perf_mmap_close|__rb_free_aux)\+"
 #: The C driver's reaction.

@@ -18,7 +18,7 @@ import pytest
 from machine import total
 from paths import TOP
 from perf_core import TRACING
-from spe import TAKEN, UNMAPS, check_decodes, counters, record
+from spe import NEST, TAKEN, UNMAPS, check_decodes, counters, record
 from traces import unload_without_loss
 
 RECORD = 64
@@ -27,9 +27,6 @@ RECORD = 64
 PUBLISHED = 8 << 20
 #: The number of buffers that are unmapped, on the debug kernel.
 ROUNDS = 12
-
-#: perf's warning for the CPU that it refuses.
-NEST = r"WARNING: kernel/events/ring_buffer\.c:\d+ at perf_aux_output_begin\+"
 
 #: The arguments of the two functions that move the head of an AUX buffer.
 FIELDS = "head=handle->head aux_head=handle->rb->aux_head size=size"
@@ -165,8 +162,10 @@ def test_one_place_for_two(boot, driver, aux_nest):
     guest.known = f"{NEST}|{TAKEN}"
     guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
     guest.sh("insmod /root/aux_nest.ko")
-    guest.sh(f"two_cpus keep {PUBLISHED >> 3} /tmp/whose; two_cpus free {ROUNDS // 4}", timeout=600)
-    assert int(guest.sh("cat /sys/module/aux_nest/parameters/mixed")) > 20
+    # How often two CPUs meet depends on the machine.
+    guest.sh(f"until two_cpus keep {PUBLISHED >> 3} /tmp/whose && [ $(cat /sys/module/aux_nest/parameters/mixed) -gt 20 ]; do :; done",
+             timeout=600)
+    guest.sh(f"two_cpus free {ROUNDS // 4}", timeout=600)
     guest.sh("rmmod aux_nest")
     written = total(guest.hardware())
     guest.sh("workload 1")
