@@ -129,7 +129,7 @@ fuzz:
 	$(check_driver)
 	@rm -rf $(ARM_SPE_COVERAGE) && mkdir -p $(ARM_SPE_COVERAGE)
 	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
-	tests/env/with-kernel $(or $(KERNEL),debug) tests/cli/fuzz $(or $(KERNEL),debug) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0)
+	tests/env/with-kernel $(or $(KERNEL),debug) tests/cli/fuzz $(or $(KERNEL),debug) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0) $(if $(SHARE),share)
 	$(if $(filter c,$(DRIVER)),,@$(WITH) kernel tests/coverage/report.py $(ARM_SPE_COVERAGE) table)
 
 # For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and
@@ -221,7 +221,7 @@ help:
 	@echo 'make bench         what this driver and the C driver cost, counted in instructions: build/bench/'
 	@echo 'make bench-baseline  take what the driver costs now as what make test compares with'
 	@echo 'make fuzz          random use of perf_event_open(2) with the PMU, for MINUTES=10; SEED=1 START=0 (a round of'
-	@echo '                   it) KERNEL=debug or another one of tests/env/kernels'
+	@echo '                   it) KERNEL=debug or another one of tests/env/kernels; SHARE=1: tasks that share buffers'
 	@echo 'make storm         hotplug, migration, reloading and suspending over events of all kinds, for'
 	@echo '                   MINUTES=10; SEED=1; KERNEL=nmi or another one of tests/env/kernels'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'

@@ -30,6 +30,23 @@ def test_rounds(boot, show, rounds):
     assert done["aux_bytes"] > 5000 * rounds, done
 
 
+@pytest.mark.kernel("debug")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("rounds", [4, pytest.param(60, marks=pytest.mark.long)])
+def test_sharing(boot, driver, show, rounds):
+    """Several tasks write to one buffer, which is redirected and unmapped at the same time."""
+    if driver == "c":
+        pytest.skip("two_cpus has what it does")
+    fuzzer = fuzzing.Fuzzer(boot(), SEED, "share")
+    try:
+        fuzzer.leg(0, rounds)
+        fuzzer.end()
+    finally:
+        show("\n    " + "\n    ".join(fuzzer.report()))
+    done = fuzzer.total
+    assert done["redirected"] > 10 * rounds and done["taken"] > 4 * rounds and done["aux_bytes"] > 5000 * rounds, done
+
+
 def test_known(boot, driver):
     """The kernel still gives the warning KNOWN, which fuzzing ignores, without any sampling."""
     if driver == "c":
