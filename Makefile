@@ -129,7 +129,7 @@ fuzz:
 	$(check_driver)
 	@rm -rf $(ARM_SPE_COVERAGE) && mkdir -p $(ARM_SPE_COVERAGE)
 	@$(WITH) qemu_touched $(MAKE) -s -C tests/qemu/plugin
-	tests/env/with-kernel $(or $(KERNEL),debug) tests/cli/fuzz $(or $(KERNEL),debug) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0) $(if $(SHARE),share)
+	tests/env/with-kernel $(or $(KERNEL),debug) tests/cli/fuzz $(or $(KERNEL),debug) $(or $(MINUTES),10) $(or $(SEED),1) $(or $(START),0) $(if $(filter 1,$(SHARE)),share)
 	$(if $(filter c,$(DRIVER)),,@$(WITH) kernel tests/coverage/report.py $(ARM_SPE_COVERAGE) table)
 
 # For as many minutes as wanted: CPUs and the driver come and go, tasks move, the machine sleeps, and

@@ -67,6 +67,9 @@ class Fuzzer:
     def __init__(self, guest, seed, program="fuzz"):
         self.guest, self.seed, self.program = guest, seed, program
         guest.known = "|".join([KNOWN, storm.KNOWN, *([KNOWN_SHARING] if program == "share" else [])])
+        if program == "share":
+            # Otherwise lockdep reports pages that perf frees in an interrupt (docs/upstream.md).
+            guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
         self.total = Counter()
         # A CPU counter that overflows more often is throttled: one with a short period took all the time of a CPU on
         # PREEMPT_RT, whose interrupts are slow here.

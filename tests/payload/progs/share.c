@@ -12,7 +12,7 @@
  * (PERF_PMU_CAP_EXCLUSIVE), can be opened, and the output of E, and of all its children, redirected there.
  * The children work, sleep, move, fork, exec and end; the task redirects, enables, reads, unmaps and closes.
  *
- * Nothing is checked here but that exec and fork succeed: the kernel, the driver and the unit are looked at.
+ * How calls end is not checked here: the kernel, the driver and the unit are looked at.
  * The last lines are what was counted.
  */
 #include <fcntl.h>
@@ -30,7 +30,7 @@
 
 /* A page of a memfd, for all processes. */
 static struct counts {
-	uint64_t rounds, opened_spe, aux_maps, aux_bytes, redirected, taken, forks;
+	uint64_t rounds, opened_spe, aux_maps, aux_bytes, redirected, unmapped, forks;
 } *counts;
 
 static uint64_t random_state, seed, round_number, least_period, step;
@@ -155,7 +155,7 @@ static void unmap_buffer(void)
 	if (!aux)
 		return;
 	add(&counts->aux_bytes, page->aux_head);
-	add(&counts->taken, 1);
+	add(&counts->unmapped, 1);
 	munmap(aux, aux_bytes);
 	aux = NULL;
 }
@@ -211,8 +211,11 @@ static void redirect(int e, int to)
 
 static void share(int e)
 {
-	if (owner < 0)
+	/* The event of a mapping stays, and would be in the way. */
+	if (owner < 0) {
+		unmap_page();
 		owner = open_spe(false);
+	}
 	map_page();
 	map_buffer();
 	redirect(e, owner);
@@ -302,6 +305,7 @@ static void do_step(int e)
 
 static _Noreturn void after_exec(int e)
 {
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (step = 0; step < STEPS; step++)
 		do_step(e);
 	close_owner();
@@ -402,8 +406,8 @@ int main(int argc, char **argv)
 	map_counts(counts_fd);
 	for (round_number = start; round_number < start + rounds; round_number++)
 		run_round(counts_fd);
-	printf("rounds %lu\nopened_spe %lu\naux_maps %lu\naux_bytes %lu\nredirected %lu\ntaken %lu\nforks %lu\n",
+	printf("rounds %lu\nopened_spe %lu\naux_maps %lu\naux_bytes %lu\nredirected %lu\nunmapped %lu\nforks %lu\n",
 	       counts->rounds, counts->opened_spe, counts->aux_maps, counts->aux_bytes, counts->redirected,
-	       counts->taken, counts->forks);
+	       counts->unmapped, counts->forks);
 	return 0;
 }
