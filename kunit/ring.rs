@@ -47,7 +47,7 @@ pub(crate) struct Ring {
     pub(super) buffer: Deferrable<Buffer>,
     /// The buffer is overwritten.
     pub(super) snapshot: bool,
-    /// Where the next transaction begins.
+    /// The position at which the next transaction begins.
     pub(super) head: Cell<u64>,
     pub(super) space: Cell<u64>,
     pub(super) mapped: Cell<bool>,
@@ -79,7 +79,7 @@ impl Ring {
     }
 }
 
-/// What perf alone does to an event.
+/// Changes to an event that perf makes.
 pub(super) trait Perf {
     /// Does what perf does before it calls `update_sampling` to pause or resume.
     fn set_paused(&self, paused: bool);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz/, or share.c for shared buffers).
+"""perf_event_open(2) around the PMU, fuzzed in a guest (tests/payload/progs/fuzz/).
 
 Findings are a result without a cause, unread data that changed, a complaint of the kernel, a mismatch of the driver
 that checks itself, a fault of the unit, bytes that the unit wrote and that perf neither received nor got a flag for,
@@ -39,7 +39,7 @@ FAULTS_WITHOUT_NMI = (*FAULTS, "spurious")
 KNOWN = r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
 
 #: With tasks that share buffers, those of two_cpus.py; one of perf's core about the context of a task that has lost
-#: its events at exec (remove_on_exec): also without this driver, when share.c opens software events in the place of
+#: its events at exec (remove_on_exec): also without this driver, when sharing.c opens software events in the place of
 #: SPE's; and one about an AUX area that is mapped again while a transaction still holds it (docs/upstream.md).
 KNOWN_SHARING = f"{NEST}|{TAKEN}|{LENT}|" + r"WARNING: kernel/events/core\.c:\d+ at event_function\+"
 
@@ -66,8 +66,9 @@ class Fuzzer:
 
     def __init__(self, guest, seed, program="fuzz"):
         self.guest, self.seed, self.program = guest, seed, program
-        guest.known = "|".join([KNOWN, storm.KNOWN, *([KNOWN_SHARING] if program == "share" else [])])
-        if program == "share":
+        shares = program != "fuzz"
+        guest.known = "|".join([KNOWN, storm.KNOWN, *([KNOWN_SHARING] if shares else [])])
+        if shares:
             # Otherwise lockdep reports pages that perf frees in an interrupt (docs/upstream.md).
             guest.sh("echo 8 >/proc/sys/vm/percpu_pagelist_high_fraction")
         self.total = Counter()

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Entry, exception vectors, and the way to lower Exception levels and back. */
 
+#include "frame.h"
+
 #define FRAME 0x120	/* struct frame in runtime.c */
 
 	.section .text.start, "ax"
@@ -42,20 +44,7 @@ home_vectors_\el:
 	.endr
 
 home_\el:
-	stp	x2, x3, [sp, #0x10]
-	stp	x4, x5, [sp, #0x20]
-	stp	x6, x7, [sp, #0x30]
-	stp	x8, x9, [sp, #0x40]
-	stp	x10, x11, [sp, #0x50]
-	stp	x12, x13, [sp, #0x60]
-	stp	x14, x15, [sp, #0x70]
-	stp	x16, x17, [sp, #0x80]
-	stp	x18, x19, [sp, #0x90]
-	stp	x20, x21, [sp, #0xa0]
-	stp	x22, x23, [sp, #0xb0]
-	stp	x24, x25, [sp, #0xc0]
-	stp	x26, x27, [sp, #0xd0]
-	stp	x28, x29, [sp, #0xe0]
+	save_x2_to_x29
 	mrs	x2, elr_el\el
 	stp	x30, x2, [sp, #0xf0]
 	mrs	x2, spsr_el\el
@@ -86,20 +75,7 @@ home_\el:
 	msr	spsr_el\el, x2
 	ldp	x30, x2, [sp, #0xf0]
 	msr	elr_el\el, x2
-	ldp	x2, x3, [sp, #0x10]
-	ldp	x4, x5, [sp, #0x20]
-	ldp	x6, x7, [sp, #0x30]
-	ldp	x8, x9, [sp, #0x40]
-	ldp	x10, x11, [sp, #0x50]
-	ldp	x12, x13, [sp, #0x60]
-	ldp	x14, x15, [sp, #0x70]
-	ldp	x16, x17, [sp, #0x80]
-	ldp	x18, x19, [sp, #0x90]
-	ldp	x20, x21, [sp, #0xa0]
-	ldp	x22, x23, [sp, #0xb0]
-	ldp	x24, x25, [sp, #0xc0]
-	ldp	x26, x27, [sp, #0xd0]
-	ldp	x28, x29, [sp, #0xe0]
+	restore_x2_to_x29
 	ldp	x0, x1, [sp]
 	add	sp, sp, #FRAME
 	eret

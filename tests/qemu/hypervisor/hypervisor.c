@@ -11,21 +11,7 @@
  * the start.
  */
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef uint32_t u32;
-typedef uint64_t u64;
-
-#define BIT(n) (1ull << (n))
-#define BITS(high, low) (~0ull << (low) & ~0ull >> (63 - (high)))
-#define FIELD(value, high, low) (((value) & BITS(high, low)) >> (low))
-
-#define mrs(reg) ({ u64 v_; asm volatile("mrs %0, " reg : "=r"(v_) : : "memory"); v_; })
-#define msr(reg, value) asm volatile("msr " reg ", %0" : : "r"((u64)(value)) : "memory")
-#define isb() asm volatile("isb" : : : "memory")
-#define dsb() asm volatile("dsb sy" : : : "memory")
+#include "../baremetal/arch.h"
 
 #define CPUS 8
 
@@ -56,14 +42,14 @@ static void count(u64 *counter)
 
 static unsigned int this_cpu(void)
 {
-	return mrs("mpidr_el1") & 0xff;
+	return mrs(mpidr_el1) & 0xff;
 }
 
 static _Noreturn void give_up(u64 esr)
 {
 	counters.esr = esr;
-	counters.elr = mrs("elr_el2");
-	counters.far = mrs("far_el2");
+	counters.elr = mrs(elr_el2);
+	counters.far = mrs(far_el2);
 	count(&counters.unexpected);
 	for (;;)
 		asm volatile("wfi");
@@ -71,7 +57,7 @@ static _Noreturn void give_up(u64 esr)
 
 _Noreturn void unexpected_vector(u64 index)
 {
-	give_up(index << 32 | mrs("esr_el2"));
+	give_up(index << 32 | mrs(esr_el2));
 }
 
 /* --- Stage 2: all of memory as it is, RAM by pages --- */
@@ -141,13 +127,13 @@ static void restore_page(unsigned int cpu)
 /* Removes the page at a virtual address of the guest, for this CPU's unit to fault on. */
 static void remove_page(u64 address)
 {
-	u64 saved = mrs("par_el1"), par, page;
+	u64 saved = mrs(par_el1), par, page;
 	unsigned int cpu = this_cpu();
 
 	asm volatile("at s1e1w, %0" : : "r"(address) : "memory");
 	isb();
-	par = mrs("par_el1");
-	msr("par_el1", saved);
+	par = mrs(par_el1);
+	msr(par_el1, saved);
 	page = ((par & S2_ADDRESS) - RAM) >> 12;
 	if (par & 1 || page >= PAGES)
 		return;
@@ -165,7 +151,7 @@ static void remove_page(u64 address)
 /* Maps a page again that the guest has accessed. Another CPU may have done so. */
 static void guest_fault(void)
 {
-	u64 address = FIELD(mrs("hpfar_el2"), 43, 4) << 12;
+	u64 address = FIELD(mrs(hpfar_el2), 43, 4) << 12;
 
 	acquire();
 	for (unsigned int cpu = 0; cpu < CPUS; cpu++)
@@ -177,12 +163,14 @@ static void guest_fault(void)
 
 /* --- The unit --- */
 
-#define PMBLIMITR_EL1 "s3_0_c9_c10_0"
-#define PMBPTR_EL1 "s3_0_c9_c10_1"
-#define PMBSR_EL1 "s3_0_c9_c10_3"
-#define PMSCR_EL2 "s3_4_c9_c9_0"
+#define PMBLIMITR_EL1 s3_0_c9_c10_0
+#define PMBPTR_EL1 s3_0_c9_c10_1
+#define PMBSR_EL1 s3_0_c9_c10_3
+#define PMSCR_EL2 s3_4_c9_c9_0
 
 #define PMBLIMITR_E BIT(0)
+/* How a trapped access names a register of the buffer, without its direction and its general-purpose register. */
+#define ISS(op2) (3 << 20 | (op2) << 17 | 9 << 10 | 10 << 1)
 
 static void write_limit(u64 value)
 {
@@ -198,12 +186,6 @@ static void write_limit(u64 value)
 	msr(PMBLIMITR_EL1, value);
 }
 
-static void check_disabled(bool is_read)
-{
-	if (!is_read && mrs(PMBLIMITR_EL1) & PMBLIMITR_E)
-		count(&counters.violations);
-}
-
 /* Does an access to a register of the buffer. Returns whether it is one. */
 static bool access(u32 iss, u64 *registers)
 {
@@ -211,23 +193,22 @@ static bool access(u32 iss, u64 *registers)
 	bool is_read = iss & 1;
 	u64 value = rt == 31 ? 0 : registers[rt];
 
-#define ISS(op2, crm) (3 << 20 | (op2) << 17 | 9 << 10 | (crm) << 1)
+	if (!is_read && reg != ISS(0) && mrs(PMBLIMITR_EL1) & PMBLIMITR_E)
+		count(&counters.violations);
 	switch (reg) {
-	case ISS(0, 10):
+	case ISS(0):
 		if (is_read)
 			value = mrs(PMBLIMITR_EL1);
 		else
 			write_limit(value);
 		break;
-	case ISS(1, 10):
-		check_disabled(is_read);
+	case ISS(1):
 		if (is_read)
 			value = mrs(PMBPTR_EL1);
 		else
 			msr(PMBPTR_EL1, value);
 		break;
-	case ISS(3, 10):
-		check_disabled(is_read);
+	case ISS(3):
 		if (is_read)
 			value = mrs(PMBSR_EL1);
 		else
@@ -289,7 +270,7 @@ static void firmware(u64 *registers)
 
 void trap(u64 *registers)
 {
-	u64 esr = mrs("esr_el2");
+	u64 esr = mrs(esr_el2);
 
 	switch (FIELD(esr, 31, 26)) {
 	case EC_SYSREG:
@@ -307,7 +288,7 @@ void trap(u64 *registers)
 	default:
 		give_up(esr);
 	}
-	msr("elr_el2", mrs("elr_el2") + 4);
+	msr(elr_el2, mrs(elr_el2) + 4);
 }
 
 /* --- A CPU --- */
@@ -327,25 +308,25 @@ void trap(u64 *registers)
 
 void set_up_cpu(void)
 {
-	msr("vbar_el2", vectors);
-	msr("vtcr_el2", VTCR);
-	msr("vttbr_el2", level1);
-	msr("hcr_el2", HCR_VM | HCR_TSC | HCR_RW | HCR_OTHERS);
-	msr("s3_4_c1_c2_2", HCRX_ALL_ENABLED);
-	msr("mdcr_el2", MDCR_E2PB_TRAPPED | FIELD(mrs("pmcr_el0"), 15, 11));
-	msr("cptr_el2", CPTR_RES1);
-	msr("hstr_el2", 0);
+	msr(vbar_el2, vectors);
+	msr(vtcr_el2, VTCR);
+	msr(vttbr_el2, level1);
+	msr(hcr_el2, HCR_VM | HCR_TSC | HCR_RW | HCR_OTHERS);
+	msr(s3_4_c1_c2_2, HCRX_ALL_ENABLED);
+	msr(mdcr_el2, MDCR_E2PB_TRAPPED | FIELD(mrs(pmcr_el0), 15, 11));
+	msr(cptr_el2, CPTR_RES1);
+	msr(hstr_el2, 0);
 	/* Fine-grained traps whose bits enable an access. */
-	msr("s3_4_c1_c1_4", BIT(50) | BITS(63, 52));	/* HFGRTR_EL2 */
-	msr("s3_4_c1_c1_5", BIT(50) | BITS(63, 52));	/* HFGWTR_EL2 */
-	msr("s3_4_c1_c1_6", BITS(59, 55));		/* HFGITR_EL2 */
-	msr("s3_4_c3_c1_4", BITS(62, 59));		/* HDFGRTR_EL2 */
-	msr("s3_4_c3_c1_5", BITS(62, 60));		/* HDFGWTR_EL2 */
-	msr("cnthctl_el2", CNTHCTL_TIMERS);
-	msr("cntvoff_el2", 0);
-	msr("s3_4_c12_c9_5", SRE_ALL);			/* ICC_SRE_EL2 */
-	msr("vpidr_el2", mrs("midr_el1"));
-	msr("vmpidr_el2", mrs("mpidr_el1"));
+	msr(s3_4_c1_c1_4, BIT(50) | BITS(63, 52));	/* HFGRTR_EL2 */
+	msr(s3_4_c1_c1_5, BIT(50) | BITS(63, 52));	/* HFGWTR_EL2 */
+	msr(s3_4_c1_c1_6, BITS(59, 55));		/* HFGITR_EL2 */
+	msr(s3_4_c3_c1_4, BITS(62, 59));		/* HDFGRTR_EL2 */
+	msr(s3_4_c3_c1_5, BITS(62, 60));		/* HDFGWTR_EL2 */
+	msr(cnthctl_el2, CNTHCTL_TIMERS);
+	msr(cntvoff_el2, 0);
+	msr(s3_4_c12_c9_5, SRE_ALL);			/* ICC_SRE_EL2 */
+	msr(vpidr_el2, mrs(midr_el1));
+	msr(vmpidr_el2, mrs(mpidr_el1));
 	msr(PMSCR_EL2, PMSCR_EL2_ALLOWED);
 	flush();
 	count(&counters.cpus);

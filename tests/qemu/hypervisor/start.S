@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Entry, as of a Linux kernel, and the exception vectors. */
 
+#include "../baremetal/frame.h"
+
 #define LINUX 0x42000000
 #define EL1H_MASKED 0x3c5
 #define STACK_SHIFT 12
@@ -69,20 +71,7 @@ vectors:
 	.if	\index == 8	/* synchronous, from AArch64 below */
 	sub	sp, sp, #FRAME
 	stp	x0, x1, [sp]
-	stp	x2, x3, [sp, #0x10]
-	stp	x4, x5, [sp, #0x20]
-	stp	x6, x7, [sp, #0x30]
-	stp	x8, x9, [sp, #0x40]
-	stp	x10, x11, [sp, #0x50]
-	stp	x12, x13, [sp, #0x60]
-	stp	x14, x15, [sp, #0x70]
-	stp	x16, x17, [sp, #0x80]
-	stp	x18, x19, [sp, #0x90]
-	stp	x20, x21, [sp, #0xa0]
-	stp	x22, x23, [sp, #0xb0]
-	stp	x24, x25, [sp, #0xc0]
-	stp	x26, x27, [sp, #0xd0]
-	stp	x28, x29, [sp, #0xe0]
+	save_x2_to_x29
 	str	x30, [sp, #0xf0]
 	mov	x0, sp
 	b	handle
@@ -95,20 +84,7 @@ vectors:
 handle:
 	bl	trap
 	ldr	x30, [sp, #0xf0]
-	ldp	x28, x29, [sp, #0xe0]
-	ldp	x26, x27, [sp, #0xd0]
-	ldp	x24, x25, [sp, #0xc0]
-	ldp	x22, x23, [sp, #0xb0]
-	ldp	x20, x21, [sp, #0xa0]
-	ldp	x18, x19, [sp, #0x90]
-	ldp	x16, x17, [sp, #0x80]
-	ldp	x14, x15, [sp, #0x70]
-	ldp	x12, x13, [sp, #0x60]
-	ldp	x10, x11, [sp, #0x50]
-	ldp	x8, x9, [sp, #0x40]
-	ldp	x6, x7, [sp, #0x30]
-	ldp	x4, x5, [sp, #0x20]
-	ldp	x2, x3, [sp, #0x10]
+	restore_x2_to_x29
 	ldp	x0, x1, [sp]
 	add	sp, sp, #FRAME
 	eret

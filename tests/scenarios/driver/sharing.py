@@ -27,21 +27,26 @@ USERS = {
     "task, the same": ("-t $T", "-t $T", False),
 }
 
-#: The first user's command: it says when it runs, and works once more when the second user is done.
-WORK = "sh -c 'taskset -c 0 workload 2; taskset -c 1 workload 2; echo >/tmp/started; read word </tmp/go; workload 2' >/dev/null"
+#: Work on each CPU.
+WORK = "taskset -c 0 workload 2; taskset -c 1 workload 2"
 
+#: The first user works before and after the second one has tried to record; T works all the time. `look` lets the test
+#: read the hardware's counters.
 SCRIPT = """
+look() {{ echo >/dev/vport0p2; read word </dev/vport0p2; }}
 cd /tmp
 rm -f started go *.data
 mkfifo started go
 sh -c 'while :; do :; done' & T=$!
-perf record -o first.data {first} -- {work} 2>first.log & first=$!
+perf record -o first.data {first} -- sh -c '{work}; echo >started; read word <go; {work}' >/dev/null 2>first.log & first=$!
 read word <started
-perf record -o second.data {second} -- workload 2 >/dev/null 2>second.log && echo second recorded
+perf record -o second.data {second} -- sh -c '{work}' >/dev/null 2>second.log && echo second recorded
 sh /tmp/spe-doctor 2>&1 | tr -s ' \\n' ' '; echo
+look
 echo >go
 wait $first && echo first recorded
-perf record -o third.data {second} -- workload 2 >/dev/null 2>third.log && echo third recorded
+look
+perf record -o third.data {second} -- sh -c '{work}' >/dev/null 2>third.log && echo third recorded
 kill $T
 wait $T
 cat second.log
@@ -54,7 +59,14 @@ def test_two_users(guest, users):
     first, second, both = USERS[users]
     guest.put({"/tmp/spe-doctor": TOP / "tools/spe-doctor"})
     before = total(guest.hardware())
-    output = guest.sh(SCRIPT.format(first=f"{EVENT} {first}", second=f"{EVENT} {second}", work=WORK))
+    guest.begin(SCRIPT.format(first=f"{EVENT} {first}", second=f"{EVENT} {second}", work=WORK))
+    looks = []
+    while guest.hear():
+        looks.append(total(guest.hardware())["records"])
+        guest.answer()
+    status, output = guest.finish()
+    assert len(looks) == 2, (status, output)
+    assert looks[1] > looks[0], "the first user's event did not go on"
     made = {name: count - before[name] for name, count in total(guest.hardware()).items()}
     done = set(re.findall(r"^(\w+) recorded$", output, re.MULTILINE))
     assert done == {"first", "third"} | ({"second"} if both else set()), output

@@ -10,6 +10,7 @@
  * buffers.c: ring buffers and AUX areas: mapping, reading, checking
  * requests.c: what is done with the file descriptor of an event
  * tasks.c: what tasks and CPUs do beside that
+ * sharing.c: another kind of rounds, of tasks that write to one AUX buffer
  */
 #ifndef FUZZ_H
 #define FUZZ_H
@@ -185,6 +186,7 @@ void do_ioctl(void);
 void do_read(void);
 
 /* tasks.c */
+void work(unsigned int turns);
 void run_on(pid_t pid, uint64_t mask);
 void ignore_signal(int signal);
 void target(unsigned int kind);
@@ -197,5 +199,9 @@ void do_affinity(void);
 void do_prctl(void);
 void do_fork(void);
 void do_plug(void);
+
+/* sharing.c */
+_Noreturn void family(char **numbers);
+void share_rounds(uint64_t seed, uint64_t start, uint64_t rounds);
 
 #endif

@@ -3,12 +3,12 @@
  * Fuzzes perf_event_open(2) around the SPE PMU, and looks at the answers. This file has the rounds,
  * the steps of each, and the table of what can be done in a step.
  *
- * fuzz SEED START ROUNDS LOG PERIOD: WORKERS tasks each do STEPS random things in every round,
+ * fuzz [share] SEED START ROUNDS LOG PERIOD: WORKERS tasks each do STEPS random things in every round,
  * beginning with the round number START. A round begins with nothing open, and with random numbers
  * that are made of the seed, the number of the round and that of the worker: any round can be had
  * again by its number. What is about to be done is written to LOG first, a line for each thing: the
  * time (about that of the kernel log), worker.round.step, how the thing before has ended, what.
- * PERIOD: the shortest period.
+ * PERIOD: the shortest period. With "share", sharing.c has what is done.
  *
  * Mostly, what is asked for makes sense and is changed a little, so that events do open and sample.
  * What has to happen is checked by the program itself, without asking the driver:
@@ -152,12 +152,19 @@ int main(int argc, char **argv)
 	uint64_t start, rounds;
 	pid_t workers[WORKERS];
 	int status, bad = 0;
+	bool shares;
 
 	page_size = sysconf(_SC_PAGESIZE);
 	if (argc == 3 && !strcmp(argv[1], "target"))
 		target(atoi(argv[2]));
-	if (argc != 6) {
-		fprintf(stderr, "usage: fuzz SEED START ROUNDS LOG PERIOD\n");
+	if (argc == 9 && !strcmp(argv[1], "family")) {
+		spe_type = number_in(PMU "type", "%lu");
+		family(argv + 2);
+	}
+	shares = argc > 1 && !strcmp(argv[1], "share");
+	argv += shares;
+	if (argc != 6 + shares) {
+		fprintf(stderr, "usage: fuzz [share] SEED START ROUNDS LOG PERIOD\n");
 		return 2;
 	}
 	seed = strtoull(argv[1], NULL, 0);
@@ -175,6 +182,10 @@ int main(int argc, char **argv)
 	pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
 	pthread_barrier_init(&shared->barrier, &attributes, WORKERS);
 	prepare();
+	if (shares) {
+		share_rounds(seed, start, rounds);
+		return 0;
+	}
 	fflush(stdout);
 
 	for (unsigned int n = 0; n < WORKERS; n++) {

@@ -22,7 +22,7 @@
 #define CHILD_STEPS 10
 
 /* Does something to sample: arithmetic, memory, system calls, page faults. */
-static void work(unsigned int turns)
+void work(unsigned int turns)
 {
 	volatile uint64_t sum = 0;
 	volatile char *fault;

@@ -1,41 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Fuzzes AUX buffers that several tasks write to at once.
+ * AUX buffers that several tasks write to at once: "fuzz share" with the arguments of fuzz.
  *
- * share SEED START ROUNDS LOG PERIOD: in each round, beginning with number START, FAMILIES tasks do STEPS
- * random things each, with random numbers that are made of the seed, the round and the number of the
- * family. PERIOD: the shortest period. LOG gets a line before each thing, as that of the fuzzer
- * (fuzz/main.c).
+ * In each round FAMILIES tasks do STEPS random things each. E is inherited, and removed on exec. It is opened,
+ * children are forked, then exec: E leaves the context of the task, its children stay in theirs. So an owner of
+ * a buffer, which would be refused beside E (PERF_PMU_CAP_EXCLUSIVE), can be opened, and the output of E, and of
+ * all its children, redirected there. The children work, sleep, move, fork, exec and end; the task redirects,
+ * enables, reads, unmaps and closes.
  *
- * E is inherited, and removed on exec. It is opened, children are forked, then exec: E leaves the context of
- * the task, its children stay in theirs. So an owner of a buffer, which would be refused beside E
- * (PERF_PMU_CAP_EXCLUSIVE), can be opened, and the output of E, and of all its children, redirected there.
- * The children work, sleep, move, fork, exec and end; the task redirects, enables, reads, unmaps and closes.
- *
- * How calls end is not checked here: the kernel, the driver and the unit are looked at.
- * The last lines are what was counted.
+ * How calls end is not checked here: the kernel, the driver and the unit are looked at. The last lines are what
+ * was counted.
  */
 #include <fcntl.h>
 #include <signal.h>
-#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "spe_group.h"
+#include "fuzz.h"
 
 #define FAMILIES 2
 #define STEPS 150
 #define CHILDREN 5
+/* The shortest period of any unit. */
+#define PERIOD 256
 
 /* A page of a memfd, for all processes. */
 static struct counts {
 	uint64_t rounds, opened_spe, aux_maps, aux_bytes, redirected, unmapped, forks;
 } *counts;
 
-static uint64_t random_state, seed, round_number, least_period, step;
-static unsigned int family;
-static int log_fd;
+static const struct thing share_thing = { .name = "share" };
 
 /* The owner of the buffer. */
 static int owner = -1;
@@ -43,74 +45,21 @@ static struct perf_event_mmap_page *page;
 static size_t page_bytes, aux_bytes;
 static void *aux;
 
-static uint64_t any(void)
-{
-	uint64_t value = random_state += 0x9e3779b97f4a7c15;
-
-	value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
-	value = (value ^ value >> 27) * 0x94d049bb133111eb;
-	return value ^ value >> 31;
-}
-
-static uint64_t below(uint64_t limit)
-{
-	return any() % limit;
-}
-
-static bool chance(unsigned int percent)
-{
-	return below(100) < percent;
-}
-
-static void add(uint64_t *counter, uint64_t more)
-{
-	__atomic_fetch_add(counter, more, __ATOMIC_RELAXED);
-}
-
-static void note(const char *what)
-{
-	struct timespec now;
-	char line[200];
-	int size;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	size = snprintf(line, sizeof(line), "[%5ld.%06ld] %d %u.%lu.%lu %s\n", now.tv_sec, now.tv_nsec / 1000,
-			getpid(), family, round_number, step, what);
-	if (write(log_fd, line, size) < 0)
-		fail("the log");
-}
-
 static int open_spe(bool inherit)
 {
 	struct perf_event_attr attr = {
-		.type = pmu_type(), .size = sizeof(attr), .config = below(2), .disabled = chance(30),
+		.type = spe_type, .size = sizeof(attr), .config = below(2), .disabled = chance(30),
 		.sample_period = least_period << below(7), .aux_watermark = chance(50) ? 0 : 1 << below(14),
 		.exclude_kernel = chance(50), .exclude_hv = 1, .inherit = inherit, .remove_on_exec = inherit,
 	};
 	int fd = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
 
 	if (fd >= 0)
-		add(&counts->opened_spe, 1);
+		count(&counts->opened_spe, 1);
 	return fd;
 }
 
 /* --- The children --- */
-
-static void work(uint64_t turns)
-{
-	for (volatile uint64_t n = 0; n < turns; n++)
-		;
-}
-
-/* To a CPU that may be offline. */
-static void move(void)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(below(2), &cpus);
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-}
 
 static _Noreturn void child(void)
 {
@@ -125,10 +74,10 @@ static _Noreturn void child(void)
 			nanosleep(&moment, NULL);
 			break;
 		case 20 ... 24:
-			move();
+			run_on(0, 1 << below(CPUS));
 			break;
 		case 25:
-			add(&counts->forks, 1);
+			count(&counts->forks, 1);
 			if (!fork()) {
 				work(below(50000));
 				_exit(0);
@@ -142,7 +91,7 @@ static _Noreturn void child(void)
 			break;
 		case 27:
 			if (chance(10))
-				execl("/proc/self/exe", "share", "work", NULL);
+				execl("/proc/self/exe", "fuzz", "target", "6", NULL);
 			break;
 		}
 	}
@@ -154,8 +103,8 @@ static void unmap_buffer(void)
 {
 	if (!aux)
 		return;
-	add(&counts->aux_bytes, page->aux_head);
-	add(&counts->unmapped, 1);
+	count(&counts->aux_bytes, page->aux_head);
+	count(&counts->unmapped, 1);
 	munmap(aux, aux_bytes);
 	aux = NULL;
 }
@@ -183,21 +132,21 @@ static void map_buffer(void)
 
 	if (aux || !page)
 		return;
-	aux_bytes = page_size() << (1 + below(6));
+	aux_bytes = page_size << (1 + below(6));
 	page->aux_offset = page_bytes;
 	page->aux_size = aux_bytes;
 	aux = mmap(NULL, aux_bytes, protection, MAP_SHARED, owner, page_bytes);
 	if (aux == MAP_FAILED)
 		aux = NULL;
 	else
-		add(&counts->aux_maps, 1);
+		count(&counts->aux_maps, 1);
 }
 
 static void map_page(void)
 {
 	if (page || owner < 0)
 		return;
-	page_bytes = (1 + (1 << below(4))) * page_size();
+	page_bytes = (1 + (1 << below(4))) * page_size;
 	page = mmap(NULL, page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, owner, 0);
 	if (page == MAP_FAILED)
 		page = NULL;
@@ -206,7 +155,7 @@ static void map_page(void)
 static void redirect(int e, int to)
 {
 	if (!ioctl(e, PERF_EVENT_IOC_SET_OUTPUT, (long)to) && to >= 0)
-		add(&counts->redirected, 1);
+		count(&counts->redirected, 1);
 }
 
 static void share(int e)
@@ -306,7 +255,7 @@ static void do_step(int e)
 static _Noreturn void after_exec(int e)
 {
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	for (step = 0; step < STEPS; step++)
+	for (self.step = 0; self.step < STEPS; self.step++)
 		do_step(e);
 	close_owner();
 	unmap_page();
@@ -322,8 +271,8 @@ static _Noreturn void after_exec(int e)
 
 static _Noreturn void run_family(int counts_fd)
 {
+	uint64_t values[] = { self.random, self.round, self.worker, least_period, log_fd, counts_fd, 0 };
 	char numbers[7][30];
-	uint64_t values[] = { random_state, round_number, family, least_period, log_fd, counts_fd, 0 };
 	int e;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -339,75 +288,56 @@ static _Noreturn void run_family(int counts_fd)
 	values[6] = e;
 	for (unsigned int n = 0; n < 7; n++)
 		snprintf(numbers[n], sizeof(numbers[n]), "%lu", values[n]);
-	execl("/proc/self/exe", "share", "family", numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+	execl("/proc/self/exe", "fuzz", "family", numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
 	      numbers[5], numbers[6], NULL);
 	_exit(1);
 }
 
 static void map_counts(int fd)
 {
-	counts = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	thing = &share_thing;
+	counts = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (counts == MAP_FAILED)
 		fail("mmap");
 }
 
-static void run_round(int counts_fd)
+/* Goes on after exec, with the numbers that run_family() has passed. */
+_Noreturn void family(char **numbers)
 {
-	int status;
-
-	for (family = 0; family < FAMILIES; family++) {
-		random_state = seed * 1000003 + round_number * 17 + family;
-		any();
-		if (!fork())
-			run_family(counts_fd);
-	}
-	for (unsigned int n = 0; n < FAMILIES; n++)
-		if (wait(&status) < 0 || status)
-			fail("a family failed");
-	add(&counts->rounds, 1);
+	self.random = strtoull(numbers[0], NULL, 0);
+	self.round = strtoull(numbers[1], NULL, 0);
+	self.worker = atoi(numbers[2]);
+	least_period = strtoull(numbers[3], NULL, 0);
+	log_fd = atoi(numbers[4]);
+	map_counts(atoi(numbers[5]));
+	after_exec(atoi(numbers[6]));
 }
 
-int main(int argc, char **argv)
+/* Does the rounds from start on, with the log open in all processes. */
+void share_rounds(uint64_t seed, uint64_t start, uint64_t rounds)
 {
-	uint64_t start, rounds;
-	int counts_fd;
+	int counts_fd = memfd_create("counts", 0), status;
 
-	if (argc == 2 && !strcmp(argv[1], "work")) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		work(1000000);
-		return 0;
-	}
-	if (argc == 9 && !strcmp(argv[1], "family")) {
-		random_state = strtoull(argv[2], NULL, 0);
-		round_number = strtoull(argv[3], NULL, 0);
-		family = atoi(argv[4]);
-		least_period = strtoull(argv[5], NULL, 0);
-		log_fd = atoi(argv[6]);
-		map_counts(atoi(argv[7]));
-		after_exec(atoi(argv[8]));
-	}
-	if (argc != 6) {
-		fprintf(stderr, "usage: share SEED START ROUNDS LOG PERIOD\n");
-		return 2;
-	}
-	seed = strtoull(argv[1], NULL, 0);
-	start = strtoull(argv[2], NULL, 0);
-	rounds = strtoull(argv[3], NULL, 0);
-	/* Only one process can open the log. */
-	log_fd = open(argv[4], O_WRONLY);
-	if (log_fd < 0)
-		fail(argv[4]);
-	least_period = strtoull(argv[5], NULL, 0);
-	if (least_period < 256)
-		least_period = 256;
-	counts_fd = memfd_create("counts", 0);
-	if (counts_fd < 0 || ftruncate(counts_fd, page_size()))
+	if (counts_fd < 0 || ftruncate(counts_fd, page_size))
 		fail("memfd");
 	map_counts(counts_fd);
-	for (round_number = start; round_number < start + rounds; round_number++)
-		run_round(counts_fd);
+	/* Only one process can open the log. */
+	if (fcntl(log_fd, F_SETFD, 0))
+		fail("the log");
+	if (least_period < PERIOD)
+		least_period = PERIOD;
+	for (self.round = start; self.round < start + rounds; self.round++) {
+		for (self.worker = 0; self.worker < FAMILIES; self.worker++) {
+			self.random = mix(mix(seed) ^ mix(self.round) << 1 ^ self.worker << 8);
+			if (!fork())
+				run_family(counts_fd);
+		}
+		for (unsigned int n = 0; n < FAMILIES; n++)
+			if (wait(&status) < 0 || status)
+				fail("a family failed");
+		count(&counts->rounds, 1);
+	}
 	printf("rounds %lu\nopened_spe %lu\naux_maps %lu\naux_bytes %lu\nredirected %lu\nunmapped %lu\nforks %lu\n",
 	       counts->rounds, counts->opened_spe, counts->aux_maps, counts->aux_bytes, counts->redirected,
 	       counts->unmapped, counts->forks);
-	return 0;
 }
