@@ -289,7 +289,7 @@ class Guest(Machine):
         return b"" if ready == [self._control] else self._receive(self._files, timeout)
 
     def answer(self):
-        """Continues a script that has written to /dev/vport0p2 and now reads a line from it."""
+        """Continues a script that has written to /dev/vport0p2 and reads a line from it, without closing it between."""
         self._files.sendall(b"\n")
 
     def fetch(self, path, timeout=120):

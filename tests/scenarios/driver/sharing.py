@@ -31,9 +31,9 @@ USERS = {
 WORK = "taskset -c 0 workload 2; taskset -c 1 workload 2"
 
 #: The first user works before and after the second one has tried to record; T works all the time. `look` lets the test
-#: read the hardware's counters.
+#: read the hardware's counters; it keeps the port open, because an answer to a closed one is lost.
 SCRIPT = """
-look() {{ echo >/dev/vport0p2; read word </dev/vport0p2; }}
+look() {{ {{ echo >&3; read word <&3; }} 3<>/dev/vport0p2; }}
 cd /tmp
 rm -f started go *.data
 mkfifo started go
