@@ -489,9 +489,13 @@ impl Slot {
     /// Prepares the unit for its CPU's loss of power.
     pub(crate) fn sleep(&self, cpu: &Cpu) {
         // The gate is open while the unit samples. If it does not, there is nothing to save.
-        if cpu.gate.is_open_for(0) {
-            return;
+        if !cpu.gate.is_open_for(0) {
+            self.fall_asleep(cpu);
         }
+    }
+
+    #[inline(never)] // an idle entry and exit without an event: 75 instructions otherwise, not 63
+    fn fall_asleep(&self, cpu: &Cpu) {
         self.update(cpu, |state| match state {
             State::Sampling(sampling) => {
                 self.asleep.set(Some(sampling.sleep(cpu)));
@@ -504,12 +508,11 @@ impl Slot {
 
     /// Restores the unit of a CPU that has, or might have, lost its power.
     pub(crate) fn wake(&self, cpu: &Cpu) {
-        self.update(cpu, |state| {
-            if let State::Off(off) = &state {
-                off.unit.renew();
-            }
-            (state, ())
-        });
+        if self.is_asleep.get() {
+            self.awake(cpu);
+        } else {
+            cpu.gate.renew();
+        }
     }
 
     /// Stops `event` if the unit samples for it.

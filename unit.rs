@@ -84,6 +84,19 @@ impl Gate {
         true
     }
 
+    /// Clears what a CPU that has lost its power may have got while its unit was off: other
+    /// registers than `PMBLIMITR_EL1` have any value after a reset.
+    pub(crate) fn renew(&self) {
+        // A CPU whose unit is not in use may have none of the registers.
+        if !self.in_use.load(Relaxed) || PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
+            return;
+        }
+        PMSCR_EL1::clear();
+        // SAFETY: The buffer is disabled, as was just read.
+        unsafe { PMBSR_EL1::clear() };
+        isb();
+    }
+
     /// Returns whether the gate is open for the event at `address`, or closed for 0.
     pub(crate) fn is_open_for(&self, address: usize) -> bool {
         self.event.load(Relaxed) == address
@@ -151,15 +164,6 @@ impl Disabled {
     pub(crate) fn release(self, gate: &Gate) {
         self.end_service();
         gate.in_use.store(false, Relaxed);
-    }
-
-    /// Clears what a CPU that has lost its power may have got: other registers than
-    /// `PMBLIMITR_EL1` have any value after a reset.
-    pub(crate) fn renew(&self) {
-        PMSCR_EL1::clear();
-        // SAFETY: The buffer is disabled, as `self` proves.
-        unsafe { PMBSR_EL1::clear() };
-        isb();
     }
 
     /// Ends a request for service, and returns it.

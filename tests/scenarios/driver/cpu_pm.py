@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import cost
 from machine import DRIVER, total
 from paths import TOP
 from spe import check_decodes, counters, recorded
@@ -18,6 +19,10 @@ MODULES = TOP / "tests/payload/modules"
 #: How often each CPU loses its power.
 NAPS = 1000
 NAP = "/sys/module/powerless/parameters/naps"
+
+#: The module's instructions for an entry and an exit without an event: 63, of which 22 are for the frames of the callback,
+#: and five calls are to helpers of the kernel's.
+MOST_INSTRUCTIONS = 70
 
 #: What records while the CPUs nap: {mode: arguments of perf record}.
 MODES = {
@@ -119,6 +124,21 @@ def test_nothing_records(guest, driver):
     assert total(guest.hardware())["bytes"] == written
     trace = recorded(guest, "perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- workload 2")
     check_decodes(trace, 100)
+
+
+def test_cost_without_an_event(boot, driver, powerless, artefacts, show):
+    """Each CPU of the machine pays it whenever it is idle, whether or not SPE is used: it is counted in instructions."""
+    if driver == "c":
+        pytest.skip("it has no notifier")
+    guest = boot(append=cost.APPEND, smp=1, arguments=cost.arguments(artefacts), files={"root/powerless.ko": powerless})
+    costs = cost.Costs(guest, artefacts)
+    costs.load(driver)
+    load(guest)
+    costs.watch({"notify": r"_R\S*6cpu_pm\S*8Notifier\S*6notify\S*"})
+    calls, _, _ = costs.run(f"echo 100 >{NAP}")
+    enter, leave = (cost.typical(calls["notify"][which::2]) for which in (0, 1))
+    show(f"\n    entry: {enter}\n    exit: {leave}")
+    assert enter.module + leave.module <= MOST_INSTRUCTIONS
 
 
 def test_refused(guest, driver):
