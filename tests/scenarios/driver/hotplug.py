@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """CPUs go off- and online during a system-wide session, and the unit of each works afterwards."""
 
-from spe import check_decodes, record, recorded, trace_of
+import pytest
+
+from device_tree import edited, replace
+from spe import check_decodes, counters, record, recorded, trace_of
 
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 
@@ -29,6 +32,38 @@ perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- bash /tmp/plug
         trace = recorded(guest, script)
     check_decodes(trace, 100)
     assert {sample.cpu for sample in trace.records} == {0, 1}
+
+
+def test_never_back(guest, driver):
+    """A CPU goes while it records, and stays away: its samples up to then are complete, and the driver can be unloaded."""
+    if driver == "c":
+        pytest.skip("test_while_recording has what it does")
+    guest.unload()
+    guest.load("checked")
+    script = (f"perf record -o /tmp/perf.data -a -e arm_spe/period=4096/ -- "
+              f"bash -c 'taskset -c 1 workload 2; echo 0 >{ONLINE}; workload 2'")
+    check_decodes(recorded(guest, script), 100)
+    assert counters(guest)["mismatches"] == 0
+    guest.unload()
+    guest.sh(f"echo 1 >{ONLINE}")
+    guest.load(driver)
+
+
+def test_never_comes(boot, driver, artefacts):
+    """A CPU cannot be started: the others record."""
+    # Nothing looks at this address.
+    edit = replace('reg = <0x01>;\n\t\t\tenable-method = "psci";',
+                   'reg = <0x01>;\n\t\t\tcpu-release-addr = <0x00 0x70000000>;\n\t\t\tenable-method = "spin-table";')
+    guest = boot(arguments=edited(artefacts, edit))
+    assert "CPU1: failed to come online" in guest.log()
+    guest.excuse()
+    guest.load(driver)
+    status, _ = guest.run(f"echo 1 >{ONLINE}")
+    assert status
+    guest.excuse()
+    trace = recorded(guest, "perf record -o /tmp/perf.data -a -e arm_spe/period=1024/u -- workload 5")
+    check_decodes(trace, 100)
+    assert {sample.cpu for sample in trace.records} == {0}
 
 
 def test_afterwards(guest):

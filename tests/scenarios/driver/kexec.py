@@ -24,6 +24,8 @@ CASES = [pytest.param(level, recording, marks=() if (level, number) in DAILY els
          for level in LEVELS for number, recording in enumerate(RECORDINGS)]
 #: Without the checksums, which are computed again with the caches off: they take minutes in emulation.
 LOAD = "kexec --no-checks {} /tmp/Image --initrd=/tmp/initrd --reuse-cmdline"
+#: How often another kernel starts, and in which rounds it does while the driver is unloaded.
+MANY, UNLOADED = 100, 5
 WORK = "for cpu in 0 1; do taskset -c $cpu workload 20 & done >/dev/null; wait"
 
 
@@ -60,6 +62,27 @@ def test_kexec(boot, driver, level, recording):
     assert total(guest.hardware())["selected"] == selected
     guest.load(driver)
     check_decodes(record(guest, "arm_spe/period=1024/u", "taskset -c 0 workload 5", "-C 0"), 100)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_many(boot, driver):
+    """Each of a hundred kernels records, and leaves its units off for the next one."""
+    if driver == "c":
+        pytest.skip("test_kexec has what it leaves on")
+    guest = boot(**LEVELS["EL1"])
+    for number in range(MANY):
+        guest.load(driver)
+        guest.put_kernel()
+        guest.sh(LOAD.format("-l"))
+        recording = RECORDINGS[number % len(RECORDINGS)]
+        if number % UNLOADED:
+            script = f"perf record -o /tmp/perf.data {recording} -- sh -c 'workload 1 >/dev/null; kexec -e'"
+        else:
+            # At a different time of the unloading in each round.
+            script = (f"perf record -o /tmp/perf.data {recording} -- workload 1; "
+                      f"rmmod arm_spe_pmu & i=0; while [ $i -lt {30 * number} ]; do i=$((i + 1)); done; kexec -e")
+        assert not left_on(guest.jumps(script)), f"kernel {number}, {recording}"
 
 
 def test_crash(boot, driver):

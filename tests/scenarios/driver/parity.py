@@ -19,7 +19,7 @@ from spe import PMU, check_decodes, record
 #: The first one has everything, the others have some of it. Those in DAILY are the extremes.
 HARDWARE = {
     "everything": "spe-version=1.5",
-    "v1p0": "spe-version=1.0,spe-max-record-size=2048,spe-align=2048",
+    "v1p0": "spe-version=1.0,spe-max-record-size=2048,spe-align=1024",
     "v1p2": "spe-version=1.2,spe-count-size=16,spe-ernd=off,spe-align=1,spe-max-record-size=16",
     "v1p5_few": "spe-version=1.5,spe-filter-event=off,spe-filter-data-source=off,spe-filter-ext-type=off",
     "v1p4_others": "spe-version=1.4,spe-filter-type=off,spe-filter-latency=off,spe-filter-inv-event=off",
