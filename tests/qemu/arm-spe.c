@@ -2723,6 +2723,9 @@ void arm_spe_power_loss(CPUARMState *env)
                                                    PMBLIMITR, E);
 
     spe->pmscr_el[1] = spe_unknown(env) & pmscr_mask(env);
+    if (arm_feature(env, ARM_FEATURE_EL2)) {
+        spe->pmscr_el[2] = spe_unknown(env) & pmscr_mask(env);
+    }
     spe->pmsfcr = spe_unknown(env) & pmsfcr_mask(env);
     spe->pmsirr = spe_unknown(env) &
                   (R_PMSIRR_RND_MASK | R_PMSIRR_INTERVAL_MASK);

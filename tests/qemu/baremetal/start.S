@@ -25,6 +25,51 @@ start_secondary:
 
 	.text
 
+/* --- PSCI, below EL3: psci(function, a1, a2, a3), and where a CPU starts again that has lost its power --- */
+
+	.globl	psci
+psci:
+	sub	sp, sp, #0x60
+	stp	x19, x20, [sp]
+	stp	x21, x22, [sp, #0x10]
+	stp	x23, x24, [sp, #0x20]
+	stp	x25, x26, [sp, #0x30]
+	stp	x27, x28, [sp, #0x40]
+	stp	x29, x30, [sp, #0x50]
+	mov	x5, sp
+	ldr	x4, =psci_sp
+	str	x5, [x4]
+	ldr	x4, =home
+	ldr	w4, [x4]
+	cmp	w4, #1
+	b.ne	1f
+	hvc	#0
+	b	2f
+1:	smc	#0
+2:	ldp	x19, x20, [sp]
+	ldp	x21, x22, [sp, #0x10]
+	ldp	x23, x24, [sp, #0x20]
+	ldp	x25, x26, [sp, #0x30]
+	ldp	x27, x28, [sp, #0x40]
+	ldp	x29, x30, [sp, #0x50]
+	add	sp, sp, #0x60
+	ret
+
+	/* With x0 as PSCI was given it. The translation is off. */
+	.globl	psci_entry
+psci_entry:
+	ldr	x4, =psci_sp
+	ldr	x5, [x4]
+	mov	sp, x5
+	mov	x19, x0
+	bl	mmu_on
+	mov	x0, x19
+	b	2b
+	.ltorg
+
+	.local	psci_sp
+	.comm	psci_sp, 8, 8
+
 /* --- Vectors of the home level --- */
 
 	.macro	home_entry el, index

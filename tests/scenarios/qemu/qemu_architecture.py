@@ -47,6 +47,8 @@ MACHINES = {
     "cache": (EL3, "spe-version=1.5,spe-cache=on", "cache=1", ONE),
     "previous_branch": (EL3, "spe-version=1.5,spe-prev-branch=on,spe-max-record-size=128", "prev-branch=1", ONE),
     "icount": (EL3, "spe-version=1.5", "icount=1", ONE + ICOUNT),
+    "power_el1": (EL1, "spe-version=1.5,x-spe-power-loss=on", "power-loss=1", ONE),
+    "power_el2": (EL2, "spe-version=1.5,x-spe-power-loss=on", "power-loss=1", ONE),
     "two_el1": (EL1, "spe-version=1.5", "cpus=2", TWO),
     "two_el2": (EL2, "spe-version=1.5", "cpus=2", TWO),
     "three": (EL2, "spe-version=1.5", "cpus=3", THREE),
@@ -117,7 +119,7 @@ def test_rules(image, artefacts, name):
 def test_nothing_is_always_skipped(image, artefacts):
     """Each test runs on one of some machines, except those for options that none of them has."""
     left = None
-    for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms"):
+    for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms", "power_el1"):
         skipped = {test for test, (_, reason, _) in parse(run(image, artefacts, MACHINES[name])).items() if reason}
         left = skipped if left is None else left & skipped
     options = ("saturation", "stop at the greatest", "without ERnd", "previous branch", "target of the last taken",
