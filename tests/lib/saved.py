@@ -42,6 +42,14 @@ def _key(parts):
     return total.hexdigest()[:16]
 
 
+def _remove_unless_used(place):
+    """Removes a machine, unless a process has its lock. The lock's file stays: another process may be about to take it."""
+    with open(place.with_suffix(".lock"), "wb") as lock:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(place, ignore_errors=True)
+
+
 class Saved:
     """The place of a saved machine."""
 
@@ -91,7 +99,7 @@ class Saved:
         self._prune()
 
     def _prune(self):
-        """Removes the least recently used machines beyond LIMIT."""
+        """Removes the least recently used machines beyond LIMIT, and what processes that were killed have left."""
         places = []
         for place in filter(Path.is_dir, DIRECTORY.iterdir()):
             with suppress(FileNotFoundError):   # another process has removed it
@@ -99,6 +107,5 @@ class Saved:
         left = LIMIT
         for _, size, place in sorted(places, reverse=True):
             left -= size
-            if left < 0 and place != self._place:
-                shutil.rmtree(place, ignore_errors=True)
-                place.with_suffix(".lock").unlink(missing_ok=True)
+            if left < 0 or place.suffix == ".unfinished":
+                _remove_unless_used(place)

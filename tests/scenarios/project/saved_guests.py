@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """A machine that has booted before is restored, if its saved state is complete and made of the same parts.
 
-`qemu_migration` shows that the records after a restart from a saved state are the same bytes.
+`qemu_migration` shows that the records after a restart from a saved state are the same, but for what depends on the TLB of
+QEMU itself.
 """
+
+import fcntl
 
 import pytest
 
@@ -83,3 +86,14 @@ def test_oldest_go(place, monkeypatch):
     assert machines[0].is_complete()
     kept(["c"])
     assert [machine.is_complete() for machine in machines] == [True, False]
+
+
+def test_killed(place):
+    """What a process has left that was killed is removed, unless another one works on it."""
+    del place
+    for name in ("free", "used"):
+        (saved.DIRECTORY / f"{name}.unfinished").mkdir(parents=True)
+    with open(saved.DIRECTORY / "used.lock", "wb") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        kept(["another"])
+    assert [entry.name for entry in saved.DIRECTORY.glob("*.unfinished")] == ["used.unfinished"]
