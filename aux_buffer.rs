@@ -59,7 +59,7 @@ impl PmuTypes for Spe {
 pub(crate) struct Buffer {
     base: NonNull<u8>,
     layout: BufferLayout,
-    /// It is overwritten instead of drained.
+    /// Whether old data is overwritten (snapshot mode).
     snapshot: bool,
 }
 
@@ -227,7 +227,7 @@ impl Transaction {
         Self::new(aux, head, limit)
     }
 
-    /// `start` and `limit` must be offsets that the buffer's layout has returned.
+    /// Creates a transaction from `start` to `limit`, offsets that the buffer's layout returned.
     fn new(aux: AuxTransaction<Spe>, start: u64, limit: u64) -> Self {
         let (start, limit) = (aux.aux().address(start), aux.aux().address(limit));
         // INVARIANT: By the requirement.

@@ -5,13 +5,11 @@
 #![allow(
     clippy::all,
     clippy::cast_lossless,
-    clippy::missing_docs_in_private_items,
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr,
     clippy::undocumented_unsafe_blocks,
     dead_code,
     improper_ctypes,
-    missing_docs,
     non_camel_case_types,
     non_snake_case,
     non_upper_case_globals,

@@ -100,7 +100,7 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    /// Used in constants only, where a wrong pair of `bits` fails the build.
+    /// Creates a field. Used in constants only: wrong `bits` fail the build.
     const fn new(name: &'static CStr, word: AttrWord, bits: (u32, u32), needs: Features) -> Self {
         let (low, high) = bits;
         assert!(low <= high && high < 64);

@@ -35,7 +35,7 @@ pub(crate) fn free_later() {
     unsafe { bindings::spe_helper_free_later() }
 }
 
-/// Cancels that, or waits until it is done. May sleep. [`free_later`] must not be called any more.
+/// Cancels the work of [`free_later`], or waits for it. May sleep. No [`free_later`] may follow.
 pub(crate) fn cancel_free_later() {
     // SAFETY: The caller may sleep.
     unsafe { bindings::spe_helper_free_later_cancel() }

@@ -116,7 +116,7 @@ impl Instance {
         })
     }
 
-    /// Turns the units off, for good. May sleep.
+    /// Disables all units permanently. May sleep.
     ///
     /// The instance is not removed: that would wait for a thread on each CPU, and a machine must be
     /// able to go down although some task keeps a CPU to itself.

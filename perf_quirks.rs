@@ -138,7 +138,8 @@ impl<T: Send> Deferred<T> {
     }
 
     /// Frees all boxes of the list. May sleep.
-    #[inline(never)] // named in scripts/hot-path
+    // scripts/hot-path names it: `free()` may call it where it may sleep, and nothing else may.
+    #[inline(never)]
     pub(crate) fn free_all(&self) {
         let mut head = self.0.xchg(null_mut(), Acquire);
         while !head.is_null() {
@@ -166,8 +167,8 @@ pub(crate) struct NoSpace {
 impl NoSpace {
     const ASKED: u64 = 1 << 63;
 
-    /// `pinned`: the event must be scheduled or else goes into the error state, so that a start is
-    /// never refused without asking perf.
+    /// Creates the state of an event. The starts of a `pinned` one are not limited: perf puts it
+    /// into the error state when it cannot be scheduled.
     pub(crate) fn new(pinned: bool) -> Self {
         Self {
             limited: cfg!(CONFIG_PREEMPT_RT) && !pinned,

@@ -392,8 +392,8 @@ fn log(reason: Option<Reason>, pmbsr: PMBSR_EL1) {
 /// disabled and not in an NMI.
 pub(crate) struct Slot {
     state: Cell<State>,
-    /// In the place of the state while the CPU may have lost its power. As a variant of [`State`]
-    /// it would make that larger, which each transition moves.
+    /// The saved unit while the CPU may be off. A variant of [`State`] for it would enlarge what
+    /// each transition moves.
     asleep: Cell<Option<Asleep>>,
     /// `asleep` is not empty.
     is_asleep: Cell<bool>,
@@ -408,9 +408,8 @@ impl Slot {
         }
     }
 
-    /// Replaces the state by what `transition` makes of it, which also returns a result. A unit
-    /// that is asleep continues first: the kernel does not always say when the CPU is back
-    /// (`docs/upstream.md`).
+    /// Applies `transition`, and returns its result. Restores a saved unit before: the kernel does
+    /// not always say when the CPU is back (`docs/upstream.md`).
     fn update<R>(&self, cpu: &Cpu, transition: impl FnOnce(State) -> (State, R)) -> R {
         if self.is_asleep.get() {
             self.awake(cpu);
@@ -423,7 +422,7 @@ impl Slot {
         result
     }
 
-    /// Wakes the unit, which is asleep.
+    /// Restores a saved unit.
     fn awake(&self, cpu: &Cpu) {
         self.is_asleep.set(false);
         if let Some(asleep) = self.asleep.take() {

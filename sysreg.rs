@@ -43,7 +43,7 @@ pub(crate) struct RegisterField<R> {
 }
 
 impl<R> RegisterField<R> {
-    /// Used in constants only, where a wrong pair of bits fails the build.
+    /// Creates a field. Used in constants only: wrong bits fail the build.
     const fn new(high: u32, low: u32) -> Self {
         assert!(low <= high && high < 64);
         // INVARIANT: Checked above.

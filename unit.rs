@@ -84,8 +84,8 @@ impl Gate {
         true
     }
 
-    /// Clears what a CPU that has lost its power may have got while its unit was off: other
-    /// registers than `PMBLIMITR_EL1` have any value after a reset.
+    /// Clears `PMSCR_EL1` and `PMBSR_EL1` of a unit that is in use, if its buffer is disabled. A
+    /// reset leaves them UNKNOWN, and clears `PMBLIMITR_EL1.E`.
     pub(crate) fn renew(&self) {
         // A CPU whose unit is not in use may have none of the registers.
         if !self.in_use.load(Relaxed) || PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
@@ -140,8 +140,7 @@ pub(crate) enum Output {
 pub(crate) struct Disabled(NotThreadSafe);
 
 impl Disabled {
-    /// Turns off the unit of this CPU, whatever it was left doing. Returns `None` if it is in use
-    /// already. `gate` must be that of this CPU, here and in all functions below.
+    /// Disables the unit of this CPU from any state. Returns `None` if it is in use already. `gate` must be that of this CPU, here and in all functions below.
     pub(crate) fn acquire(gate: &Gate, _: NotInNmi<'_>) -> Option<Self> {
         if gate.in_use.xchg(true, Relaxed) {
             return None;
@@ -160,7 +159,7 @@ impl Disabled {
         Some(disabled)
     }
 
-    /// Leaves the unit to the next [`Self::acquire`].
+    /// Releases the unit for a later [`Self::acquire`].
     pub(crate) fn release(self, gate: &Gate) {
         self.end_service();
         gate.in_use.store(false, Relaxed);
@@ -401,7 +400,8 @@ pub(crate) fn stop_sampling(gate: &Gate) {
     isb();
 }
 
-/// Writes what decides which operations are sampled, and how often.
+/// Writes the filters and the interval. An ISB has to follow before `PMSICR_EL1` is written:
+/// [`Enabled::from_pointer`] has one.
 fn write_filters(event: &ActiveEvent<Spe>, period: u64) {
     let config = &event.data().config;
     config.pmsfcr.write();

@@ -99,7 +99,7 @@ impl<T: PmuTypes> Event<T> {
         self.hw().sample_period.read()
     }
 
-    /// Tells perf the period that is used instead of the requested one.
+    /// Sets the period in effect, which may differ from the requested one.
     pub(crate) fn set_sample_period(&self, period: u64) {
         self.hw().sample_period.write(period);
     }

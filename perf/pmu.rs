@@ -45,7 +45,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The types of what a PMU keeps with its events and with their AUX buffers.
+/// The types of the driver data of events and AUX buffers.
 pub(crate) trait PmuTypes: 'static {
     /// Per-event driver data: the validated request.
     type EventData: Send + Sync + 'static;
