@@ -82,6 +82,8 @@ check:
 test:
 	@tests/test
 test-long:
+	@$(MAKE) --no-print-directory -k long-scenarios no-allocation mutants
+long-scenarios:
 	@TIER=long tests/test
 
 # Which lines of the module the tests execute. T=name adds to what earlier runs have left.
@@ -244,6 +246,6 @@ help:
 	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
-.PHONY: all modules install modules_install uninstall sign deb check test test-long test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb check test test-long long-scenarios test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

@@ -8,8 +8,9 @@ import pytest
 from paths import TOP
 
 PATCHES = sorted((TOP / "tests/mutants").glob("*.patch"))
-#: Mutations that the build notices, in seconds.
-HANDFUL = ["event-timestamp-bit", "irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates"]
+#: Mutations that the tests on the host, the build, and a scenario notice.
+HANDFUL = ["event-timestamp-bit", "irq-allocates", "pmu-freed-buffer-leaked", "pmu-sleeps", "state-allocates",
+           "perf-pmu-no-files"]
 
 
 def test_apply():
