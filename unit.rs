@@ -140,7 +140,8 @@ pub(crate) enum Output {
 pub(crate) struct Disabled(NotThreadSafe);
 
 impl Disabled {
-    /// Disables the unit of this CPU from any state. Returns `None` if it is in use already. `gate` must be that of this CPU, here and in all functions below.
+    /// Disables the unit of this CPU from any state. Returns `None` if it is in use already. `gate`
+    /// must be that of this CPU, here and in all functions below.
     pub(crate) fn acquire(gate: &Gate, _: NotInNmi<'_>) -> Option<Self> {
         if gate.in_use.xchg(true, Relaxed) {
             return None;
