@@ -61,8 +61,10 @@ def test_an_open_event(boot, driver, options):
     assert 100 < asleep < len(trace.records) - 100
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("options", ["", "-a"], ids=["task", "system"])
+@pytest.mark.parametrize("level, options", [
+    pytest.param("EL1", "", id="EL1-task"), pytest.param("VHE", "-a", id="VHE-system"),
+    pytest.param("EL1", "-a", id="EL1-system", marks=pytest.mark.long),
+    pytest.param("VHE", "", id="VHE-task", marks=pytest.mark.long)])
 def test_power_lost(boot, driver, level, options):
     """The unit of the first CPU, which is not unplugged for that, is off when its power goes, and continues."""
     if driver == "c":
