@@ -507,6 +507,25 @@ mod tests {
         }));
     }
 
+    /// A collision is flagged, and the event goes on.
+    #[test]
+    fn a_collision_before_the_interrupt() {
+        assert!(run(|bench| {
+            bench.ring.space.set(2 * PAGE_SIZE as u64);
+            hold!(bench.start(0));
+            hold!(work_until_service());
+            // SAFETY: COLL is a status bit. The request for service stays as it is.
+            unsafe { PMBSR_EL1::read().with(PMBSR_EL1::COLL, 1).write() };
+            isb();
+            bench.ring.space.set(SIZE - 1);
+            hold!(bench.serve());
+            hold!(bench.is_sampling());
+            hold!(bench.ring.flags.get() == COLLISION);
+            bench.stop(0);
+            Ok(())
+        }));
+    }
+
     /// A collision without a request for service is flagged for this event only.
     #[test]
     fn a_collision() {
@@ -649,7 +668,7 @@ mod tests {
             hold!(!wrong(bench));
 
             // SAFETY: A disabled buffer is not written to.
-            unsafe { PMBLIMITR_EL1::clear() };
+            unsafe { limit.with(PMBLIMITR_EL1::E, 0).write() };
             hold!(wrong(bench));
             // SAFETY: The event samples EL0 alone, and this CPU stays at EL1 until the case has
             // disabled the unit: nothing is written, wherever the registers point to.

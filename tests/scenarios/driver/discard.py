@@ -3,14 +3,18 @@
 
 import pytest
 
+from machine import total
 from spe import check_decodes, record
 
 pytestmark = pytest.mark.board
 
 
 def test_discard(guest):
+    before = guest.hardware()
     trace = record(guest, "arm_spe/discard,period=1024/u", "workload 5", "-N -B")
     assert not trace.records and not any(size for size, _, _ in trace.buffers)
+    if before is not None:
+        assert total(guest.hardware())["discarded"] - total(before)["discarded"] > 100
 
 
 def test_records_after_discard(guest):
