@@ -31,8 +31,8 @@ FILTERS = {
     "store_filter=1": is_store,
     "branch_filter=1": is_branch,
     "load_filter=1,branch_filter=1": lambda sample: is_load(sample) or is_branch(sample),
-    # Bit 1: the operation retired.
-    "event_filter=0x2": lambda sample: "RETIRED" in sample.events,
+    # Bit 6: a branch that is not taken.
+    "event_filter=0x40": lambda sample: "NOT-TAKEN" in sample.events,
 }
 
 

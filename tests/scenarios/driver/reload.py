@@ -24,6 +24,9 @@ perf record -o /tmp/perf.data -e arm_spe/period=4096/u -- bash -c '
     workload 1; rmmod arm_spe_pmu 2>&1 || echo refused; workload 1'
 """)
     assert "refused" in output and "in use" in output, output
+    # An event without a buffer, which would keep the module as well.
+    output = guest.sh("perf stat -e arm_spe//u -- sh -c 'rmmod arm_spe_pmu 2>&1 || echo refused'")
+    assert "refused" in output and "in use" in output, output
     guest.unload()
 
 
