@@ -233,6 +233,35 @@ mod tests {
         Ok(())
     }
 
+    /// All boxes that were freed where the kernel may not sleep go where it may.
+    #[test]
+    fn deferred_boxes() -> Result {
+        static DROPPED: Atomic<i32> = Atomic::new(0);
+        static LIST: Deferred<Counted> = Deferred::new();
+
+        struct Counted;
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                DROPPED.add(1, Relaxed);
+            }
+        }
+
+        DROPPED.store(0, Relaxed);
+        let boxes = [
+            KBox::new(Deferrable::new(Counted), GFP_KERNEL)?,
+            KBox::new(Deferrable::new(Counted), GFP_KERNEL)?,
+        ];
+        run_on(0, move |_| {
+            for entry in boxes {
+                LIST.free(entry);
+            }
+        })?;
+        assert_eq!(DROPPED.load(Relaxed), 0);
+        LIST.free_all();
+        assert_eq!(DROPPED.load(Relaxed), 2);
+        Ok(())
+    }
+
     /// Truncation is reported once, until there was space again.
     #[test]
     fn reports_no_space_once() {

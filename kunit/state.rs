@@ -29,6 +29,7 @@ use crate::{
     },
     perf_quirks::{
         Deferrable,
+        Deferred,
         NoSpace,
         OwnerTag, //
     },
@@ -63,6 +64,10 @@ use kernel::{
     },
     ffi::c_void,
     page::PAGE_SIZE,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 use ring::{
