@@ -59,7 +59,7 @@ impl PmuTypes for Spe {
 pub(crate) struct Buffer {
     base: NonNull<u8>,
     layout: BufferLayout,
-    /// Whether old data is overwritten (snapshot mode).
+    /// Old data is overwritten (snapshot mode).
     snapshot: bool,
 }
 

@@ -508,7 +508,8 @@ impl Slot {
     /// Restores the unit of a CPU that has, or might have, lost its power.
     pub(crate) fn wake(&self, cpu: &Cpu) {
         if self.is_asleep.get() {
-            self.awake(cpu);
+            // This restores the unit before.
+            self.update(cpu, |state| (state, ()));
         } else {
             cpu.gate.renew();
         }

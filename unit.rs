@@ -85,14 +85,15 @@ impl Gate {
     }
 
     /// Clears `PMSCR_EL1` and `PMBSR_EL1` of a unit that is in use, if its buffer is disabled. A
-    /// reset leaves them UNKNOWN, and clears `PMBLIMITR_EL1.E`.
+    /// reset leaves them UNKNOWN, and clears `PMBLIMITR_EL1.E`. Interrupts must be disabled.
     pub(crate) fn renew(&self) {
         // A CPU whose unit is not in use may have none of the registers.
         if !self.in_use.load(Relaxed) || PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E) {
             return;
         }
         PMSCR_EL1::clear();
-        // SAFETY: The buffer is disabled, as was just read.
+        // SAFETY: The buffer is disabled, as was just read. What interrupts this, if anything does,
+        // is an NMI, and that writes PMSCR_EL1 alone.
         unsafe { PMBSR_EL1::clear() };
         isb();
     }

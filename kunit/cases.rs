@@ -543,7 +543,8 @@ mod tests {
             bench.ring.space.set(2 * PAGE_SIZE as u64);
             hold!(bench.start(0));
             hold!(work_until_service());
-            // SAFETY: COLL is a status bit. The request for service stays as it is.
+            // SAFETY: S stays set, so that the unit is stopped. COLL is a status bit: it neither
+            // enables the unit nor moves the pointer.
             unsafe { PMBSR_EL1::read().with(PMBSR_EL1::COLL, 1).write() };
             isb();
             bench.ring.space.set(SIZE - 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* x2 to x29 of an interrupted context, in a frame at sp. */
+/* x2 to x29 of an interrupted context, in a frame at sp; and what a function has to preserve. */
 
 	.macro	save_x2_to_x29
 	stp	x2, x3, [sp, #0x10]
@@ -33,4 +33,24 @@
 	ldp	x24, x25, [sp, #0xc0]
 	ldp	x26, x27, [sp, #0xd0]
 	ldp	x28, x29, [sp, #0xe0]
+	.endm
+
+	.macro	push_callee_saved
+	sub	sp, sp, #0x60
+	stp	x19, x20, [sp]
+	stp	x21, x22, [sp, #0x10]
+	stp	x23, x24, [sp, #0x20]
+	stp	x25, x26, [sp, #0x30]
+	stp	x27, x28, [sp, #0x40]
+	stp	x29, x30, [sp, #0x50]
+	.endm
+
+	.macro	pop_callee_saved
+	ldp	x19, x20, [sp]
+	ldp	x21, x22, [sp, #0x10]
+	ldp	x23, x24, [sp, #0x20]
+	ldp	x25, x26, [sp, #0x30]
+	ldp	x27, x28, [sp, #0x40]
+	ldp	x29, x30, [sp, #0x50]
+	add	sp, sp, #0x60
 	.endm

@@ -29,13 +29,7 @@ start_secondary:
 
 	.globl	psci
 psci:
-	sub	sp, sp, #0x60
-	stp	x19, x20, [sp]
-	stp	x21, x22, [sp, #0x10]
-	stp	x23, x24, [sp, #0x20]
-	stp	x25, x26, [sp, #0x30]
-	stp	x27, x28, [sp, #0x40]
-	stp	x29, x30, [sp, #0x50]
+	push_callee_saved
 	mov	x5, sp
 	ldr	x4, =psci_sp
 	str	x5, [x4]
@@ -46,13 +40,7 @@ psci:
 	hvc	#0
 	b	2f
 1:	smc	#0
-2:	ldp	x19, x20, [sp]
-	ldp	x21, x22, [sp, #0x10]
-	ldp	x23, x24, [sp, #0x20]
-	ldp	x25, x26, [sp, #0x30]
-	ldp	x27, x28, [sp, #0x40]
-	ldp	x29, x30, [sp, #0x50]
-	add	sp, sp, #0x60
+2:	pop_callee_saved
 	ret
 
 	/* With x0 as PSCI was given it. The translation is off. */
@@ -152,13 +140,7 @@ forward_vectors_\insn:
 	.macro	run_lower el
 	.globl	run_lower_\el
 run_lower_\el:
-	sub	sp, sp, #0x60
-	stp	x19, x20, [sp]
-	stp	x21, x22, [sp, #0x10]
-	stp	x23, x24, [sp, #0x20]
-	stp	x25, x26, [sp, #0x30]
-	stp	x27, x28, [sp, #0x40]
-	stp	x29, x30, [sp, #0x50]
+	push_callee_saved
 	msr	spsr_el\el, x0
 	msr	elr_el\el, x2
 	.if	\el > 1
@@ -183,13 +165,7 @@ run_end:
 /* The handler returns here, at home, when the code has ended. */
 	.globl	run_back
 run_back:
-	ldp	x19, x20, [sp]
-	ldp	x21, x22, [sp, #0x10]
-	ldp	x23, x24, [sp, #0x20]
-	ldp	x25, x26, [sp, #0x30]
-	ldp	x27, x28, [sp, #0x40]
-	ldp	x29, x30, [sp, #0x50]
-	add	sp, sp, #0x60
+	pop_callee_saved
 	ret
 
 /* run_here(hcr, fn, args): at home, which is EL2 */

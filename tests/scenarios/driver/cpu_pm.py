@@ -20,8 +20,7 @@ MODULES = TOP / "tests/payload/modules"
 NAPS = 1000
 NAP = "/sys/module/powerless/parameters/naps"
 
-#: The module's instructions for an entry and an exit without an event: 63, of which 22 are for the frames of the callback,
-#: and five calls are to helpers of the kernel's.
+#: The limit for the module's instructions of an entry and an exit without an event (docs/cost.md).
 MOST_INSTRUCTIONS = 70
 
 #: What records while the CPUs nap: {mode: arguments of perf record}.
