@@ -96,6 +96,9 @@ void make_other(struct attr *attr)
 		old->type = PERF_TYPE_SOFTWARE;
 		old->config = below(12);
 		old->sample_period = 1 + below(20);
+		/* Nanoseconds of the clocks: timers as short as that leave the guest no other time. */
+		if (old->config <= PERF_COUNT_SW_TASK_CLOCK)
+			old->sample_period += 50000;
 		break;
 	case 4:
 		old->type = PERF_TYPE_TRACEPOINT;
