@@ -194,6 +194,31 @@ mod tests {
         }
     }
 
+    /// Space that is skipped up to a multiple of the alignment keeps nothing of older records.
+    #[test]
+    fn padding_is_zeroed() {
+        for snapshot in [false, true] {
+            assert!(run_with(&kernel_only(), snapshot, |bench| {
+                let padding = || bench.memory[0].0[1..64].iter();
+                hold!(bench.start(0));
+                let start = pointer();
+                hold!(work(|| pointer() > start + 1024));
+                bench.stop(0);
+                hold!(padding().any(|&byte| byte != 0));
+
+                let first = bench.memory[0].0[0];
+                bench.ring.head.set(SIZE + 1);
+                bench.ring.space.set(SIZE - 1);
+                hold!(bench.start(0));
+                hold!(PMBPTR_EL1::read().bits() >= start + 64);
+                bench.stop(0);
+                hold!(padding().all(|&byte| byte == 0));
+                hold!(bench.memory[0].0[0] == first && first != 0);
+                Ok(())
+            }));
+        }
+    }
+
     /// perf hands out the buffer of another PMU: it is not used.
     #[test]
     fn another_pmus_buffer() {
