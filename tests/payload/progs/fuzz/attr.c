@@ -27,10 +27,37 @@ uint64_t tracepoints[2];
  */
 uint64_t least_period;
 
+/* Cycles, or nanoseconds. */
+#define OTHER_PERIOD 500000
+
 uint64_t spe_period(uint64_t period)
 {
 	/* 0 is a period, too: the driver takes the shortest one. */
 	return least_period > 1 && period < least_period ? least_period : period;
+}
+
+/*
+ * Returns a period for a counter or a clock of another PMU. One that ends before the task runs again leaves the
+ * guest no other time: on PREEMPT_RT each overflow wakes a thread, and perf lifts a throttle when the task comes
+ * back from that.
+ */
+uint64_t other_period(uint64_t period)
+{
+	return period && period < OTHER_PERIOD ? OTHER_PERIOD : period;
+}
+
+/* Returns whether an event counts what goes on all the time. */
+bool counts_time(const struct perf_event_attr *attr)
+{
+	switch (attr->type) {
+	case PERF_TYPE_SOFTWARE:
+		return attr->config <= PERF_COUNT_SW_TASK_CLOCK;
+	case PERF_TYPE_TRACEPOINT:
+	case PERF_TYPE_BREAKPOINT:
+		return false;
+	default:
+		return true;
+	}
 }
 
 /* Makes an event of this PMU that opens, unless a field of the PMU is not as it should be. */
@@ -85,20 +112,17 @@ void make_other(struct attr *attr)
 	case 0:
 		old->type = PERF_TYPE_HARDWARE;
 		old->config = PERF_COUNT_HW_CPU_CYCLES;
-		old->sample_period = chance(50) ? 0 : 20000 << below(8);
+		old->sample_period = chance(50) ? 0 : OTHER_PERIOD << below(4);
 		break;
 	case 1:
 		old->type = PERF_TYPE_SOFTWARE;
 		old->config = PERF_COUNT_SW_CPU_CLOCK + below(2);
-		old->sample_period = 50000 << below(5);
+		old->sample_period = OTHER_PERIOD << below(2);
 		break;
 	case 2 ... 3:
 		old->type = PERF_TYPE_SOFTWARE;
 		old->config = below(12);
 		old->sample_period = 1 + below(20);
-		/* Nanoseconds of the clocks: timers as short as that leave the guest no other time. */
-		if (old->config <= PERF_COUNT_SW_TASK_CLOCK)
-			old->sample_period += 50000;
 		break;
 	case 4:
 		old->type = PERF_TYPE_TRACEPOINT;

@@ -130,8 +130,12 @@ static void open_event(bool spe)
 		change_attr(&attr);
 		exact = false;
 	}
-	if (attr.old.type == spe_type && !attr.old.freq)
-		attr.old.sample_period = spe_period(attr.old.sample_period);
+	if (!attr.old.freq) {
+		if (attr.old.type == spe_type)
+			attr.old.sample_period = spe_period(attr.old.sample_period);
+		else if (counts_time(&attr.old))
+			attr.old.sample_period = other_period(attr.old.sample_period);
+	}
 	if (chance(3)) {
 		flags ^= 1 << below(6);
 		exact = false;

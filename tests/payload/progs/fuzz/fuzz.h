@@ -142,6 +142,8 @@ extern uint64_t tracepoints[2];
 extern uint64_t least_period;
 
 uint64_t spe_period(uint64_t period);
+uint64_t other_period(uint64_t period);
+bool counts_time(const struct perf_event_attr *attr);
 void make_spe(struct attr *attr);
 void make_other(struct attr *attr);
 void change_attr(struct attr *attr);

@@ -37,7 +37,8 @@ void do_disable(void)
 void do_period(void)
 {
 	struct event *event = pick();
-	uint64_t period = spe_period(chance(50) ? 256ULL << below(7) : odd_number());
+	uint64_t wanted = chance(50) ? 256ULL << below(7) : odd_number();
+	uint64_t period = event->spe ? spe_period(wanted) : other_period(wanted);
 	errors allowed = period && !(period >> 63) && event->sampling ? E(0) : E(EINVAL);
 
 	if (event->fd < 0)
