@@ -2,16 +2,8 @@
 /* PSCI ends the power of a CPU, which starts again at the entry point: the registers are lost. */
 
 #include "profile.h"
+#include "psci.h"
 
-#define PSCI_CPU_SUSPEND 0xc4000001
-#define PSCI_FEATURES 0x8400000a
-#define PSCI_SYSTEM_SUSPEND 0xc400000e
-#define PSCI_NOT_SUPPORTED (~0ull)
-#define POWERDOWN BIT(16)	/* of power_state; standby otherwise */
-
-/* Calls PSCI. Returns what PSCI returns, or x0 at the entry point, in start.S. */
-u64 psci(u64 function, u64 a1, u64 a2, u64 a3);
-extern const char psci_entry[];
 #define ENTRY ((u64)psci_entry)
 #define CONTEXT 0xc0de
 

@@ -2,6 +2,7 @@
 /* CPUs that profile at once: each has its own unit. */
 
 #include "profile.h"
+#include "psci.h"
 
 #define ROUNDS 20
 #define SECOND_BUFFER (WINDOW + 256 * PAGE)
@@ -68,16 +69,8 @@ void second_cpu(void)
 
 static bool cpu_on(u64 cpu)
 {
-	register u64 x0 asm("x0") = 0xc4000003;	/* PSCI CPU_ON */
-	register u64 x1 asm("x1") = cpu;
-	register u64 x2 asm("x2") = (u64)start_secondary;
-	register u64 x3 asm("x3") = (u64)stacks[cpu];	/* its end, that of CPU 0 not being there */
-
-	if (home == 1)
-		asm volatile("hvc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
-	else
-		asm volatile("smc #0" : "+r"(x0), "+r"(x1), "+r"(x2), "+r"(x3) : : "memory");
-	return x0 == 0;
+	/* The end of its stack, CPU 0 having none here. */
+	return psci(PSCI_CPU_ON, cpu, (u64)start_secondary, (u64)stacks[cpu]) == 0;
 }
 
 static void check_round(int cpu, int round, u8 *buffer)
@@ -115,6 +108,13 @@ TEST(two, "smp: two CPUs profile at once, each with an interval and a buffer of 
 		check_round(0, round, buffer_of(1));
 		check_round(1, round, buffer_of(3));
 	}
+}
+
+TEST(system_suspend, "smp: PSCI does not suspend the system while another CPU is on")
+{
+	if (param("cpus") < 2 || has_el3() || !param("power-loss"))
+		return skip("not two CPUs whose power PSCI ends");
+	expect_eq(psci(PSCI_SYSTEM_SUSPEND, (u64)psci_entry, 0, 0), PSCI_DENIED, "SYSTEM_SUSPEND");
 }
 
 TEST(jitter, "smp: no two CPUs have the same jitter")

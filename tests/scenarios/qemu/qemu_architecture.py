@@ -49,6 +49,7 @@ MACHINES = {
     "icount": (EL3, "spe-version=1.5", "icount=1", ONE + ICOUNT),
     "power_el1": (EL1, "spe-version=1.5,x-spe-power-loss=on", "power-loss=1", ONE),
     "power_el2": (EL2, "spe-version=1.5,x-spe-power-loss=on", "power-loss=1", ONE),
+    "power_two": (EL1, "spe-version=1.5,x-spe-power-loss=on", "power-loss=1 cpus=2", TWO),
     "two_el1": (EL1, "spe-version=1.5", "cpus=2", TWO),
     "two_el2": (EL2, "spe-version=1.5", "cpus=2", TWO),
     "three": (EL2, "spe-version=1.5", "cpus=3", THREE),
