@@ -98,11 +98,11 @@ coverage:
 kunit:
 	@$(MAKE) --no-print-directory test T=kunit
 
-# As many transitions as the README says: half an hour.
+# A million transitions: half an hour.
 no-allocation:
 	@ARM_SPE_TRANSITIONS=1000000 $(MAKE) --no-print-directory test T=no_allocation
 
-# What each driver does in the situations of the README. The README has it from the runs, good or bad.
+# What each driver does in the situations of docs/comparison.md, which has it from the runs, good or bad.
 table:
 	@rm -f build/verdicts.json
 	-$(MAKE) test T=three_drivers
@@ -157,11 +157,11 @@ mutants:
 test-host:
 	$(WITH) root tests/host/run
 
-# For each kernel of the suite that has Rust, in each flavour: the table of the README. RELEASE=... for one.
+# For each kernel of the suite that has Rust, in each flavour: the table of docs/status.md. RELEASE=... for one.
 test-matrix:
 	tests/env/matrix $(RELEASE)
 
-# README's ways onto an arm64 machine, in arm64 Debians by user-mode emulation, and booted. COLD=1: all of it.
+# The ways of docs/install.md onto an arm64 machine, in arm64 Debians by user-mode emulation, and booted. COLD=1: all of it.
 test-native:
 	tests/env/native
 
@@ -206,7 +206,7 @@ distclean: clean
 help:
 	@echo 'make               build build/*/arm_spe_pmu.ko: on arm64 for the running kernel, elsewhere for'
 	@echo '                   the stock Debian kernel of the tests; KDIR=tree names another kernel tree'
-	@echo '                   (DEBUG=1: the module checks itself, see README.md)'
+	@echo '                   (DEBUG=1: the module checks itself, see docs/troubleshooting.md)'
 	@echo 'make install       as root on the arm64 machine: install the module and spe-doctor; make uninstall: remove them'
 	@echo 'make sign          for Secure Boot: sign the module with KEY=... CERT=... (or the key of DKMS), before installing'
 	@echo 'make deb           a Debian package that builds the module by DKMS: build/deb/'
@@ -218,7 +218,7 @@ help:
 	@echo 'make coverage      run the tests and report which lines of the module they execute; T=name adds one'
 	@echo 'make kunit         the KUnit suites of the driver, on the debug kernel'
 	@echo 'make no-allocation a million transitions on the debug kernel without an allocation'
-	@echo 'make table         run the situations of the table in README.md and write it anew'
+	@echo 'make table         run the situations of the table in docs/comparison.md and write it anew'
 	@echo 'make fault-table   what the drivers do with faults, anew for docs/faults.md'
 	@echo 'make bench         what this driver and the C driver cost, counted in instructions: build/bench/'
 	@echo 'make bench-baseline  take what the driver costs now as what make test compares with'
@@ -233,7 +233,7 @@ help:
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
 	@echo 'make test-matrix   build the module for each kernel of the suite from 7.2 on, in each flavour, and try it there'
-	@echo 'make test-native   install as README.md says, by make and by DKMS, in an emulated arm64 Debian, and boot it; hours; COLD=1:'
+	@echo 'make test-native   install as docs/install.md says, by make and by DKMS, in an emulated arm64 Debian, and boot it; hours; COLD=1:'
 	@echo '                   also what earlier runs have made of the kernels'
 	@echo 'make qemu-series   FEAT_SPE as patches for the source of QEMU, in build/qemu-series/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'

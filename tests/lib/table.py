@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The table of the README, made from the runs: what each driver does in each situation.
+"""The table of docs/comparison.md, made from the runs: what each driver does in each situation.
 
 `make table` runs the situations and then this, which writes the table between the two markers.
 """
@@ -9,7 +9,7 @@ import re
 
 from paths import TOP
 
-README = TOP / "README.md"
+PAGE = TOP / "docs" / "comparison.md"
 VERDICTS = TOP / "build" / "verdicts.json"
 
 #: The drivers, in the order of the columns.
@@ -27,21 +27,21 @@ def render(verdicts):
     return "\n".join(lines) + "\n"
 
 
-def in_readme():
-    """Returns the verdicts in the README, in the form of render()'s argument."""
+def on_the_page():
+    """Returns the verdicts on the page, in the form of render()'s argument."""
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")]
-            for line in BETWEEN.search(README.read_text())[2].splitlines()]
+            for line in BETWEEN.search(PAGE.read_text())[2].splitlines()]
     columns = rows[0][1:]
     return {column: {row[0]: row[number] for row in rows[2:]}
             for number, column in enumerate(columns, 1)}
 
 
 def write():
-    """Writes the table of the README."""
+    """Writes the table."""
     verdicts = json.loads(VERDICTS.read_text()) if VERDICTS.exists() else {}
     missing = [column for column in COLUMNS if column not in verdicts]
     if missing:
-        raise SystemExit(f"error: no verdicts on {', '.join(missing)}: the README keeps its table")
-    text, found = BETWEEN.subn(lambda match: match[1] + render(verdicts) + match[3], README.read_text())
+        raise SystemExit(f"error: no verdicts on {', '.join(missing)}: docs/comparison.md keeps its table")
+    text, found = BETWEEN.subn(lambda match: match[1] + render(verdicts) + match[3], PAGE.read_text())
     assert found == 1
-    README.write_text(text)
+    PAGE.write_text(text)

@@ -13,7 +13,7 @@ import pytest
 from guest import Guest
 from kernel import OLDER, STOCK
 from situations import AS_IT_SHOULD, NO_SPACE, SITUATIONS, prepare, verdict
-from table import COLUMNS, VERDICTS, in_readme
+from table import COLUMNS, VERDICTS, on_the_page
 
 #: The kernel to boot and the driver, for each column.
 DRIVERS = dict(zip(COLUMNS, [(STOCK, "rust"), (STOCK, "c"), (OLDER, "c")]))
@@ -64,9 +64,9 @@ def test_every_situation(artefacts, driver, column):
                     if words != AS_IT_SHOULD]
 
 
-def test_the_readme_says_what_the_runs_gave():
-    """The table of the README is that of the runs; see `make table`."""
+def test_the_page_says_what_the_runs_gave():
+    """The table of docs/comparison.md is that of the runs; see `make table`."""
     if not verdicts:
         pytest.skip("no driver was run")
-    stated = in_readme()
+    stated = on_the_page()
     assert {column: stated[column] for column in verdicts} == verdicts

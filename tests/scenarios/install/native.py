@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The README's ways of installing on an arm64 machine: the checks of tests/env/native, and its Debian systems, booted.
+"""docs/install.md's ways of installing on an arm64 machine: the checks of tests/env/native, and its Debian systems, booted.
 
 `make test-native` runs this, after it has installed the driver in these systems. They start with systemd and udev, and
 the driver is not loaded by hand.
@@ -17,7 +17,7 @@ from spe import check_decodes, recorded
 RUN = Path(os.environ.get("ARM_SPE_NATIVE", "none"))
 NEWEST, OLDER = (os.environ.get(f"ARM_SPE_NATIVE_{which}", "none") for which in ("NEWEST", "OLDER"))
 CHECKS = (RUN / "shared/checks").read_text().splitlines() if RUN.exists() else ["not ok - run make test-native"]
-#: The last of the README's commands, which is for the machine with the hardware.
+#: The last of the page's commands, which is for the machine with the hardware.
 COMMAND = (RUN / "shared/commands").read_text().splitlines()[2] if RUN.exists() else ""
 #: A program to profile that any Debian has. It is sampled at the shortest period.
 WORK = "true"
@@ -43,7 +43,7 @@ def is_ours(guest):
     ("dkms", OLDER, "updates/dkms/arm_spe_pmu.ko.xz"),
 ])
 def test_boot(boot, how, release, module):
-    """The driver is loaded at boot, and by the README's command in the place of the C driver. It records."""
+    """The driver is loaded at boot, and by the page's command in the place of the C driver. It records."""
     kernel = Kernel(release=release, image=RUN / how / f"vmlinuz-{release}", modules=RUN, boot_timeout=1200,
                     append="root=/dev/vda rw apparmor=0")   # whose profiles take minutes to compile
     guest = boot(kernel=kernel, initrd=RUN / how / f"initrd.img-{release}", arguments=[

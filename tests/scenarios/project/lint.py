@@ -156,3 +156,22 @@ def test_licences():
                and str(file.relative_to(TOP)) not in ("debian/changelog", "debian/source/format")
                and b"SPDX-License-Identifier: GPL-2.0" not in file.read_bytes()[:2000]]
     assert not without
+
+
+def anchors(page):
+    """Returns the names that links to the headings of a page have."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_links():
+    """The pages link to files and headings that exist."""
+    dead = []
+    for page in (file for file in files() if file.suffix == ".md"):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            name, _, heading = link.partition("#")
+            target = page.parent / name if name else page
+            if not re.match("https?:", link) and (
+                    not target.exists() or heading and target.suffix == ".md" and heading not in anchors(target)):
+                dead.append(f"{page.relative_to(TOP)}: {link}")
+    assert not dead
