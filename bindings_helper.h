@@ -6,6 +6,7 @@
  */
 
 #include <linux/cpu_pm.h>
+#include <linux/interrupt.h>
 #include <linux/perf_event.h>
 #include <linux/perf/arm_pmu.h>
 #include <linux/vmalloc.h>

@@ -7,7 +7,8 @@
 
 use crate::{
     counters::Counters,
-    device::Units, //
+    device::Units,
+    helpers::THIS_MODULE, //
 };
 use core::ptr;
 use kernel::{
@@ -19,7 +20,6 @@ use kernel::{
         file,
         file_operations,
         inode,
-        module,
         seq_file,
         seq_lseek,
         seq_printf,
@@ -33,8 +33,7 @@ use kernel::{
     },
     prelude::*,
     str::CString,
-    sync::Arc,
-    types::Opaque, //
+    sync::Arc, //
 };
 
 /// The files of a device, which are removed when this is dropped.
@@ -87,15 +86,9 @@ impl Drop for Files {
     }
 }
 
-#[allow(improper_ctypes)]
-extern "C" {
-    /// `THIS_MODULE`.
-    static __this_module: Opaque<module>;
-}
-
 /// The operations of a file, which references the module while it is open.
 static OPERATIONS: Operations = Operations(file_operations {
-    owner: (&raw const __this_module).cast_mut().cast(),
+    owner: THIS_MODULE,
     open: Some(open),
     read: Some(seq_read),
     llseek: Some(seq_lseek),

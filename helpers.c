@@ -59,6 +59,12 @@ void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu)
 	return per_cpu_ptr((void __percpu *)base, cpu);
 }
 
+/* Calls @function on @cpu, and waits until it has returned. */
+int spe_helper_call_on(int cpu, smp_call_func_t function, void *argument)
+{
+	return smp_call_function_single(cpu, function, argument, true);
+}
+
 bool spe_helper_kernel_unmapped_at_el0(void)
 {
 	return arm64_kernel_unmapped_at_el0();

@@ -6,6 +6,7 @@
 #ifndef ARM_SPE_HELPERS_H
 #define ARM_SPE_HELPERS_H
 
+#include <linux/smp.h>
 #include <linux/types.h>
 
 /* Kinds of messages about errors of the hardware: one for each Reason of syndrome.rs, and one more. */
@@ -20,6 +21,7 @@ bool spe_helper_preemptible(void);
 int spe_helper_cpu_to_node(int cpu);
 void *spe_helper_this_cpu_ptr(void *base);
 void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu);
+int spe_helper_call_on(int cpu, smp_call_func_t function, void *argument);
 bool spe_helper_kernel_unmapped_at_el0(void);
 bool spe_helper_in_init_pid_ns(void);
 bool spe_helper_may_log(unsigned int kind);

@@ -3,7 +3,28 @@
 //! Safe wrappers of `helpers.c`.
 
 use crate::bindings;
-use kernel::bindings::device_driver;
+use kernel::{
+    bindings::{
+        device_driver,
+        module,
+        EOPNOTSUPP, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+
+#[allow(improper_ctypes)]
+extern "C" {
+    static __this_module: Opaque<module>;
+}
+
+/// `THIS_MODULE`.
+pub(crate) const THIS_MODULE: *mut module = (&raw const __this_module).cast_mut().cast();
+
+/// Returns `EOPNOTSUPP`, which the kernel crate has not always had.
+pub(crate) fn not_supported() -> Error {
+    Error::from_errno(-(EOPNOTSUPP as i32))
+}
 
 /// Returns whether the current code may sleep; `false` without `CONFIG_PREEMPT_COUNT`.
 pub(crate) fn preemptible() -> bool {

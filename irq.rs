@@ -3,23 +3,21 @@
 //! The interrupt of the profiling units: a PPI, with the same number on each CPU.
 
 use crate::{
+    bindings::{
+        irqreturn_IRQ_HANDLED,
+        irqreturn_IRQ_NONE,
+        irqreturn_t,
+        request_percpu_irq_affinity, //
+    },
     device::{
         UnitData,
         Units, //
     },
     percpu::NotInNmi,
-    version::{
-        LocalInterruptDisabled,
-        IRQ_HANDLED,
-        IRQ_NONE, //
-    }, //
+    version::LocalInterruptDisabled, //
 };
 use kernel::{
-    bindings::{
-        free_percpu_irq,
-        irqreturn_t,
-        request_percpu_irq_affinity, //
-    },
+    bindings::free_percpu_irq,
     error::to_result,
     ffi::{
         c_int,
@@ -64,9 +62,9 @@ impl Handler {
             UnitData::from_handler(cookie, context)
         };
         if slot.interrupt(cpu) {
-            IRQ_HANDLED
+            irqreturn_IRQ_HANDLED
         } else {
-            IRQ_NONE
+            irqreturn_IRQ_NONE
         }
     }
 }

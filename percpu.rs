@@ -4,10 +4,7 @@
 
 use crate::{
     bindings,
-    version::{
-        LocalInterruptDisabled,
-        WAIT, //
-    }, //
+    version::LocalInterruptDisabled, //
 };
 use core::{
     marker::PhantomData,
@@ -20,7 +17,6 @@ use kernel::{
         free_percpu,
         pcpu_alloc_noprof,
         smp_call_func_t,
-        smp_call_function_single,
         GFP_KERNEL,
     },
     cpu::{
@@ -208,6 +204,6 @@ where
     };
     let run: smp_call_func_t = Some(Call::<F, R>::run);
     // SAFETY: `call` outlives the call, which this waits for.
-    to_result(unsafe { smp_call_function_single(id as c_int, run, (&raw mut call).cast(), WAIT) })?;
+    to_result(unsafe { bindings::spe_helper_call_on(id as c_int, run, (&raw mut call).cast()) })?;
     call.result.ok_or(ENXIO)
 }

@@ -12,9 +12,9 @@
 use crate::{
     helpers::{
         free_later,
-        preemptible, //
-    },
-    version::this_module, //
+        preemptible,
+        THIS_MODULE, //
+    }, //
 };
 use core::ptr::{
     null_mut,
@@ -212,5 +212,5 @@ impl NoSpace {
 pub(crate) fn pin_module() {
     // SAFETY: The event that the buffer is made for holds a reference to this module, so that
     // another one can be added.
-    unsafe { __module_get(this_module().as_ptr()) };
+    unsafe { __module_get(THIS_MODULE) };
 }

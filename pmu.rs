@@ -19,7 +19,8 @@ use crate::{
     },
     helpers::{
         cancel_free_later,
-        in_init_pid_ns, //
+        in_init_pid_ns,
+        not_supported, //
     },
     percpu::NotInNmi,
     perf::{
@@ -34,10 +35,7 @@ use crate::{
         Deferred,
         NoSpace, //
     },
-    version::{
-        not_supported,
-        LocalInterruptDisabled, //
-    }, //
+    version::LocalInterruptDisabled, //
 };
 use kernel::{
     cpu::CpuId,

@@ -1,49 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shims for older kernels: the rest of the driver sees the Rust interfaces of Linux 7.3.
+//! Shims for kernels whose Rust interfaces are older than those of Linux 7.3. Kbuild finds out what
+//! the kernel has by compiling probes.
 
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+#[cfg(HAS_INTERRUPT_TOKEN)]
+pub(crate) use kernel::interrupt::LocalInterruptDisabled;
 
-#[cfg(not(LINUX_7_2))]
-mod current {
-    use super::*;
-
-    pub(crate) use kernel::interrupt::LocalInterruptDisabled;
-
-    pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn::IRQ_HANDLED;
-    pub(crate) const IRQ_NONE: bindings::irqreturn_t = bindings::irqreturn::IRQ_NONE;
-
-    /// For `smp_call_function_single()`: wait until the function has returned.
-    pub(crate) const WAIT: bool = true;
-
-    pub(crate) fn not_supported() -> Error {
-        EOPNOTSUPP
-    }
-
-    pub(crate) fn this_module() -> &'static ThisModule {
-        kernel::module::this_module::<crate::SpeModule>()
-    }
-
-    macro_rules! of_table {
-        ($name:ident, $info:ty, $($table:tt)*) => {
-            kernel::of_device_table!($name, $info, $($table)*);
-        };
-    }
-    pub(crate) use of_table;
-}
-#[cfg(not(LINUX_7_2))]
-pub(crate) use current::*;
-
-#[cfg(LINUX_7_2)]
-mod linux_7_2 {
-    use super::*;
-    use kernel::{
-        ffi::c_int,
-        types::NotThreadSafe, //
-    };
+#[cfg(not(HAS_INTERRUPT_TOKEN))]
+mod interrupt {
+    use kernel::types::NotThreadSafe;
 
     /// # Invariants
     ///
@@ -59,26 +24,17 @@ mod linux_7_2 {
             const { &Self(NotThreadSafe) }
         }
     }
-
-    pub(crate) const IRQ_HANDLED: bindings::irqreturn_t = bindings::irqreturn_IRQ_HANDLED;
-    pub(crate) const IRQ_NONE: bindings::irqreturn_t = bindings::irqreturn_IRQ_NONE;
-
-    pub(crate) const WAIT: c_int = 1;
-
-    pub(crate) fn not_supported() -> Error {
-        Error::from_errno(-(bindings::EOPNOTSUPP as c_int))
-    }
-
-    pub(crate) fn this_module() -> &'static ThisModule {
-        &crate::THIS_MODULE
-    }
-
-    macro_rules! of_table {
-        ($name:ident, $info:ty, $($table:tt)*) => {
-            kernel::of_device_table!($name, MODULE_OF_TABLE, $info, $($table)*);
-        };
-    }
-    pub(crate) use of_table;
 }
-#[cfg(LINUX_7_2)]
-pub(crate) use linux_7_2::*;
+#[cfg(not(HAS_INTERRUPT_TOKEN))]
+pub(crate) use interrupt::LocalInterruptDisabled;
+
+/// Declares a table of device tree IDs.
+macro_rules! of_table {
+    ($name:ident, $info:ty, $($table:tt)*) => {
+        #[cfg(HAS_UNNAMED_MODULE_TABLES)]
+        kernel::of_device_table!($name, $info, $($table)*);
+        #[cfg(not(HAS_UNNAMED_MODULE_TABLES))]
+        kernel::of_device_table!($name, MODULE_OF_TABLE, $info, $($table)*);
+    };
+}
+pub(crate) use of_table;

@@ -8,15 +8,13 @@ use super::{
 };
 use crate::{
     bindings,
+    helpers::THIS_MODULE,
     percpu::NotInNmi,
     perf_quirks::{
         pin_module,
         OwnerTag, //
     },
-    version::{
-        this_module,
-        LocalInterruptDisabled, //
-    }, //
+    version::LocalInterruptDisabled, //
 };
 use core::ptr::{
     null_mut,
@@ -191,7 +189,7 @@ impl<T: Pmu> Registration<T> {
                     // unregistering.
                     unsafe {
                         pmu.write(Self::PMU);
-                        (*pmu).module = this_module().as_ptr();
+                        (*pmu).module = THIS_MODULE;
                         (*pmu).parent = device_ptr(parent);
                         (*pmu).attr_groups = groups.0.as_ptr().cast_mut().cast();
                         to_result(bindings::perf_pmu_register(pmu, text, -1))
@@ -372,7 +370,7 @@ impl<T: Pmu> Registration<T> {
         // `pin_module()` took the reference.
         unsafe {
             T::free_aux(KBox::from_raw(OwnerTag::strip(aux)));
-            module_put(this_module().as_ptr());
+            module_put(THIS_MODULE);
         }
     }
 }
