@@ -41,7 +41,8 @@
 //! | `aux_start_paused` | the event starts paused; other events have `aux_pause` and `aux_resume` |
 //! | `sample_type`, `branch_sample_type`, `sample_regs_user`, `sample_regs_intr`, `sample_stack_user`, `sample_max_stack`, `exclude_callchain_*`, `defer_callchain`, `precise_ip`, `wakeup_events`, `sig_data`, `bp_type` | none: they describe samples or breakpoints, and the event has only AUX data |
 //! | `aux_output`, `aux_sample_size`, `aux_action` of other kinds | refused by perf's core |
-//! | all others | perf's core acts on them, for any PMU |
+//! | `type`, `size`, `disabled`, `enable_on_exec`, `remove_on_exec`, `pinned`, `exclusive`, `inherit`, `inherit_stat`, `inherit_thread`, `read_format`, `aux_watermark`, `watermark`, `wakeup_watermark`, `write_backward`, `sample_id_all`, `use_clockid`, `clockid` | perf's core acts on them, for any PMU |
+//! | `mmap`, `mmap_data`, `mmap2`, `build_id`, `comm`, `comm_exec`, `task`, `context_switch`, `namespaces`, `cgroup`, `ksymbol`, `bpf_event`, `text_poke`, `defer_output` | perf's own records, written by perf's core for any PMU |
 //!
 //! Bits of `config` to `config4` without a field are ignored, as in the C driver.
 //! `make test T=attributes` checks each field.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each field of struct perf_event_attr is honoured or refused by an SPE event, never ignored.
+"""Each field of struct perf_event_attr has the effect on an SPE event that TABLE says, or is refused.
 
 TABLE has every field of the kernel's header, which is checked against it. A field has cases: values other than that of
 an ordinary event, and their effects. These are an error of perf_event_open(2), or changes in the life of the event
