@@ -13,16 +13,8 @@ KDIR := /lib/modules/$(shell uname -r)/build
 endif
 endif
 
-# The compiler that the kernel was built with, unless another one is asked for: CC=..., LLVM=1.
-ifdef KDIR
-ifneq ($(shell uname -m),aarch64)
-kbuild := ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-
-endif
-compiler := $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ ]*\) .*/\1/p' $(KDIR)/.config 2>/dev/null)
-ifeq ($(LLVM)$(filter command,$(origin CC)),)
-kbuild += $(addprefix CC=,$(if $(compiler),$(shell command -v $(compiler))))
-endif
-endif
+# The kernel's build takes these from the command line alone, and so do the tools.
+$(foreach tool,CC RUSTC BINDGEN,$(if $(filter environment,$(origin $(tool))),$(eval unexport $(tool))))
 
 # DEBUG=1: the module checks its state machine at every return of a callback.
 modules: export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
@@ -33,9 +25,7 @@ built_module := build/module/arm_spe_pmu.ko
 
 modules:
 ifdef KDIR
-	@mkdir -p build/module
-	@tree=$$(tools/kernel-tree $(KDIR)) && $(MAKE) -C "$$tree" M=$(CURDIR) MO=$(CURDIR)/build/module $(kbuild) modules
-	@echo "built: $(built_module)"
+	@MAKE='$(MAKE)' tools/make-module '$(KDIR)'
 else
 	$(WITH) kernel $(BUILD_MODULE) $(if $(ARM_SPE_DEBUG),checked) modules
 endif
@@ -57,7 +47,7 @@ uninstall:
 KEY ?= /var/lib/dkms/mok.key
 CERT ?= /var/lib/dkms/mok.pub
 sign:
-	@tools/sign-module $(built_module) '$(KEY)' '$(CERT)' $(KDIR)
+	@tools/sign-module $(built_module) '$(KEY)' '$(CERT)' $(if $(KDIR),'$(KDIR)')
 
 # A package for Debian that builds the module by DKMS for each kernel that is installed: build/deb/.
 deb:
