@@ -50,3 +50,13 @@ def test_a_failed_probe_frees_the_number(boot, driver):
     guest.sh(f"echo {device} >{PLATFORM}/drivers_probe")
     assert guest.sh("ls /sys/bus/event_source/devices | grep arm_spe") == "arm_spe_0"
     check_decodes(record(guest, "arm_spe/period=4096/u", "taskset -c 1 workload 1", "-C 1"), 10)
+
+
+def test_from_each_cpu(boot, driver):
+    """The driver can be loaded on any CPU: what has to be done on another one has been done when that is used."""
+    guest = boot()
+    for cpu in range(2):
+        guest.sh(f"taskset -c {cpu} insmod {guest.driver_file(driver)}")
+        assert guest.sh("ls /sys/bus/event_source/devices | grep arm_spe") == "arm_spe_0"
+        check_decodes(record(guest, "arm_spe/period=4096/u", f"taskset -c {1 - cpu} workload 1"), 10)
+        guest.sh(f"taskset -c {cpu} rmmod arm_spe_pmu")
