@@ -14,12 +14,12 @@ What cannot be tested in a guest:
 import os
 import re
 import subprocess
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from device_tree import PPI, edited, one_unit_per_cpu, replace
+from diagnosis import diagnosis, problems
 from guest import UEFI
 from kernel import STOCK, renamed_stock_module
 from paths import TOP
@@ -39,25 +39,6 @@ FILES = {
     CONFIG: Path(os.environ["ARM_SPE_KERNEL"], ".config"),
 }
 
-#: The doctor's exit status, the text of each check by mark and subject, and the last line.
-Diagnosis = namedtuple("Diagnosis", "status texts verdict")
-
-
-def diagnosis(status, output):
-    """Parses the doctor's output, which has to fit on a screen."""
-    lines = output.strip().splitlines()
-    assert len(lines) <= 24 and max(map(len, lines)) <= 80, output
-    texts = {}
-    for line in lines[1:-1]:
-        if line[0] != " ":
-            mark, subject = line.split()[:2]
-            assert mark in ("ok", "note", "unknown", "PROBLEM"), output
-            line = line.split(None, 2)[2]
-        texts[mark, subject] = f"{texts.get((mark, subject), '')} {line.strip()}".strip()
-    assert status == any(mark == "PROBLEM" for mark, _ in texts), output
-    return Diagnosis(status, texts, lines[-1])
-
-
 def doctor(guest, who="", environment="", shell="busybox sh"):
     """Runs the doctor in a guest. Returns the Diagnosis."""
     return diagnosis(*guest.run(f"{environment} {who} {shell} /usr/bin/spe-doctor"))
@@ -67,11 +48,6 @@ def fake(guest, name, script):
     """Makes a command that takes precedence over the guest's own in the returned environment."""
     guest.sh(f"mkdir -p /tmp/bin; printf '%s\\n' '#!/bin/sh' '{script}' >/tmp/bin/{name}; chmod +x /tmp/bin/{name}")
     return "PATH=/tmp/bin:$PATH"
-
-
-def problems(found):
-    """Returns the subjects of the problems."""
-    return {subject for mark, subject in found.texts if mark == "PROBLEM"}
 
 
 def install(guest, *drivers):
