@@ -8,6 +8,8 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from machine import total
 
 
@@ -202,6 +204,23 @@ def check_decodes(trace, at_least):
         raise AssertionError(f"{len(trace.undecodable)} undecodable: {trace.undecodable[:5]}")
     if len(trace.records) < at_least:
         raise AssertionError(f"{len(trace.records)} records, wanted at least {at_least}")
+
+
+def expand(cpus):
+    """Returns the numbers in a list of CPUs like 0-2,5."""
+    numbers = []
+    for part in filter(None, cpus.split(",")):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def two_cpus(guest):
+    """Returns two CPUs that have a unit, the first ones: on a board these may be others than 0 and 1. Skips without."""
+    cpus = expand(guest.sh(f"cat {PMU}/cpumask"))
+    if len(cpus) < 2:
+        pytest.skip("there is only one CPU with SPE")
+    return cpus[:2]
 
 
 def counters(guest):

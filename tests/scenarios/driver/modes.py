@@ -3,39 +3,49 @@
 
 import pytest
 
-from spe import check_decodes, record
+from spe import check_decodes, record, two_cpus
 
 pytestmark = pytest.mark.board
 
-BOTH_CPUS = "bash -c 'taskset -c 0 workload 10 & taskset -c 1 workload 10; wait'"
+
+@pytest.fixture(scope="module")
+def cpus(guest):
+    """Two CPUs."""
+    return two_cpus(guest)
 
 
-def test_per_task(guest):
+@pytest.fixture
+def both(cpus):
+    """A command that works on both."""
+    return "bash -c 'taskset -c {} workload 10 & taskset -c {} workload 10; wait'".format(*cpus)
+
+
+def test_per_task(guest, both):
     """Only the task and its children are recorded, on any CPU, in user space only."""
-    trace = record(guest, "arm_spe/period=1024/u", BOTH_CPUS, "--per-thread")
+    trace = record(guest, "arm_spe/period=1024/u", both, "--per-thread")
     check_decodes(trace, 100)
     assert {sample.el for sample in trace.records} == {0}
 
 
-def test_task_and_children_on_all_cpus(guest):
-    trace = record(guest, "arm_spe/period=1024/u", BOTH_CPUS)
+def test_task_and_children_on_all_cpus(guest, cpus, both):
+    trace = record(guest, "arm_spe/period=1024/u", both)
     check_decodes(trace, 1000)
-    assert {sample.cpu for sample in trace.records} == {0, 1}
+    assert {sample.cpu for sample in trace.records} == set(cpus)
     comms = set(guest.sh("perf script -i /tmp/perf.data -F comm | sort -u").split())
     assert "workload" in comms and comms <= {"workload", "bash", "taskset", "perf", "perf-exec"}
 
 
 @pytest.mark.quick
-def test_per_cpu(guest):
-    trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-C 1")
+def test_per_cpu(guest, cpus, both):
+    trace = record(guest, "arm_spe/period=1024/", both, f"-C {cpus[1]}")
     check_decodes(trace, 1000)
-    assert {sample.cpu for sample in trace.records} == {1}
+    assert {sample.cpu for sample in trace.records} == {cpus[1]}
 
 
-def test_system_wide(guest):
-    trace = record(guest, "arm_spe/period=1024/", BOTH_CPUS, "-a")
+def test_system_wide(guest, cpus, both):
+    trace = record(guest, "arm_spe/period=1024/", both, "-a")
     check_decodes(trace, 1000)
-    assert {sample.cpu for sample in trace.records} >= {0, 1}
+    assert {sample.cpu for sample in trace.records} >= set(cpus)
     assert {sample.el for sample in trace.records} == {0, 1}
 
 

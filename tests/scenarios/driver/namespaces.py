@@ -21,6 +21,7 @@ pytestmark = pytest.mark.board
 DIRECTORY = "/tmp/namespaces"
 
 PID_NAMESPACE = "unshare --pid --fork --mount-proc"
+
 USER = "setpriv --reuid 1000 --regid 1000 --clear-groups"
 
 EVENT = "arm_spe/period=4096/u"
@@ -28,6 +29,18 @@ EVENT = "arm_spe/period=4096/u"
 WORKLOAD = f"bash -c 'echo $$ >{DIRECTORY}/pid; exec workload 5'"
 
 ROW = re.compile(r"% +(\d+):(\S+) +\[\.\] (\S+)")
+
+
+def background(name, arguments):
+    """Returns a script that starts a program in a namespace and waits for it: $pid. end() ends it."""
+    return (f"{PID_NAMESPACE} {name} {arguments} >/dev/null 2>&1 &"
+            f" until pid=$(tr -d ' ' </proc/$!/task/$!/children) && grep -qsx {name} /proc/$pid/comm; do sleep 0.1; done;"
+            f" echo $pid >/tmp/background;")
+
+
+def end(guest):
+    """Ends what background() has started, and nothing else: on a board there are other processes."""
+    guest.sh("kill -9 $(cat /tmp/background) && rm /tmp/background")
 
 
 @dataclass
@@ -56,10 +69,11 @@ cat >{DIRECTORY}/inside <<'END'
 cd {DIRECTORY} && {perf_record} && perf report --stdio --itrace=i1i --sort pid,sym >report
 END""")
     trace = recorded(guest, f"""
+was=$(cat /proc/sys/kernel/perf_event_paranoid)
 echo {paranoid} >/proc/sys/kernel/perf_event_paranoid
 HOME={DIRECTORY} {wrapper} bash {DIRECTORY}/inside
 status=$?
-echo -1 >/proc/sys/kernel/perf_event_paranoid
+echo $was >/proc/sys/kernel/perf_event_paranoid
 chown 0:0 {DIRECTORY}/perf.data
 exit $status""", f"{DIRECTORY}/perf.data")
     check_decodes(trace, 100)
@@ -90,13 +104,13 @@ def test_initial(guest):
     PID_NAMESPACE,
     f"{PID_NAMESPACE} {PID_NAMESPACE}",
     # A namespace that exists already, as with `docker exec`.
-    f"{PID_NAMESPACE} sleep 1000 & until pid=$(pgrep -x sleep); do sleep 0.1; done;"
-    " nsenter --pid=/proc/$pid/ns/pid --mount=/proc/$pid/ns/mnt",
+    background("sleep", 1000) + " nsenter --pid=/proc/$pid/ns/pid --mount=/proc/$pid/ns/mnt",
 ], ids=["child", "nested", "entered"])
 def test_inside(guest, driver, wrapper):
     """perf and its workload are in another namespace than the initial one."""
     recording = profile(guest, f"perf record -e {EVENT} -- {WORKLOAD}", wrapper)
-    guest.sh("pkill -x sleep; true")    # the init process of the entered namespace
+    if "nsenter" in wrapper:
+        end(guest)
     assert recording.pid < 50
     check_inside(recording, driver)
 
@@ -138,9 +152,10 @@ def test_inherited(guest):
 
 def test_attached(guest):
     """An event of the initial namespace on a process in another: the packet has the PID that perf was given."""
-    guest.sh(f"{PID_NAMESPACE} workload 1000000 >/dev/null 2>&1 & until pgrep -x workload; do sleep 0.1; done")
-    recording = profile(guest, "pgrep -x workload >pid && "
-                        "perf record -e arm_spe/period=8192/u -p $(cat pid) -- workload 20 && pkill -x workload")
+    guest.sh(background("workload", 1000000))
+    recording = profile(guest, "cp /tmp/background pid && "
+                        "perf record -e arm_spe/period=8192/u -p $(cat pid) -- workload 20")
+    end(guest)
     assert recording.contexts == {recording.pid}
     assert recording.found(), recording.report
 
