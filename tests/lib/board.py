@@ -6,16 +6,17 @@ traced. Scenarios that can do without are marked `board`. They use both drivers,
 before is loaded again at the end.
 """
 
+import gzip
+import lzma
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from machine import SLACK, Machine, MachineError
 from paths import TOP
 
-#: Programs for scenarios: compiled here, or brought along.
-PROGRAMS = TOP / "build" / "payload"
 RELEASE = os.uname().release
 #: This project's driver, as `make` or `make DEBUG=1` on the machine has built it.
 MODULE = TOP / "build" / "module" / "arm_spe_pmu.ko"
@@ -24,10 +25,33 @@ LOADED = Path("/sys/module/arm_spe_pmu")
 
 def c_driver():
     """Returns the module of the kernel's own driver."""
-    found = sorted(Path("/lib/modules", RELEASE, "kernel").rglob("arm_spe_pmu.ko*"))
-    if not found:
-        raise MachineError(f"no module of the C driver in /lib/modules/{RELEASE}/kernel: it is built in, or not built")
-    return found[0]
+    # DKMS moves it to a place of its own.
+    for place in Path("/lib/modules", RELEASE, "kernel"), Path("/var/lib/dkms/arm-spe-pmu/original_module", RELEASE):
+        if found := sorted(place.rglob("arm_spe_pmu.ko*")):
+            return found[0]
+    raise MachineError(f"no module of the C driver in /lib/modules/{RELEASE}/kernel: it is built in, or not built")
+
+
+def unpacked(module):
+    """Returns the content of a module's file, uncompressed."""
+    if module.suffix == ".zst":
+        return subprocess.run(["zstd", "-dcq", module], check=True, stdout=subprocess.PIPE).stdout
+    with {".xz": lzma.open, ".gz": gzip.open}.get(module.suffix, open)(module, "rb") as file:
+        return file.read()
+
+
+def loaded_driver():
+    """Returns the file of the driver that is loaded, None if there is none. It can be another one than modprobe takes."""
+    if not LOADED.exists():
+        return None
+    build_id = LOADED / "notes/.note.gnu.build-id"
+    modules = Path("/lib/modules", RELEASE)
+    for file in (*sorted(modules.glob("updates/**/arm_spe_pmu.ko*")), *sorted(modules.rglob("arm_spe_pmu.ko*")),
+                 *sorted(Path("/var/lib/dkms/arm-spe-pmu").rglob("arm_spe_pmu.ko*")), MODULE):
+        if build_id.exists() and file.exists() and build_id.read_bytes() in unpacked(file):
+            return file
+    raise MachineError("the driver that is loaded is of none of the files here, and could not be loaded again:"
+                       " unload it first (rmmod arm_spe_pmu)")
 
 
 class Board(Machine):
@@ -40,31 +64,35 @@ class Board(Machine):
             raise MachineError("run this as root: it loads drivers")
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._process = None
+        self._process = self._output = None
         self._closed = False
-        self._environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
-        self._was_loaded = LOADED.exists()
+        self._before = loaded_driver()
         self._mark = f"tests of arm_spe_pmu {os.getpid()} {id(self)}"
-        if self._was_loaded:
+        if self._before:
             self.sh("rmmod arm_spe_pmu")
         self.excuse()
 
     def begin(self, script):
         """Starts a bash script."""
         self._script_runs = True
+        # To a file, as in a guest: perf writes its data to a pipe, and what goes on in the background would keep one open.
         # pylint: disable-next=consider-using-with
-        self._process = subprocess.Popen(["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                         stderr=subprocess.STDOUT, env=self._environment, cwd="/")
+        self._output = tempfile.TemporaryFile()
+        # pylint: disable-next=consider-using-with
+        self._process = subprocess.Popen(["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=self._output,
+                                         stderr=subprocess.STDOUT, cwd="/")
 
     def finish(self, timeout=120):
         """Waits for the end of the script that began last. Returns its exit status and its output."""
         try:
-            output, _ = self._process.communicate(timeout=SLACK * timeout)
+            self._process.wait(SLACK * timeout)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise MachineError(f"no answer within {SLACK * timeout} s") from None
         self._script_runs = False
-        return self._process.returncode, output.decode(errors="replace")
+        with self._output:
+            self._output.seek(0)
+            return self._process.returncode, self._output.read().decode(errors="replace")
 
     def fetch(self, path, timeout=120):
         """Copies a file."""
@@ -89,9 +117,8 @@ class Board(Machine):
             return MODULE
         if driver != "c":
             raise MachineError(f"the driver {driver} is not built on a board")
-        module, plain = c_driver(), self.directory / "arm_spe_pmu.ko"
-        unpack = {".xz": "xz -dc", ".zst": "zstd -dc", ".gz": "gzip -dc"}.get(module.suffix, "cat")
-        self.sh(f"{unpack} {module} >{plain}")
+        plain = self.directory / "arm_spe_pmu.ko"
+        plain.write_bytes(unpacked(c_driver()))
         return plain
 
     def log(self):
@@ -113,5 +140,5 @@ class Board(Machine):
         self._closed = True
         if LOADED.exists():
             self.run("rmmod arm_spe_pmu")
-        if self._was_loaded:
-            self.run("modprobe arm_spe_pmu")
+        if self._before:
+            self.run(f"insmod {self._before}")

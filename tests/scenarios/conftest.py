@@ -42,6 +42,7 @@ def pytest_configure(config):
                  "long: too long for `make test`; `make test-long` runs it",
                  "quick: part of `make check`",
                  "needs(things...): what tests/env/with has to make besides what every scenario needs",
+                 "xdist_group(name): of pytest-xdist, which a board need not have",
                  "independent: the tests of the file need not run in one process, in their order"):
         config.addinivalue_line("markers", line)
     if not hasattr(config, "workerinput"):

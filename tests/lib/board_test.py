@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What tools/board-test does, which has looked whether what it needs is there.
+
+What this changes on the machine is written to STATE before, and restored at the end. A run that was killed leaves that
+file and its processes; the next run ends these and restores that first.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import board_report
+from board import LOADED, MODULE, c_driver, loaded_driver, unpacked
+from machine import MachineError
+from paths import TOP
+from spe import expand
+
+#: What has to be restored is lost with a reboot, like this directory.
+STATE = Path("/run/arm-spe-board-test")
+STATE_FILE = STATE / "state.json"
+#: In the environment of all processes of a run, with its name.
+MARK = "ARM_SPE_BOARD_RUN"
+#: The scenarios write the first; the kernel lowers the second where interrupts take long.
+SETTINGS = [f"/proc/sys/kernel/{name}" for name in ("perf_event_paranoid", "perf_event_max_sample_rate")]
+PMUS = Path("/sys/bus/event_source/devices")
+REPORT = Path(os.environ.get("REPORT") or TOP / "out" / "board").absolute()
+#: Seconds for pytest to clean up when its time is over, and to restore and report at the end.
+GRACE, RESTORING = 20, 30
+DRIVERS = {"rust": "Rust driver", "c": "C driver"}
+#: Less work than compare-cost has by default: the limit is for all that is done.
+COST = {"WORK": "100"}
+
+
+class Refused(Exception):
+    """The machine cannot be tested as it is."""
+
+
+class Stopped(BaseException):
+    """A signal has come: its number."""
+
+
+def say(*text, file=sys.stdout):
+    """Prints, unless nobody is there any more to read it."""
+    try:
+        print(*text, file=file, flush=True)
+    except OSError:
+        pass
+
+
+def attempt(what, *arguments):
+    """Calls a function. Returns the text of its error, or None."""
+    try:
+        what(*arguments)
+    except OSError as error:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    except (MachineError, subprocess.CalledProcessError) as error:
+        return str(error)
+    return None
+
+
+# --- What is changed and restored ---------------------------------------------------------------
+
+
+@contextmanager
+def only_run():
+    """No two runs change the machine at the same time: the directory is locked."""
+    while True:
+        STATE.mkdir(mode=0o700, exist_ok=True)
+        directory = os.open(STATE, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("another run has not ended") from None
+        # The one that had the lock may have removed the directory.
+        if STATE.exists() and os.path.sameopenfile(directory, other := os.open(STATE, os.O_RDONLY)):
+            os.close(other)
+            break
+        os.close(directory)
+    try:
+        yield
+    finally:
+        if not STATE_FILE.exists():
+            shutil.rmtree(STATE)
+        os.close(directory)
+
+
+def rmmod():
+    """Unloads the driver. Events of a process that has just ended may not have been freed yet."""
+    for _ in range(50):
+        done = subprocess.run(["rmmod", "arm_spe_pmu"], stderr=subprocess.PIPE, text=True, check=False)
+        if not LOADED.exists():
+            return
+        time.sleep(0.1)
+    raise MachineError(f"cannot unload the driver: {done.stderr.strip()}")
+
+
+def insmod(file):
+    """Loads a driver."""
+    done = subprocess.run(["insmod", file], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise MachineError(f"cannot load {file}: {done.stderr.strip().rpartition(': ')[2]}")
+
+
+def end_processes(run):
+    """Ends all processes of a run."""
+    mark = f"{MARK}={run}".encode()
+    for _ in range(100):
+        found = False
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in environment.read_bytes().split(b"\0"):
+                    found = True
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+            except (OSError, ValueError):
+                pass    # it has ended meanwhile
+        if not found:
+            return
+        time.sleep(0.1)
+    raise MachineError("processes of the run do not end")
+
+
+def restore():
+    """Restores what a run has changed. Returns the driver that it has loaded, or None."""
+    if not STATE_FILE.exists():
+        return None
+    state = json.loads(STATE_FILE.read_text())
+    end_processes(state["run"])
+    if LOADED.exists():
+        rmmod()
+    if state["driver"]:
+        insmod(state["driver"])
+    for name, value in state["settings"].items():
+        if Path(name).read_text() != value:
+            Path(name).write_text(value)
+    STATE_FILE.unlink()
+    return state["driver"]
+
+
+def restore_left():
+    """Restores what a run that was killed has left."""
+    if not STATE_FILE.exists():
+        return
+    say("An earlier run was killed: restoring what was there before it")
+    if error := attempt(restore):
+        raise Refused(f"what an earlier run has left cannot be restored: {error}")
+
+
+# --- What is done -------------------------------------------------------------------------------
+
+
+class KernelLog:
+    """The messages about the driver from now on."""
+
+    def __init__(self):
+        self._file = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def messages(self):
+        """Returns those since the last call."""
+        found = []
+        while True:
+            try:
+                record = os.read(self._file, 8192).decode(errors="replace")
+            except BrokenPipeError:
+                continue    # older ones were overwritten
+            except BlockingIOError:
+                return found
+            text = record.partition(";")[2].splitlines()[0]
+            if "arm_spe_pmu" in text:
+                found.append(text)
+
+
+def pmus():
+    """Returns what the driver that is loaded says of each PMU."""
+    return {pmu.name: {"cpumask": (pmu / "cpumask").read_text().strip(),
+                       "caps": {file.name: file.read_text().strip() for file in sorted(pmu.glob("caps/*"))},
+                       "format": [file.name for file in sorted(pmu.glob("format/*"))]}
+            for pmu in sorted(PMUS.glob("arm_spe_[0-9]*"))}
+
+
+def interrupts():
+    """Returns which interrupts the driver has."""
+    return [re.sub(r"^\s*\d+:(\s+\d+)+\s+", "", line) for line in Path("/proc/interrupts").read_text().splitlines()
+            if "arm_spe" in line]
+
+
+def look_at(file):
+    """Loads a driver, and returns what it says. Raises MachineError if it cannot be loaded, or has no PMU."""
+    log = KernelLog()
+    error = attempt(insmod, file)
+    try:
+        messages = log.messages()
+        if error or not list(PMUS.glob("arm_spe_[0-9]*")):
+            raise MachineError(f"{error or 'there is no SPE with it'}" + "".join(f"; {message}" for message in messages[-1:]))
+        return {"messages": messages, "interrupts": interrupts(), "pmus": pmus()}
+    finally:
+        if LOADED.exists():
+            rmmod()
+
+
+def tests_of(junit):
+    """Returns the tests in pytest's report: {name: result, seconds, text}."""
+    tests = {}
+    for case in ElementTree.parse(junit).iter("testcase"):
+        name = f"{case.get('classname').rpartition('.')[2]}::{case.get('name')}"
+        test = tests.setdefault(name, {"result": "passed", "seconds": 0})
+        test["seconds"] = round(test["seconds"] + float(case.get("time")), 2)
+        for kind, result in ("skipped", "skipped"), ("failure", "failed"), ("error", "failed"):
+            if (found := case.find(kind)) is not None:
+                test["result"] = result
+                # Control characters are written so there, and would make one word with what follows.
+                text = re.sub(r"#x[0-9A-F]{2,4}", " ", found.text or found.get("message") or "")
+                test["text"] = text if len(text) < 4000 else f"{text[:2000]}\n[...]\n{text[-2000:]}"
+    return tests
+
+
+class Run:
+    """One run: begin() once, then the other methods, and restore()."""
+
+    def __init__(self):
+        self.deadline = time.monotonic() + 60 * int(os.environ.get("MINUTES", 15)) - RESTORING
+        self.state = {"run": str(uuid.uuid4()), "driver": None,
+                      "settings": {name: Path(name).read_text() for name in SETTINGS if Path(name).exists()}}
+        self.report = {"format": 1, "date": time.strftime("%Y-%m-%d", time.gmtime()), "outcome": "passed",
+                       "drivers": {}, "results": {}, "costs": None, "skipped": {}}
+        self.files = {}
+
+    def begin(self):
+        """Writes down what is loaded, and unloads it."""
+        if LOADED.exists() and int((LOADED / "refcnt").read_text()):
+            raise Refused("the driver that is loaded is in use: end what records with it")
+        self.state["driver"] = str(before) if (before := loaded_driver()) else None
+        self.report.update(board_report.facts())
+        new = STATE / "new"
+        new.write_text(json.dumps(self.state))
+        new.rename(STATE_FILE)
+        if before:
+            rmmod()
+
+    def run(self, command, output=None, **environment):
+        """Runs a command until it ends or its time is over. Returns its exit status, None if it was ended."""
+        left = self.deadline - time.monotonic()
+        if left < GRACE:
+            return None
+        # It does not go on alone if this is killed; ctrl-C is for this alone.
+        # pylint: disable-next=consider-using-with
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output and subprocess.STDOUT, start_new_session=True,
+                                   env={**os.environ, "HOME": str(STATE), MARK: self.state["run"], **environment})
+        try:
+            return process.wait(left - GRACE)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            return None
+        finally:
+            # What it has left in the background.
+            end_processes(self.state["run"])
+
+    def find_driver(self, driver):
+        """Looks whether a driver can be loaded here."""
+        file = STATE / f"{driver}.ko"
+        file.write_bytes(unpacked(MODULE if driver == "rust" else c_driver()))
+        self.report["drivers"][driver] = look_at(file)
+        self.files[driver] = file
+
+    def find_drivers(self):
+        """Looks which drivers can be loaded here."""
+        for driver, name in DRIVERS.items():
+            if os.environ.get("DRIVER") not in (None, "", driver):
+                self.report["skipped"][name] = f"DRIVER={os.environ['DRIVER']}"
+                continue
+            if error := attempt(self.find_driver, driver):
+                self.report["skipped"][name] = error.replace(f"{STATE}/", "")
+        if not self.files:
+            raise Refused("; ".join(f"{name}: {why}" for name, why in self.report["skipped"].items()))
+
+    def scenarios(self, driver):
+        """Runs the scenarios with a driver."""
+        say(f"Scenarios with the {DRIVERS[driver]}")
+        junit = STATE / "junit.xml"
+        junit.unlink(missing_ok=True)
+        began = time.monotonic()
+        status = self.run([TOP / "tests/board", f"--junitxml={junit}", "-q", "--durations=1", "-k", os.environ.get("T", "")],
+                          DRIVER=driver, ARM_SPE_CACHE=str(STATE))
+        result = self.report["results"][driver] = {"seconds": round(time.monotonic() - began),
+                                                   "tests": tests_of(junit) if junit.exists() else {}}
+        failed = any(test["result"] == "failed" for test in result["tests"].values())
+        if status is None:
+            result["ended"] = "the time was over"
+        elif status not in (0, 1) or not result["tests"] or bool(status) != failed:
+            result["ended"] = f"pytest ended with {status}"
+        if failed:
+            self.report["outcome"] = "failed"
+        elif "ended" in result and self.report["outcome"] == "passed":
+            self.report["outcome"] = "incomplete"
+
+    def costs(self):
+        """Counts what the drivers cost."""
+        name = "costs"
+        if len(self.files) < 2:
+            self.report["skipped"][name] = "they are of both drivers"
+            return
+        say("Costs, by tools/compare-cost")
+        cpus = expand(next(iter(self.report["drivers"]["rust"]["pmus"].values()))["cpumask"])
+        variables = {**COST, "CPU": str(cpus[min(1, len(cpus) - 1)]), **{name: os.environ[name] for name in
+                     ("CPU", "TURNS", "WORK", "PERIOD", "PAGES", "TIMES") if name in os.environ}}
+        with open(STATE / "costs", "w+", encoding="utf-8") as output:
+            status = self.run([TOP / "tools/compare-cost", self.files["rust"], self.files["c"]], output, **variables)
+            output.seek(0)
+            text = output.read()
+        rows = re.findall(r"^(.*?) +(-?\d+) +(-?\d+) +-?\d+\.\d\d$", text, re.MULTILINE)
+        if status == 0 and rows:
+            self.report["costs"] = {"variables": variables,
+                                    "rows": [{"what": what, "rust": int(ours), "c": int(theirs)} for what, ours, theirs in rows]}
+        elif status is None:
+            self.report["skipped"][name] = "the time was over"
+            if self.report["outcome"] == "passed":
+                self.report["outcome"] = "incomplete"
+        else:
+            self.report["skipped"][name] = (text.splitlines() or ["compare-cost said nothing"])[-1].replace(f"{STATE}/", "")
+
+
+def check_writable():
+    """Raises Refused if the report cannot be written. An older report stays until there is a new one."""
+    def write():
+        REPORT.mkdir(parents=True, exist_ok=True)
+        with open(REPORT / "new", "wb") as file:
+            file.write(bytes(1 << 18))
+            file.flush()
+            os.fsync(file.fileno())
+        (REPORT / "new").unlink()
+
+    if error := attempt(write):
+        (REPORT / "new").unlink(missing_ok=True)
+        raise Refused(f"the report cannot be written to {REPORT}: {error}")
+
+
+def write_report(report):
+    """Writes the report, and prints it. Returns whether it could be written."""
+    report = board_report.without_names(report)
+    text = board_report.text(report)
+
+    def write():
+        for name, content in ("report.txt", text), ("report.json", json.dumps(report, indent=1) + "\n"):
+            (REPORT / "new").write_text(content)
+            (REPORT / "new").rename(REPORT / name)
+
+    say(text)
+    if error := attempt(write):
+        (REPORT / "new").unlink(missing_ok=True)
+        say(f"error: the report cannot be written: {error}", file=sys.stderr)
+        return False
+    say(f"Send {REPORT}/report.txt and report.json.")
+    return True
+
+
+def give_to_owner():
+    """What root has made in the checkout belongs to whom the checkout belongs to."""
+    owner = TOP.stat()
+    for top in TOP / "out", TOP / "build" / "payload":
+        for directory, _, files in os.walk(top):
+            for path in [directory, *(os.path.join(directory, file) for file in files)]:
+                if os.lstat(path).st_uid == 0:
+                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def test():
+    """Tests the machine. Returns the exit status."""
+    check_writable()
+    run = Run()
+    stopped = refused = None
+    try:
+        run.begin()
+        run.find_drivers()
+        for driver in run.files:
+            run.scenarios(driver)
+        run.costs()
+    except Refused as error:
+        refused = error
+    except Stopped as error:
+        stopped, = error.args
+        run.report["outcome"] = "stopped"
+    finally:
+        ignore_signals()
+        failed = attempt(restore)
+    if failed:
+        run.report["skipped"]["restoring what was there before"] = failed
+        say(f"error: what was there before cannot be restored: {failed}", file=sys.stderr)
+    if refused:
+        raise refused
+    if "machine" not in run.report:
+        return 128 + stopped    # before anything was done
+    written = write_report(run.report)
+    give_to_owner()
+    if stopped:
+        return 128 + stopped
+    return 0 if run.report["outcome"] == "passed" and written and not failed else 1
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def ignore_signals():
+    """Nothing stops what restores."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def stop(number, _):
+    """A signal has come."""
+    ignore_signals()
+    raise Stopped(number)
+
+
+def main():
+    """Returns the exit status."""
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    try:
+        with only_run():
+            try:
+                restore_left()
+                return 0 if "--restore" in sys.argv else test()
+            except Stopped:
+                restore()
+                raise
+    except (Refused, MachineError) as error:
+        say(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as error:
+        return 128 + error.args[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
