@@ -155,6 +155,10 @@ test-matrix:
 test-native:
 	tests/env/native
 
+# As root, on the machine with the hardware: docs/boards.md, "Testing a machine".
+test-board:
+	@tools/board-test
+
 demo:
 	$(check_driver)
 	$(module)
@@ -225,6 +229,7 @@ help:
 	@echo 'make test-matrix   build the module for each kernel of the suite from 7.2 on, in each flavour, and try it there'
 	@echo 'make test-native   install as docs/install.md says, by make and by DKMS, in an emulated arm64 Debian, and boot it; hours; COLD=1:'
 	@echo '                   also what earlier runs have made of the kernels'
+	@echo 'make test-board    as root on a machine with SPE: run what needs no emulation, with both drivers, and leave a report to send'
 	@echo 'make qemu-series   FEAT_SPE as patches for the source of QEMU, in build/qemu-series/'
 	@echo 'make update        read the package lists anew and move to the newest kernel'
 	@echo 'make clean         remove what was built in this checkout'
@@ -236,6 +241,6 @@ help:
 	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
-.PHONY: all modules install modules_install uninstall sign deb check test test-long long-scenarios test-matrix test-native coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb check test test-long long-scenarios test-matrix test-native test-board coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help
