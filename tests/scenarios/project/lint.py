@@ -175,3 +175,30 @@ def test_links():
                     not target.exists() or heading and target.suffix == ".md" and heading not in anchors(target)):
                 dead.append(f"{page.relative_to(TOP)}: {link}")
     assert not dead
+
+
+def pages():
+    """Returns the pages and, of each, the lines of text: not those of tables and of code."""
+    for page in (file for file in files() if file.suffix == ".md"):
+        text = re.sub(r"^```.*?^```$", lambda code: re.sub(".", "", code[0]), page.read_text(), flags=re.DOTALL | re.MULTILINE)
+        yield page.relative_to(TOP), [(number, line) for number, line in enumerate(text.split("\n"), 1)
+                                      if not line.startswith(("|", "    ", "<!--"))]
+
+
+def test_page_width():
+    assert not [f"{page}:{number}" for page, lines in pages() for number, line in lines if len(line) > 100]
+
+
+#: Words of which the field has better ones: see docs/glossary.md.
+UNWANTED = re.compile(r"\b(nobody|whoever|meanwhile|in vain|judged?|gusts?|rungs?|hungry)\b", re.IGNORECASE)
+
+
+def test_words():
+    """Pages and the driver's source use the field's words."""
+    found = [f"{page}:{number}: {word[0]}" for page, lines in pages() for number, line in lines
+             for word in UNWANTED.finditer(line)]
+    sources = [(file.relative_to(TOP), enumerate(file.read_text().split("\n"), 1))
+               for pattern in ("*.rs", "kunit/*.rs", "perf/*.rs", "tests/host/src/*.rs") for file in TOP.glob(pattern)]
+    found += [f"{file}:{number}: {word[0]}" for file, lines in sources for number, line in lines
+              for word in UNWANTED.finditer(line)]
+    assert not found
