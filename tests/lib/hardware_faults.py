@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from machine import COMPLAINTS
 from paths import TOP
-from situations import AS_IT_SHOULD, FACT
+from situations import CORRECT, FACT
 from spe import COLLISION, OVERWRITE, PARTIAL, TRUNCATED
 
 TABLE = TOP / "docs" / "faults.md"
@@ -263,7 +263,7 @@ def healthy(done):
     if done.facts.get("mismatches"):
         yield "the state is not that of the unit"
     if COMPLAINTS.search(done.log):
-        yield "the kernel complains"
+        yield "the kernel warns"
 
 
 RULES = [reported, runs, accounted, afterwards, logged, neighbour, healthy]
@@ -325,7 +325,7 @@ def verdict(guest, mode, fault):
     facts |= {name: value - counted[name] for name, value in own_counters(guest).items()}
     done = Run(mode, fault, facts, output, injected, then, delta(guest, before))
     wrong = [words for rule in RULES for words in rule(done)]
-    return "; ".join(dict.fromkeys(wrong)) or AS_IT_SHOULD
+    return "; ".join(dict.fromkeys(wrong)) or CORRECT
 
 
 #: The drivers: the value of DRIVER=, and the name in the table.
@@ -337,8 +337,8 @@ BETWEEN = {driver: re.compile(rf"(<!-- {driver}: .*? -->\n)(.*?)(<!-- end -->\n)
 def render(verdicts):
     """Returns the table of a driver, from {fault: {mode: verdict}}."""
     words = dict.fromkeys(word for row in verdicts.values() for verdict in row.values()
-                          for word in verdict.split("; ") if verdict not in (AS_IT_SHOULD, REFUSED))
-    number = {word: str(n) for n, word in enumerate(words, 1)} | {AS_IT_SHOULD: "ok", REFUSED: "-"}
+                          for word in verdict.split("; ") if verdict not in (CORRECT, REFUSED))
+    number = {word: str(n) for n, word in enumerate(words, 1)} | {CORRECT: "ok", REFUSED: "-"}
     lines = ["| fault | " + " | ".join(MODES) + " |", "| --- |" + " --- |" * len(MODES)]
     for fault, row in verdicts.items():
         cells = [", ".join(number[word] for word in row[mode].split("; ")) for mode in MODES]

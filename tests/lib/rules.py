@@ -224,7 +224,7 @@ def survives_throttling(done):
     if not done.facts["throttled"]:
         yield "not throttled"
     if not done.facts["bytes_after"]:
-        yield "sampled no more"
+        yield "stops sampling"
 
 
 def counts_nothing(done):

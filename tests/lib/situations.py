@@ -11,7 +11,7 @@ from rules import AUX_SIZE, PAGE, Run
 #: A line of the programs' output.
 FACT = re.compile(r"^(\w+) (0x[0-9a-f]+|\d+)$", re.MULTILINE)
 
-AS_IT_SHOULD = "as it should"
+CORRECT = "correct"
 
 SPE = "arm_spe/period=1024/"
 #: Below the sample limit of any machine; and more often, for where the buffer is full at once.
@@ -30,25 +30,25 @@ def perf_record(group, options=""):
 
 #: {name: (the command in the guest, the rule that it is checked by)}.
 SITUATIONS = {
-    "no room for `{arm_spe//,cycles}`":
+    "no space for `{arm_spe//,cycles}`":
         ("room 63 16384", rules.refused()),
-    "no room for `{cycles,arm_spe//}`":
+    "no space for `{cycles,arm_spe//}`":
         ("room -c 63 16384", rules.refused()),
-    "no room for `{arm_spe//,cycles}:D`":
+    "no space for `{arm_spe//,cycles}:D`":
         ("room -p 63 16384", rules.refused(leader="spe")),
-    "no room for `{cycles,arm_spe//}:D`":
+    "no space for `{cycles,arm_spe//}:D`":
         ("room -c -p 63 16384", rules.refused(leader="cycles")),
-    "room for `{arm_spe//,cycles}`":
+    "space for `{arm_spe//,cycles}`":
         ("room 16383 4096", rules.together),
-    "room for `{cycles,arm_spe//}`":
+    "space for `{cycles,arm_spe//}`":
         ("room -c 16383 4096", rules.together),
-    "room for `{arm_spe//,cycles}:D`":
+    "space for `{arm_spe//,cycles}:D`":
         ("room -p 16383 4096", rules.together),
-    "room for `{cycles,arm_spe//}:D`":
+    "space for `{cycles,arm_spe//}:D`":
         ("room -c -p 16383 4096", rules.together),
-    "the interrupt handler finds no byte to go on":
+    "the interrupt handler finds no free byte":
         ("room 4096 16384", rules.stopped_at_once),
-    "the interrupt handler finds bytes, but not a page":
+    "the interrupt handler finds free bytes, but not a page":
         ("room 4159 16384", rules.stopped_at_once_and_reported),
     "buffer never drained":
         ("reader never", rules.never_drained),
@@ -87,7 +87,7 @@ SITUATIONS = {
 }
 
 #: The situations in which the driver has to report that there is no space.
-NO_SPACE = [name for name in SITUATIONS if name.startswith("no room")]
+NO_SPACE = [name for name in SITUATIONS if name.startswith("no space")]
 
 
 def prepare(guest):
@@ -111,5 +111,5 @@ def verdict(guest, name):
     done = Run(guest, output, facts, seen, writes)
     wrong = [*rule(done), *rules.always(done)]
     if complaints(guest) != before:
-        wrong.append("the kernel complains")
-    return "; ".join(dict.fromkeys(wrong)) or AS_IT_SHOULD
+        wrong.append("the kernel warns")
+    return "; ".join(dict.fromkeys(wrong)) or CORRECT

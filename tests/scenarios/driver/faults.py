@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from hardware_faults import AS_IT_SHOULD, FACT, FAULTS, HANGS, MODES, PART, VERDICTS, prepare, render, stated, verdict
+from hardware_faults import CORRECT, FACT, FAULTS, HANGS, MODES, PART, VERDICTS, prepare, render, stated, verdict
 from machine import DRIVER, total
 from spe import counters
 from qemu.qmp import ExecuteError
@@ -85,5 +85,5 @@ def test_every_fault_in_every_mode(guest, driver, build, tmp_path, show):
     show(f"\n{render(verdicts)}")
     if driver == "rust":
         assert not [f"{fault}, {mode}: {words}" for fault, row in verdicts.items() for mode, words in row.items()
-                    if words != AS_IT_SHOULD]
+                    if words != CORRECT]
     assert stated(driver) == render(verdicts), "docs/faults.md differs: make fault-table"

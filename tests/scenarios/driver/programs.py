@@ -8,7 +8,7 @@ from paths import TOP
 
 PAGE = TOP / "docs" / "programs.md"
 #: Bytes, as in the example; and the size of the emulated unit's records.
-AUX_SIZE, RECORD = 65536, 64
+AUX_SIZE, RECORD = 262144, 64
 
 
 def test_the_example(guest, artefacts, show):

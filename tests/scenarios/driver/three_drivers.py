@@ -12,7 +12,7 @@ import pytest
 
 from guest import Guest
 from kernel import OLDER, STOCK
-from situations import AS_IT_SHOULD, NO_SPACE, SITUATIONS, prepare, verdict
+from situations import CORRECT, NO_SPACE, SITUATIONS, prepare, verdict
 from table import COLUMNS, VERDICTS, on_the_page
 
 #: The kernel to boot and the driver, for each column.
@@ -42,7 +42,7 @@ def run(artefacts, driver, column, situations):
 @pytest.mark.quick
 def test_a_failed_start(artefacts, driver):
     """What this driver was written for: without space in the buffer, the start fails, and perf learns of it."""
-    assert set(run(artefacts, driver, COLUMNS[0], NO_SPACE).values()) == {AS_IT_SHOULD}
+    assert set(run(artefacts, driver, COLUMNS[0], NO_SPACE).values()) == {CORRECT}
 
 
 @pytest.mark.quick
@@ -61,7 +61,7 @@ def test_every_situation(artefacts, driver, column):
     VERDICTS.write_text(json.dumps(known | verdicts, indent=1))
     if column == COLUMNS[0]:
         assert not [f"{situation}: {words}" for situation, words in verdicts[column].items()
-                    if words != AS_IT_SHOULD]
+                    if words != CORRECT]
 
 
 def test_the_page_says_what_the_runs_gave():

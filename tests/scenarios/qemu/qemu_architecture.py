@@ -120,7 +120,7 @@ def test_rules(image, artefacts, name):
 def test_nothing_is_always_skipped(image, artefacts):
     """Each test runs on one of some machines, except those for options that none of them has."""
     left = None
-    for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms", "power_el1"):
+    for name in ("v1p5_el3", "v1p0_el3", "icount", "tags", "two_el2", "packed", "three", "realms", "power_el1", "power_two"):
         skipped = {test for test, (_, reason, _) in parse(run(image, artefacts, MACHINES[name])).items() if reason}
         left = skipped if left is None else left & skipped
     options = ("saturation", "stop at the greatest", "without ERnd", "previous branch", "target of the last taken",
