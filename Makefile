@@ -16,8 +16,9 @@ endif
 # The kernel's build takes these from the command line alone, and so do the tools.
 $(foreach tool,CC RUSTC BINDGEN,$(if $(filter environment,$(origin $(tool))),$(eval unexport $(tool))))
 
-# DEBUG=1: the module checks its state machine at every return of a callback.
-modules: export ARM_SPE_DEBUG := $(filter-out 0,$(DEBUG))
+# make DEBUG=1: the module checks its state machine at every return of a callback. Other programs use the name as well,
+# in the environment.
+modules: export ARM_SPE_DEBUG := $(if $(filter command,$(origin DEBUG)),$(filter-out 0,$(DEBUG)))
 
 all: modules
 

@@ -312,6 +312,25 @@ def unsigned(root):
     root.write("sys/module/module/parameters/sig_enforce", "Y\n")
 
 
+def packed(root):
+    """Only signed modules are loaded, and the one installed is compressed with something that is not there."""
+    unsigned(root)
+    module = "kernel/drivers/perf/arm_spe_pmu.ko.zst"
+    root.write(f"{root.modules}/{module}", "packed")
+    root.write(f"{root.modules}/modules.dep", f"{module}:\n")
+    root.command("zstd", "exit 1")
+
+
+def one_refused(root):
+    core((0x41, 0xd80), (0x41, 0xd81))(root)
+    refused("unsupported ID_AA64DFR0_EL1.PMSVer [0] on CPU 1")(root)
+
+
+def found_before(root):
+    refused("probed SPEv1.1 for CPUs 0-3 [max_record_sz 64, align 64, features 0x17]")(root)
+    root.unload()
+
+
 def virtual(product):
     """Returns what makes an instance of a cloud that has no SPE."""
     def make(root):
@@ -407,7 +426,12 @@ VARIANTS = {
     "Carmel": Problem(core((0x4e, 0x004)), "unknown", "CPU", "whether the CPUs have SPE", "no SPE:", ["device"]),
     "A520 and A720": Problem(core((0x41, 0xd80), (0x41, 0xd81)), "ok", "CPU", "Cortex-A720 has SPE", "A520", ["device"]),
     "A76 and unknown": Problem(core(CORTEX_A76, (0x61, 0x022)), "unknown", "CPU", "whether the CPUs have SPE", "A76", ["device"]),
-    "looked": Problem(refused("no SPE (ID_AA64DFR0_EL1.PMSVer is 0)"), "PROBLEM", "CPU", "the CPUs have no SPE", "setup"),
+    "looked": Problem(refused("no CPU has the Statistical Profiling Extension (ID_AA64DFR0_EL1.PMSVer is 0)"),
+                      "PROBLEM", "CPU", "the CPUs have no SPE", "setup"),
+    "looked at a small core": Problem(one_refused, "unknown", "CPU", "a CPU has no SPE, but Cortex-A720 has", "another machine"),
+    "loaded before": Problem(found_before, "ok", "CPU", "a driver has found it since the kernel was started", "PMSVer"),
+    "node without a device": Problem(in_tree("okay"), "PROBLEM", "device", "the kernel has made no device of it", "okay"),
+    "cannot be unpacked": Problem(packed, "unknown", "signing", "it cannot be unpacked here -> install xz or zstd"),
     # Firmware
     "MADT 6": Problem(without_device(6), "PROBLEM", "device",
                       "ACPI describes no SPE (an interrupt of each CPU in the MADT) -> update the firmware", "revision"),
