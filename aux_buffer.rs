@@ -174,6 +174,7 @@ pub(crate) enum BeginError {
 }
 
 impl Transaction {
+    #[inline(always)] // see docs/cost.md
     pub(crate) fn begin(
         handle: AuxHandle<Spe>,
         event: &ActiveEvent<Spe>,

@@ -137,7 +137,6 @@ unsafe impl Pmu for SpePmu {
         Ok(())
     }
 
-    #[inline] // a call less: a tenth of `stop` and `del`
     fn del(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);
@@ -149,7 +148,6 @@ unsafe impl Pmu for SpePmu {
         let _runs = slot.start(event, cpu);
     }
 
-    #[inline] // as for `del`
     fn stop(&self, event: &Event<Spe>, context: NotInNmi<'_>) {
         let (slot, cpu) = self.units.this_cpu(context);
         slot.stop(event, cpu);

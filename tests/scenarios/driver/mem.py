@@ -21,7 +21,9 @@ def test_mem_record(guest):
         trace = mem(guest, options)
         check_decodes(trace, 10)
         assert {sample.op.split()[0] for sample in trace.records if "AT" not in sample.op} == kinds, options
-        assert all(sample.address["PA"] for sample in trace.records), options
+        # An access that faults has none.
+        without = [sample for sample in trace.records if "PA" not in sample.address]
+        assert len(without) * 20 < len(trace.records), options
 
 
 def test_latency(guest):

@@ -143,6 +143,7 @@ def test_report(board, place, load, selected):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_stopped(machine):
     """A run is killed in a recording. The next restores what was there before, and is stopped in one, on a full disk."""
     before = machine.sh(LEFT)
