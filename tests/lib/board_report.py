@@ -16,8 +16,12 @@ from pathlib import Path
 from paths import TOP
 
 CPUS = Path("/sys/devices/system/cpu")
+FIRMWARE = Path("/sys/class/dmi/id")
 DMI = ("sys_vendor", "product_name", "product_version", "board_vendor", "board_name")
 BIOS = ("bios_vendor", "bios_version", "bios_release", "bios_date")
+#: What is written where there is no number or name, in lower case.
+PLACEHOLDERS = ("none", "unknown", "default", "default string", "not specified", "not available", "not applicable", "n/a", "na", "null",
+                "empty", "no asset tag", "no asset information", "to be filled by o.e.m.", "localhost", "00:00:00:00:00:00")
 #: The arguments of the kernel that matter here.
 ARGUMENTS = re.compile(r"^(kpti|nokaslr|mitigations|nospectre\w*|isolcpus|nohz_full|maxcpus|nr_cpus|arm64\.\w+|id_aa64\w+\.\w+"
                        r"|irqchip\.\w+|module\.sig_enforce|lockdown|threadirqs|preempt|cpuidle\.off|kvm-arm\.mode)(=|$)")
@@ -69,13 +73,13 @@ def facts():
         "project": {"version": "".join(re.findall(r'^PACKAGE_VERSION="(.*)"', read(TOP, "dkms.conf"), re.MULTILINE)),
                     "commit": output(*git, "describe", "--always", "--dirty")},
         "machine": {
-            **{name: read("/sys/class/dmi/id", name) for name in DMI},
+            **{name: read(FIRMWARE, name) for name in DMI},
             "device tree": read("/proc/device-tree/model"), "compatible": read("/proc/device-tree/compatible"),
             **{f"SoC {name}": read("/sys/devices/soc0", name) for name in ("family", "soc_id", "revision")},
             "CPUs online": read(CPUS, "online"), "ID registers": identification(),
         },
         "firmware": {
-            **{name: read("/sys/class/dmi/id", name) for name in BIOS},
+            **{name: read(FIRMWARE, name) for name in BIOS},
             "tables": "ACPI" if Path("/sys/firmware/acpi/tables").exists() else "device tree",
             "UEFI": "yes" if Path("/sys/firmware/efi").exists() else "no",
         },
@@ -93,18 +97,36 @@ def facts():
     }
 
 
+def users():
+    """Returns the people who have an account here, as far as they can be listed, and who runs this."""
+    found = [user for user in pwd.getpwall() if 1000 <= user.pw_uid < 60000]
+    # Those of LDAP or sssd are in no list, but can be asked for.
+    login = read("/proc/self/loginuid")
+    for find, key in (pwd.getpwnam, os.environ.get("SUDO_USER", "root")), (pwd.getpwuid, int(login or 0)), (pwd.getpwuid, TOP.stat().st_uid):
+        try:
+            found.append(find(key))
+        except (KeyError, OverflowError):
+            pass
+    return [user for user in found if user.pw_uid]
+
+
+def identity():
+    """Returns the texts that say which distribution and machine this is."""
+    return "\n".join([read("/etc/os-release"), read("/proc/device-tree/model"), read("/proc/device-tree/compatible"),
+                      *(read(FIRMWARE, name) for name in DMI + BIOS)])
+
+
 def names():
     """Returns what names this machine, its users, or its place in a network: {text: what is written in its place}."""
     found = {str(TOP): "(checkout)"}
-    for user in pwd.getpwall():
-        if user.pw_uid and (1000 <= user.pw_uid < 60000 or user.pw_name == os.environ.get("SUDO_USER")):
-            found[user.pw_dir] = "(home)"
-            found[user.pw_name] = "(user)"
-            found.update(dict.fromkeys(filter(None, user.pw_gecos.split(",")), "(user)"))
+    for user in users():
+        found[user.pw_dir] = "(home)"
+        found[user.pw_name] = "(user)"
+        found.update(dict.fromkeys(user.pw_gecos.split(","), "(user)"))
     host = socket.gethostname()
     found.update(dict.fromkeys([host, host.partition(".")[0], read("/etc/hostname")], "(host)"))
-    dmi = [file for kind in ("*serial*", "*uuid*", "*asset_tag*") for file in Path("/sys/class/dmi/id").glob(kind)]
-    for file in (*dmi, "/etc/machine-id", "/proc/device-tree/serial-number", "/sys/devices/soc0/serial_number"):
+    numbers = [file for kind in ("*serial*", "*uuid*", "*asset_tag*") for file in FIRMWARE.glob(kind)]
+    for file in (*numbers, "/etc/machine-id", "/proc/device-tree/serial-number", "/sys/devices/soc0/serial_number"):
         found[read(file)] = "(serial number)"
     for file in Path("/sys/class/net").glob("*/address"):
         found[read(file)] = "(address)"
@@ -113,9 +135,18 @@ def names():
             found[address] = "(address)"
     for address in re.findall(r"^[0-9a-f]{32}", read("/proc/net/if_inet6"), re.MULTILINE):
         found[str(ipaddress.IPv6Address(int(address, 16)))] = "(address)"
-    # Texts that are no names: a directory /, what firmware writes where it has no number.
-    return {text: kind for text, kind in found.items()
-            if len(text) > 2 and text not in ("localhost", "Not Specified", "00:00:00:00:00:00")}
+    told = identity()
+
+    def is_name(text, kind):
+        # A letter alone, a directory /, zeros.
+        if len(text) < 2 or not re.search(r"[^\W0_]", text) or text.lower() in PLACEHOLDERS:
+            return False
+        # Images have a user who is called like the distribution or the board; a cloud gives its own name as a number.
+        if kind in ("(user)", "(host)"):
+            return not re.search(rf"(?<!\w){re.escape(text)}(?!\w)", told, re.IGNORECASE)
+        return text not in told.splitlines()
+
+    return {text: kind for text, kind in found.items() if is_name(text, kind)}
 
 
 def without_names(report):
