@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import contextmanager
@@ -319,7 +320,7 @@ class Run:
         cpus = expand(next(iter(self.report["drivers"]["rust"]["pmus"].values()))["cpumask"])
         variables = {**COST, "CPU": str(cpus[min(1, len(cpus) - 1)]), **{name: os.environ[name] for name in
                      ("CPU", "TURNS", "WORK", "PERIOD", "PAGES", "TIMES") if name in os.environ}}
-        with open(STATE / "costs", "w+", encoding="utf-8") as output:
+        with open(STATE / "costs", "w+", encoding="utf-8", errors="replace") as output:
             status = self.run([TOP / "tools/compare-cost", self.files["rust"], self.files["c"]], output, **variables)
             output.seek(0)
             text = output.read()
@@ -335,18 +336,26 @@ class Run:
             self.report["skipped"][name] = (text.splitlines() or ["compare-cost said nothing"])[-1].replace(f"{STATE}/", "")
 
 
-def check_writable():
-    """Raises Refused if the report cannot be written. An older report stays until there is a new one."""
-    def write():
-        REPORT.mkdir(parents=True, exist_ok=True)
-        with open(REPORT / "new", "wb") as file:
-            file.write(bytes(1 << 18))
+def write_file(content, name=None):
+    """Writes a file of the report, of which an older one stays until all is written. Without a name nothing stays."""
+    REPORT.mkdir(parents=True, exist_ok=True)
+    # The directory may be another user's: no file that is there is written to.
+    descriptor, new = tempfile.mkstemp(prefix=".new-", dir=REPORT)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content.encode(errors="backslashreplace"))
             file.flush()
-            os.fsync(file.fileno())
-        (REPORT / "new").unlink()
+            os.fsync(descriptor)
+            os.fchmod(descriptor, 0o644)
+        if name:
+            os.rename(new, REPORT / name)
+    finally:
+        Path(new).unlink(missing_ok=True)
 
-    if error := attempt(write):
-        (REPORT / "new").unlink(missing_ok=True)
+
+def check_writable():
+    """Raises Refused if the report cannot be written."""
+    if error := attempt(write_file, " " * (1 << 18)):
         raise Refused(f"the report cannot be written to {REPORT}: {error}")
 
 
@@ -354,15 +363,10 @@ def write_report(report):
     """Writes the report, and prints it. Returns whether it could be written."""
     report = board_report.without_names(report)
     text = board_report.text(report)
-
-    def write():
-        for name, content in ("report.txt", text), ("report.json", json.dumps(report, indent=1) + "\n"):
-            (REPORT / "new").write_text(content)
-            (REPORT / "new").rename(REPORT / name)
-
+    # What is printed may have to wait, or go to a terminal that is gone.
+    error = attempt(write_file, text, "report.txt") or attempt(write_file, json.dumps(report, indent=1) + "\n", "report.json")
     say(text)
-    if error := attempt(write):
-        (REPORT / "new").unlink(missing_ok=True)
+    if error:
         say(f"error: the report cannot be written: {error}", file=sys.stderr)
         return False
     say(f"Send {REPORT}/report.txt and report.json.")
@@ -429,6 +433,8 @@ def stop(number, _):
 
 def main():
     """Returns the exit status."""
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")   # whatever the locale
     for number in SIGNALS:
         signal.signal(number, stop)
     try:

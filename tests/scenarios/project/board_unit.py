@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """What tools/board-test does where something is not as expected: parts of it, without a machine with SPE."""
 
+import errno
+import json
+import os
 import pwd
 
 import pytest
 
 import board_report
+import board_test
 
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
 
@@ -64,3 +68,58 @@ def test_users(described, monkeypatch):
     assert board_report.without_names("jo, a joke, lidl, hatter, root") == "(user), a joke, lidl, (user), root"
     monkeypatch.setenv("SUDO_USER", "lidl")
     assert board_report.without_names("/home/lidl of Alice Liddell") == "(home) of (user)"
+
+
+#: A report without results.
+EMPTY = {"date": "2026-01-01", "outcome": "passed", "project": {}, "machine": {}, "firmware": {}, "kernel": {}, "doctor": [], "drivers": {},
+         "results": {}, "costs": None, "skipped": {}}
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path, described):
+    """Where the report and the state of a run are."""
+    described()
+    monkeypatch.setattr(board_test, "REPORT", tmp_path / "report")
+    return tmp_path / "report"
+
+
+def test_write_report(place, monkeypatch):
+    """A report is complete, in UTF-8, and written before it is printed; what is there under other names stays."""
+    place.mkdir()
+    (place / "new").mkdir()
+    monkeypatch.setattr(board_test, "say", lambda *_, **__: places.append(sorted(file.name for file in place.iterdir())))
+    places = []
+    board_test.check_writable()
+    assert board_test.write_report({**EMPTY, "skipped": {"one": "caf\xe9 \udcff"}})
+    assert places[0] == sorted(file.name for file in place.iterdir()) == ["new", "report.json", "report.txt"]
+    assert "caf\xe9 \\udcff" in (place / "report.txt").read_text(encoding="utf-8")
+    assert json.loads((place / "report.json").read_text(encoding="utf-8"))["skipped"]["one"] == "caf\xe9 \udcff"
+    assert (place / "report.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_not_writable(place, monkeypatch):
+    """Where no report can be written, that is said, and nothing is left."""
+    place.write_text("a file")
+    with pytest.raises(board_test.Refused, match="cannot be written to .*File exists"):
+        board_test.check_writable()
+    place.unlink()
+
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(place))
+
+    monkeypatch.setattr(board_test.tempfile, "mkstemp", read_only)
+    with pytest.raises(board_test.Refused, match="Read-only file system"):
+        board_test.check_writable()
+
+
+def test_full(place, monkeypatch):
+    """An older report stays if the new one cannot be written."""
+    place.mkdir()
+    (place / "report.txt").write_text("older")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(board_test.os, "fsync", full)
+    assert not board_test.write_report(EMPTY)
+    assert [file.name for file in place.iterdir()] == ["report.txt"] and (place / "report.txt").read_text() == "older"
