@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,10 @@ class Refused(Exception):
     """The machine cannot be tested as it is."""
 
 
+class NotRestored(Exception):
+    """What a run has changed could not be restored."""
+
+
 class Stopped(BaseException):
     """A signal has come: its number."""
 
@@ -58,14 +63,23 @@ def say(*text, file=sys.stdout):
         pass
 
 
+def reason(error):
+    """Returns the text of an error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, (Refused, NotRestored, MachineError, subprocess.CalledProcessError)):
+        return str(error)
+    # One that was not thought of.
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+
+
 def attempt(what, *arguments):
     """Calls a function. Returns the text of its error, or None."""
     try:
         what(*arguments)
-    except OSError as error:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    except (MachineError, subprocess.CalledProcessError) as error:
-        return str(error)
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        return reason(error)
     return None
 
 
@@ -130,21 +144,31 @@ def end_processes(run):
     raise MachineError("processes of the run do not end")
 
 
-def restore():
-    """Restores what a run has changed. Returns the driver that it has loaded, or None."""
-    if not STATE_FILE.exists():
-        return None
-    state = json.loads(STATE_FILE.read_text())
-    end_processes(state["run"])
+def restore_setting(name, value):
+    """Restores a setting."""
+    if Path(name).read_text() != value:
+        Path(name).write_text(value)
+
+
+def restore_driver(driver):
+    """Loads the driver that was there before."""
     if LOADED.exists():
         rmmod()
-    if state["driver"]:
-        insmod(state["driver"])
-    for name, value in state["settings"].items():
-        if Path(name).read_text() != value:
-            Path(name).write_text(value)
+    if driver:
+        insmod(driver)
+
+
+def restore():
+    """Restores what a run has changed. What cannot be restored does not keep the rest from it."""
+    if not STATE_FILE.exists():
+        return
+    state = json.loads(STATE_FILE.read_text())
+    errors = [attempt(end_processes, state["run"]),
+              *(attempt(restore_setting, *setting) for setting in state["settings"].items()),
+              attempt(restore_driver, state["driver"])]
+    if any(errors):
+        raise NotRestored("; ".join(filter(None, errors)))
     STATE_FILE.unlink()
-    return state["driver"]
 
 
 def restore_left():
@@ -153,7 +177,7 @@ def restore_left():
         return
     say("An earlier run was killed: restoring what was there before it")
     if error := attempt(restore):
-        raise Refused(f"what an earlier run has left cannot be restored: {error}")
+        raise NotRestored(f"what an earlier run has left cannot be restored: {error}")
 
 
 # --- What is done -------------------------------------------------------------------------------
@@ -298,8 +322,11 @@ class Run:
         began = time.monotonic()
         status = self.run([TOP / "tests/board", f"--junitxml={junit}", "-q", "--durations=1", "-k", os.environ.get("T", "")],
                           DRIVER=driver, ARM_SPE_CACHE=str(STATE))
-        result = self.report["results"][driver] = {"seconds": round(time.monotonic() - began),
-                                                   "tests": tests_of(junit) if junit.exists() else {}}
+        try:
+            tests = tests_of(junit)
+        except (OSError, ElementTree.ParseError):
+            tests = {}  # it was killed before it has written that, or while it did
+        result = self.report["results"][driver] = {"seconds": round(time.monotonic() - began), "tests": tests}
         failed = any(test["result"] == "failed" for test in result["tests"].values())
         if status is None:
             result["ended"] = "the time was over"
@@ -387,28 +414,33 @@ def test():
     """Tests the machine. Returns the exit status."""
     check_writable()
     run = Run()
-    stopped = refused = None
+    stopped = wrong = None
     try:
         run.begin()
         run.find_drivers()
         for driver in run.files:
             run.scenarios(driver)
         run.costs()
-    except Refused as error:
-        refused = error
     except Stopped as error:
         stopped, = error.args
         run.report["outcome"] = "stopped"
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        wrong = error
     finally:
         ignore_signals()
+        changed = STATE_FILE.exists()
         failed = attempt(restore)
+    if wrong and (not changed or isinstance(wrong, Refused) and not failed):
+        raise Refused(reason(wrong))
+    if stopped and not changed:
+        return 128 + stopped
+    if wrong:
+        run.report["outcome"] = "failed"
+        run.report["skipped"]["what was left to do"] = reason(wrong)
+        say(f"error: {reason(wrong)}", file=sys.stderr)
     if failed:
         run.report["skipped"]["restoring what was there before"] = failed
         say(f"error: what was there before cannot be restored: {failed}", file=sys.stderr)
-    if refused:
-        raise refused
-    if "machine" not in run.report:
-        return 128 + stopped    # before anything was done
     written = write_report(run.report)
     give_to_owner()
     if stopped:
@@ -443,13 +475,15 @@ def main():
                 restore_left()
                 return 0 if "--restore" in sys.argv else test()
             except Stopped:
-                restore()
+                # It has come while what an earlier run has left was restored.
+                if error := attempt(restore):
+                    say(f"error: what was there before cannot be restored: {error}", file=sys.stderr)
                 raise
-    except (Refused, MachineError) as error:
-        say(f"error: {error}", file=sys.stderr)
-        return 2
     except Stopped as error:
         return 128 + error.args[0]
+    except Exception as error:  # pylint: disable=broad-exception-caught
+        say(f"error: {reason(error)}", file=sys.stderr)
+        return 1 if isinstance(error, NotRestored) else 2
 
 
 if __name__ == "__main__":

@@ -3,23 +3,28 @@
 
 import errno
 import json
+import lzma
 import os
 import pwd
+from pathlib import Path
 
 import pytest
 
 import board_report
 import board_test
+from machine import MachineError
 
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
+
+
+#: A report without results.
+EMPTY = {"date": "2026-01-01", "outcome": "passed", "project": {}, "machine": {}, "firmware": {}, "kernel": {}, "doctor": [], "drivers": {},
+         "results": {}, "costs": None, "skipped": {}}
 
 
 def user(name, uid=1000, gecos=""):
     """An account."""
     return pwd.struct_passwd((name, "x", uid, uid, gecos, f"/home/{name}", "/bin/sh"))
-
-
-# --- The report ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -47,6 +52,119 @@ def described(monkeypatch, tmp_path):
     return describe
 
 
+# --- The run ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path, described):
+    """Where the report and the state of a run are."""
+    described()
+    monkeypatch.setattr(board_test, "REPORT", tmp_path / "report")
+    monkeypatch.setattr(board_test, "STATE", tmp_path / "state")
+    monkeypatch.setattr(board_test, "STATE_FILE", tmp_path / "state/state.json")
+    monkeypatch.setattr(board_test, "LOADED", tmp_path / "loaded")
+    monkeypatch.setattr(board_test, "SETTINGS", [str(tmp_path / "setting")])
+    monkeypatch.setattr(board_test, "SIGNALS", ())
+    monkeypatch.setattr(board_test, "give_to_owner", lambda: None)
+    monkeypatch.setattr(board_test, "end_processes", lambda run: None)
+    monkeypatch.setattr(board_test, "loaded_driver", lambda: None)
+    monkeypatch.setattr(board_report, "facts", lambda: {name: EMPTY[name] for name in ("project", "machine", "firmware", "kernel", "doctor")})
+    monkeypatch.setattr(board_test.sys, "argv", ["board_test"])
+    (tmp_path / "setting").write_text("2")
+    return tmp_path / "report"
+
+
+def fail(error):
+    """A function that raises an error."""
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+@pytest.fixture
+def driver_found(place, monkeypatch):
+    """A driver can be loaded."""
+    def find_drivers(run):
+        run.files["rust"] = "rust.ko"
+        Path(board_test.SETTINGS[0]).write_text("-1")
+
+    monkeypatch.setattr(board_test.Run, "find_drivers", find_drivers)
+    return place
+
+
+def setting():
+    """The setting."""
+    return Path(board_test.SETTINGS[0]).read_text()
+
+
+@pytest.mark.parametrize("error, text", [
+    (MachineError("processes of the run do not end"), "processes of the run do not end"),
+    (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "zstd"), "No such file or directory: zstd"),
+    (lzma.LZMAError("Corrupt input data"), "LZMAError: Corrupt input data (board_unit.py:"),
+    (KeyError("caps"), "KeyError: 'caps' (board_unit.py:"),
+])
+def test_unexpected(driver_found, monkeypatch, capsys, error, text):
+    """What goes wrong is in the report if something had been changed; else it is the reason to refuse."""
+    monkeypatch.setattr(board_test.Run, "scenarios", fail(error))
+    assert board_test.main() == 1 and setting() == "2"
+    report = json.loads((driver_found / "report.json").read_text())
+    assert report["outcome"] == "failed" and text in report["skipped"]["what was left to do"]
+    monkeypatch.setattr(board_test, "loaded_driver", fail(error))
+    (driver_found / "report.json").unlink()
+    capsys.readouterr()
+    assert board_test.main() == 2 and f"error: {text}" in capsys.readouterr().err
+    assert not (driver_found / "report.json").exists() and not board_test.STATE.exists()
+
+
+def test_truncated(driver_found, monkeypatch):
+    """pytest's report is not complete: that of the run is written, and the drivers that follow are tested."""
+    def run(_, command, *__, **___):
+        (board_test.STATE / "junit.xml").write_text("<testsuites><testsuite")
+        return -9 if command[0].name == "board" else 0
+
+    monkeypatch.setattr(board_test.Run, "run", run)
+    assert board_test.main() == 1
+    report = json.loads((driver_found / "report.json").read_text())
+    assert report["outcome"] == "incomplete" and report["results"]["rust"]["ended"] == "pytest ended with -9"
+
+
+def test_not_restored(driver_found, monkeypatch, capsys):
+    """What cannot be restored keeps nothing else from being restored; the status says so, now and at the next run."""
+    monkeypatch.setattr(board_test, "end_processes", fail(MachineError("no end")))
+    monkeypatch.setattr(board_test, "restore_driver", fail(MachineError("in use")))
+    monkeypatch.setattr(board_test.Run, "scenarios", fail(board_test.Refused("no driver")))
+    assert board_test.main() == 1 and setting() == "2"
+    report = json.loads((driver_found / "report.json").read_text())
+    assert report["skipped"] == {"what was left to do": "no driver", "restoring what was there before": "no end; in use"}
+    assert board_test.main() == 1 and "cannot be restored: no end; in use" in capsys.readouterr().err
+    monkeypatch.setattr(board_test.sys, "argv", ["board_test", "--restore"])
+    assert board_test.main() == 1
+    monkeypatch.setattr(board_test, "end_processes", lambda run: None)
+    monkeypatch.setattr(board_test, "restore_driver", lambda driver: None)
+    assert board_test.main() == 0 and not board_test.STATE.exists()
+
+
+def test_refused(driver_found, monkeypatch):
+    """A run that has restored all that it has changed refuses by status 2."""
+    monkeypatch.setattr(board_test.Run, "scenarios", fail(board_test.Refused("no driver")))
+    assert board_test.main() == 2 and setting() == "2" and not (driver_found / "report.json").exists()
+
+
+def test_stopped(driver_found, monkeypatch, capsys):
+    """A run is stopped, in a scenario and while it restores what an earlier one has left."""
+    monkeypatch.setattr(board_test.Run, "scenarios", fail(board_test.Stopped(1)))
+    assert board_test.main() == 129 and setting() == "2"
+    assert json.loads((driver_found / "report.json").read_text())["outcome"] == "stopped"
+    board_test.STATE.mkdir()
+    board_test.STATE_FILE.write_text('{"run": "a", "driver": null, "settings": {"/nowhere": "1"}}')
+    monkeypatch.setattr(board_test, "restore_left", fail(board_test.Stopped(15)))
+    assert board_test.main() == 143 and "No such file or directory: /nowhere" in capsys.readouterr().err
+
+
+# --- The report ---------------------------------------------------------------------------------
+
+
 def test_machine_is_named(described):
     """Names that say which machine and distribution it is stay, whoever else has them."""
     described(files={"/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian',
@@ -68,19 +186,6 @@ def test_users(described, monkeypatch):
     assert board_report.without_names("jo, a joke, lidl, hatter, root") == "(user), a joke, lidl, (user), root"
     monkeypatch.setenv("SUDO_USER", "lidl")
     assert board_report.without_names("/home/lidl of Alice Liddell") == "(home) of (user)"
-
-
-#: A report without results.
-EMPTY = {"date": "2026-01-01", "outcome": "passed", "project": {}, "machine": {}, "firmware": {}, "kernel": {}, "doctor": [], "drivers": {},
-         "results": {}, "costs": None, "skipped": {}}
-
-
-@pytest.fixture
-def place(monkeypatch, tmp_path, described):
-    """Where the report and the state of a run are."""
-    described()
-    monkeypatch.setattr(board_test, "REPORT", tmp_path / "report")
-    return tmp_path / "report"
 
 
 def test_write_report(place, monkeypatch):
