@@ -109,21 +109,36 @@ def only_run():
         os.close(directory)
 
 
+def kmod(*command):
+    """Runs rmmod or insmod. Returns its exit status, and what is wrong."""
+    # pylint: disable-next=consider-using-with
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.communicate(timeout=RESTORING)[1]
+        return process.returncode, said.strip()
+    except subprocess.TimeoutExpired:
+        raise MachineError(f"{command[0]} does not end") from None
+    finally:
+        # subprocess.run() would wait for good for a process that the kernel does not let end.
+        process.kill()
+        attempt(process.wait, 1)
+
+
 def rmmod():
     """Unloads the driver. Events of a process that has just ended may not have been freed yet."""
     for _ in range(50):
-        done = subprocess.run(["rmmod", "arm_spe_pmu"], stderr=subprocess.PIPE, text=True, check=False)
+        _, said = kmod("rmmod", "arm_spe_pmu")
         if not LOADED.exists():
             return
         time.sleep(0.1)
-    raise MachineError(f"cannot unload the driver: {done.stderr.strip()}")
+    raise MachineError(f"cannot unload the driver: {said}")
 
 
 def insmod(file):
     """Loads a driver."""
-    done = subprocess.run(["insmod", file], stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise MachineError(f"cannot load {file}: {done.stderr.strip().rpartition(': ')[2]}")
+    status, said = kmod("insmod", file)
+    if status:
+        raise MachineError(f"cannot load {file}: {said.rpartition(': ')[2]}")
 
 
 def end_processes(run):
@@ -286,14 +301,10 @@ class Run:
             return process.wait(left - GRACE)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            attempt(process.wait, GRACE)
             return None
         finally:
-            # What it has left in the background.
+            # It, if it has not ended, and what it has left in the background.
             end_processes(self.state["run"])
 
     def find_driver(self, driver):
@@ -463,12 +474,19 @@ def stop(number, _):
     raise Stopped(number)
 
 
+def handle_signals():
+    """A signal stops the run, unless it was ignored before (nohup)."""
+    for number in SIGNALS:
+        # What is run would inherit SIG_IGN, and pytest has to be ended by SIGINT when its time is over.
+        ignored = signal.getsignal(number) == signal.SIG_IGN
+        signal.signal(number, (lambda *_: None) if ignored else stop)
+
+
 def main():
     """Returns the exit status."""
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")   # whatever the locale
-    for number in SIGNALS:
-        signal.signal(number, stop)
+    handle_signals()
     try:
         with only_run():
             try:

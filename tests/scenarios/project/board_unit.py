@@ -6,6 +6,9 @@ import json
 import lzma
 import os
 import pwd
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,58 @@ def test_stopped(driver_found, monkeypatch, capsys):
     board_test.STATE_FILE.write_text('{"run": "a", "driver": null, "settings": {"/nowhere": "1"}}')
     monkeypatch.setattr(board_test, "restore_left", fail(board_test.Stopped(15)))
     assert board_test.main() == 143 and "No such file or directory: /nowhere" in capsys.readouterr().err
+
+
+def test_signals(monkeypatch):
+    """A signal that was ignored stays so, and what is run does not inherit that."""
+    before = [signal.getsignal(number) for number in board_test.SIGNALS]
+    try:
+        for number in board_test.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        board_test.handle_signals()
+        os.kill(os.getpid(), signal.SIGHUP)
+        ignored = subprocess.run(["grep", "^SigIgn:", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        assert not int(ignored.split()[1], 16) >> (signal.SIGHUP - 1) & 1
+        with pytest.raises(board_test.Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+    finally:
+        for number, handler in zip(board_test.SIGNALS, before):
+            signal.signal(number, handler)
+
+
+class Endless:
+    """A process that the kernel does not let end."""
+
+    returncode = None
+
+    def __init__(self, *_, **__):
+        self.signals = []
+
+    def wait(self, timeout):
+        """Does not end."""
+        raise subprocess.TimeoutExpired("command", timeout)
+
+    communicate = wait
+
+    def send_signal(self, number):
+        """Does not end."""
+        self.signals.append(number)
+
+    def kill(self):
+        """Does not end."""
+
+
+def test_endless(place, monkeypatch):
+    """Nothing waits without a limit."""
+    monkeypatch.setattr(board_test.subprocess, "Popen", Endless)
+    with pytest.raises(MachineError, match="^rmmod does not end$"):
+        board_test.rmmod()
+    assert board_test.Run().run(["true"]) is None
+    monkeypatch.setattr(board_test, "end_processes", fail(MachineError("processes of the run do not end")))
+    with pytest.raises(MachineError, match="do not end"):
+        board_test.Run().run(["true"])
 
 
 # --- The report ---------------------------------------------------------------------------------
