@@ -30,6 +30,7 @@ from spe import expand
 #: What has to be restored is lost with a reboot, like this directory.
 STATE = Path("/run/arm-spe-board-test")
 STATE_FILE = STATE / "state.json"
+LOCK = STATE.with_suffix(".lock")
 #: In the environment of all processes of a run, with its name.
 MARK = "ARM_SPE_BOARD_RUN"
 #: The scenarios write the first; the kernel lowers the second where interrupts take long.
@@ -88,25 +89,19 @@ def attempt(what, *arguments):
 
 @contextmanager
 def only_run():
-    """No two runs change the machine at the same time: the directory is locked."""
-    while True:
-        STATE.mkdir(mode=0o700, exist_ok=True)
-        directory = os.open(STATE, os.O_RDONLY)
+    """No two runs change the machine at the same time."""
+    # It is not removed: one run could lock the removed file, and another one a new file.
+    with open(LOCK, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused("another run has not ended") from None
-        # The one that had the lock may have removed the directory.
-        if STATE.exists() and os.path.sameopenfile(directory, other := os.open(STATE, os.O_RDONLY)):
-            os.close(other)
-            break
-        os.close(directory)
-    try:
-        yield
-    finally:
-        if not STATE_FILE.exists():
-            shutil.rmtree(STATE)
-        os.close(directory)
+        STATE.mkdir(mode=0o700, exist_ok=True)
+        try:
+            yield
+        finally:
+            if not STATE_FILE.exists():
+                shutil.rmtree(STATE)
 
 
 def kmod(*command):

@@ -64,6 +64,7 @@ def place(monkeypatch, tmp_path, described):
     described()
     monkeypatch.setattr(board_test, "REPORT", tmp_path / "report")
     monkeypatch.setattr(board_test, "STATE", tmp_path / "state")
+    monkeypatch.setattr(board_test, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(board_test, "STATE_FILE", tmp_path / "state/state.json")
     monkeypatch.setattr(board_test, "LOADED", tmp_path / "loaded")
     monkeypatch.setattr(board_test, "SETTINGS", [str(tmp_path / "setting")])
@@ -152,6 +153,19 @@ def test_refused(driver_found, monkeypatch):
     """A run that has restored all that it has changed refuses by status 2."""
     monkeypatch.setattr(board_test.Run, "scenarios", fail(board_test.Refused("no driver")))
     assert board_test.main() == 2 and setting() == "2" and not (driver_found / "report.json").exists()
+
+
+@pytest.mark.usefixtures("place")
+def test_lock():
+    """Two runs lock the same file, although one of them ends and removes what it has made."""
+    with board_test.only_run():
+        locked = board_test.LOCK.stat()
+        with pytest.raises(board_test.Refused, match="another run has not ended"), board_test.only_run():
+            pass
+        assert board_test.STATE.exists()
+    assert not board_test.STATE.exists() and os.path.samestat(board_test.LOCK.stat(), locked)
+    with board_test.only_run():
+        pass
 
 
 def test_stopped(driver_found, monkeypatch, capsys):
