@@ -37,11 +37,11 @@ def read(*path):
         return ""
 
 
-def output(*command):
+def output(*command, **options):
     """Returns the output of a command, "" if it cannot be run."""
     try:
         return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=120, check=False).stdout.decode(errors="replace").strip()
+                              timeout=120, check=False, **options).stdout.decode(errors="replace").strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
 
@@ -66,12 +66,19 @@ def identification():
     return {contract(numbers): dict(registers) for registers, numbers in sorted(cpus.items(), key=lambda item: item[1])}
 
 
+def commit():
+    """Returns the name of the commit that is checked out."""
+    # As the owner of the checkout: it writes .git/index where that is not up to date.
+    owner = TOP.stat()
+    return output("git", "-c", "safe.directory=*", "-C", str(TOP), "describe", "--always", "--dirty",
+                  user=owner.st_uid, group=owner.st_gid, extra_groups=[], env={**os.environ, "HOME": "/"})
+
+
 def facts():
     """Returns what is known of the machine before anything is done."""
-    git = ["git", "-c", "safe.directory=*", "-C", str(TOP)]
     return {
         "project": {"version": "".join(re.findall(r'^PACKAGE_VERSION="(.*)"', read(TOP, "dkms.conf"), re.MULTILINE)),
-                    "commit": output(*git, "describe", "--always", "--dirty")},
+                    "commit": commit()},
         "machine": {
             **{name: read(FIRMWARE, name) for name in DMI},
             "device tree": read("/proc/device-tree/model"), "compatible": read("/proc/device-tree/compatible"),

@@ -409,11 +409,19 @@ def write_report(report):
 def give_to_owner():
     """What root has made in the checkout belongs to whom the checkout belongs to."""
     owner = TOP.stat()
-    for top in TOP / "out", TOP / "build" / "payload":
-        for directory, _, files in os.walk(top):
-            for path in [directory, *(os.path.join(directory, file) for file in files)]:
-                if os.lstat(path).st_uid == 0:
-                    os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+    def give(name, directory):
+        if os.stat(name, dir_fd=directory, follow_symlinks=False).st_uid == 0:
+            os.chown(name, owner.st_uid, owner.st_gid, dir_fd=directory, follow_symlinks=False)
+
+    def give_all(top):
+        # Not os.walk(), which follows a link at the top: where it leads need not be of the checkout.
+        for _, directories, files, directory in os.fwalk(top):
+            for name in ".", *directories, *files:
+                attempt(give, name, directory)
+
+    for name in "out", "build":
+        attempt(give_all, TOP / name)
 
 
 def test():
@@ -448,7 +456,6 @@ def test():
         run.report["skipped"]["restoring what was there before"] = failed
         say(f"error: what was there before cannot be restored: {failed}", file=sys.stderr)
     written = write_report(run.report)
-    give_to_owner()
     if stopped:
         return 128 + stopped
     return 0 if run.report["outcome"] == "passed" and written and not failed else 1
@@ -486,7 +493,12 @@ def main():
         with only_run():
             try:
                 restore_left()
-                return 0 if "--restore" in sys.argv else test()
+                if "--restore" in sys.argv:
+                    return 0
+                try:
+                    return test()
+                finally:
+                    give_to_owner()
             except Stopped:
                 # It has come while what an earlier run has left was restored.
                 if error := attempt(restore):

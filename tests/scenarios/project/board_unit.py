@@ -17,6 +17,7 @@ import board_report
 import board_test
 from machine import MachineError
 
+give_to_owner = board_test.give_to_owner
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
 
 
@@ -229,6 +230,38 @@ def test_endless(place, monkeypatch):
     monkeypatch.setattr(board_test, "end_processes", fail(MachineError("processes of the run do not end")))
     with pytest.raises(MachineError, match="do not end"):
         board_test.Run().run(["true"])
+
+
+def test_owner(place, tmp_path, monkeypatch):
+    """What root has made in the checkout is given to its owner, also by a run that is refused, but nothing outside of it."""
+    given = []
+
+    def chown(name, *_, dir_fd, follow_symlinks):
+        assert not follow_symlinks
+        given.append(os.path.relpath(os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), name), tmp_path))
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    for name in "build/payload", "elsewhere/board":
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+    (tmp_path / "out").symlink_to("elsewhere")
+    (tmp_path / "build/link").symlink_to("../elsewhere")
+    monkeypatch.setattr(board_test.os, "chown", chown)
+    monkeypatch.setattr(board_test, "give_to_owner", give_to_owner)
+    monkeypatch.setattr(board_test, "TOP", tmp_path)
+    monkeypatch.setattr(board_test, "loaded_driver", fail(board_test.Refused("in use")))
+    assert board_test.main() == 2 and place.exists()
+    assert set(given) == {"build", "build/payload", "build/payload/file", "build/link"}
+
+
+def test_commit(monkeypatch):
+    """git runs as the owner of the checkout."""
+    options = {}
+    monkeypatch.setattr(board_report, "output", lambda *_, **given: options.update(given))
+    board_report.commit()
+    assert (options["user"], options["group"]) == (board_report.TOP.stat().st_uid, board_report.TOP.stat().st_gid)
+    monkeypatch.undo()
+    assert board_report.output("id", "-u", user=0, group=0) == "0"
 
 
 # --- The report ---------------------------------------------------------------------------------
