@@ -25,7 +25,6 @@ import board_report
 from board import LOADED, MODULE, c_driver, loaded_driver, unpacked
 from machine import MachineError
 from paths import TOP
-from spe import expand
 
 #: What has to be restored is lost with a reboot, like this directory.
 STATE = Path("/run/arm-spe-board-test")
@@ -350,11 +349,12 @@ class Run:
             self.report["skipped"][name] = "they are of both drivers"
             return
         say("Costs, by tools/compare-cost")
+        from spe import expand  # pylint: disable=import-outside-toplevel # needs pytest, which --restore does not
         cpus = expand(next(iter(self.report["drivers"]["rust"]["pmus"].values()))["cpumask"])
         variables = {**COST, "CPU": str(cpus[min(1, len(cpus) - 1)]), **{name: os.environ[name] for name in
                      ("CPU", "TURNS", "WORK", "PERIOD", "PAGES", "TIMES") if name in os.environ}}
         with open(STATE / "costs", "w+", encoding="utf-8", errors="replace") as output:
-            status = self.run([TOP / "tools/compare-cost", self.files["rust"], self.files["c"]], output, **variables)
+            status = self.run([TOP / "tools/compare-cost", self.files["rust"], self.files["c"]], output, TMPDIR=str(STATE), **variables)
             output.seek(0)
             text = output.read()
         rows = re.findall(r"^(.*?) +(-?\d+) +(-?\d+) +-?\d+\.\d\d$", text, re.MULTILINE)

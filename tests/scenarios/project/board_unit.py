@@ -6,6 +6,8 @@ import json
 import lzma
 import os
 import pwd
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +18,7 @@ import pytest
 import board_report
 import board_test
 from machine import MachineError
+from paths import TOP
 
 give_to_owner = board_test.give_to_owner
 pytestmark = [pytest.mark.quick, pytest.mark.independent]
@@ -262,6 +265,66 @@ def test_commit(monkeypatch):
     assert (options["user"], options["group"]) == (board_report.TOP.stat().st_uid, board_report.TOP.stat().st_gid)
     monkeypatch.undo()
     assert board_report.output("id", "-u", user=0, group=0) == "0"
+
+
+def test_temporary_files(place, monkeypatch):
+    """What compare-cost writes is in the directory of the run."""
+    run, given = board_test.Run(), {}
+    run.files = {"rust": "rust.ko", "c": "c.ko"}
+    run.report["drivers"] = {"rust": {"pmus": {"arm_spe_0": {"cpumask": "0-3"}}}}
+    monkeypatch.setattr(run, "run", lambda _, output, **variables: given.update(variables))
+    board_test.STATE.mkdir()
+    run.costs()
+    assert given["TMPDIR"] == str(board_test.STATE) and given["CPU"] == "1" and place.parent == board_test.STATE.parent
+
+
+# --- The command --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A function that runs tools/board-test of a checkout, as on a machine of Arm's that has nothing but these programs."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/uname").write_text("#!/bin/sh\necho aarch64\n")
+    (tmp_path / "bin/id").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "bin/insmod").write_text("#!/bin/sh\n")
+    for program in (tmp_path / "bin").iterdir():
+        program.chmod(0o755)
+    for program in "sh", "dirname", "grep", "python3":
+        (tmp_path / "bin" / program).symlink_to(shutil.which(program))
+    (tmp_path / "tools").mkdir()
+    shutil.copy(TOP / "tools/board-test", tmp_path / "tools")
+    (tmp_path / "tests/lib").mkdir(parents=True)
+    (tmp_path / "tests/lib/board_test.py").write_text("import sys; print('runs', sys.argv[1:])")
+
+    def run(*arguments, **variables):
+        done = subprocess.run([tmp_path / "tools/board-test", *arguments], cwd=tmp_path, env={"PATH": str(tmp_path / "bin"), **variables},
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return done.returncode, done.stdout
+
+    return run
+
+
+def test_restore_alone(command):
+    """--restore asks for nothing that only a run needs: neither a driver, perf, gcc nor pytest, and no variables."""
+    assert command("--restore", MINUTES="x", DRIVER="y") == (0, "runs ['--restore']\n")
+    status, output = command(MINUTES="x", DRIVER="y")
+    assert status == 2 and {"MINUTES=x", "DRIVER=y"} < set(re.findall(r"^error: (\S+?):? ", output, re.MULTILINE)), output
+    code = "import sys; sys.modules['pytest'] = None; sys.path.insert(0, sys.argv[1]); import board_test"
+    subprocess.run(["python3", "-c", code, TOP / "tests/lib"], check=True)
+
+
+def test_current_directory(command, tmp_path):
+    """No Python of the current directory is run."""
+    (tmp_path / "pytest.py").write_text("open('run', 'w')")
+    command("--check")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_tests(command, tmp_path):
+    """The package for DKMS has tools/, but no tests."""
+    (tmp_path / "tests/lib/board_test.py").unlink()
+    assert command() == (2, f"error: the tests are not in {tmp_path}: run this in a checkout of the project\n")
 
 
 # --- The report ---------------------------------------------------------------------------------
