@@ -184,7 +184,7 @@ def restore_left():
     """Restores what a run that was killed has left."""
     if not STATE_FILE.exists():
         return
-    say("An earlier run was killed: restoring what was there before it")
+    say("An earlier run was killed, or could not restore all: restoring what was there before it")
     if error := attempt(restore):
         raise NotRestored(f"what an earlier run has left cannot be restored: {error}")
 
@@ -393,17 +393,15 @@ def check_writable():
 
 
 def write_report(report):
-    """Writes the report, and prints it. Returns whether it could be written."""
+    """Writes the report, and prints it."""
     report = board_report.without_names(report)
     text = board_report.text(report)
     # What is printed may have to wait, or go to a terminal that is gone.
     error = attempt(write_file, text, "report.txt") or attempt(write_file, json.dumps(report, indent=1) + "\n", "report.json")
     say(text)
     if error:
-        say(f"error: the report cannot be written: {error}", file=sys.stderr)
-        return False
+        raise MachineError(f"the report cannot be written: {error}")
     say(f"Send {REPORT}/report.txt and report.json.")
-    return True
 
 
 def give_to_owner():
@@ -455,10 +453,11 @@ def test():
     if failed:
         run.report["skipped"]["restoring what was there before"] = failed
         say(f"error: what was there before cannot be restored: {failed}", file=sys.stderr)
-    written = write_report(run.report)
+    if error := attempt(write_report, run.report):
+        say(f"error: {error}", file=sys.stderr)
     if stopped:
         return 128 + stopped
-    return 0 if run.report["outcome"] == "passed" and written and not failed else 1
+    return 0 if run.report["outcome"] == "passed" and not error and not failed else 1
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -125,6 +125,13 @@ def test_unexpected(driver_found, monkeypatch, capsys, error, text):
     assert not (driver_found / "report.json").exists() and not board_test.STATE.exists()
 
 
+def test_no_report(driver_found, monkeypatch, capsys):
+    """An error in making the report is no reason to say that nothing was changed."""
+    monkeypatch.setattr(board_test.Run, "scenarios", lambda *_: None)
+    monkeypatch.setattr(board_report, "without_names", fail(KeyError("name")))
+    assert board_test.main() == 1 and "error: KeyError: 'name'" in capsys.readouterr().err and not list(driver_found.iterdir())
+
+
 def test_truncated(driver_found, monkeypatch):
     """pytest's report is not complete: that of the run is written, and the drivers that follow are tested."""
     def run(_, command, *__, **___):
@@ -360,7 +367,7 @@ def test_write_report(place, monkeypatch):
     monkeypatch.setattr(board_test, "say", lambda *_, **__: places.append(sorted(file.name for file in place.iterdir())))
     places = []
     board_test.check_writable()
-    assert board_test.write_report({**EMPTY, "skipped": {"one": "caf\xe9 \udcff"}})
+    board_test.write_report({**EMPTY, "skipped": {"one": "caf\xe9 \udcff"}})
     assert places[0] == sorted(file.name for file in place.iterdir()) == ["new", "report.json", "report.txt"]
     assert "caf\xe9 \\udcff" in (place / "report.txt").read_text(encoding="utf-8")
     assert json.loads((place / "report.json").read_text(encoding="utf-8"))["skipped"]["one"] == "caf\xe9 \udcff"
@@ -391,5 +398,6 @@ def test_full(place, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(board_test.os, "fsync", full)
-    assert not board_test.write_report(EMPTY)
+    with pytest.raises(MachineError, match="cannot be written: No space left"):
+        board_test.write_report(EMPTY)
     assert [file.name for file in place.iterdir()] == ["report.txt"] and (place / "report.txt").read_text() == "older"
