@@ -116,7 +116,6 @@ def machine(board):
     pytest.param("/home/alicia/checkout", "modprobe arm_spe_pmu", "discard", id="c", marks=pytest.mark.long),
     pytest.param("/root/checkout", "true", "", id="none-all", marks=[pytest.mark.long, pytest.mark.timeout(2400)]),
 ])
-@pytest.mark.long
 def test_report(board, place, load, selected):
     """The whole command, with each driver loaded before: the report has all of it and no names, and nothing is changed."""
     guest = board(place)
