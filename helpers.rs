@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe wrappers of `helpers.c`.
+//! Safe wrappers of `helpers.c`, and what is a macro in C.
 
 use crate::bindings;
 use kernel::{

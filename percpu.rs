@@ -203,7 +203,8 @@ where
         result: None,
     };
     let run: smp_call_func_t = Some(Call::<F, R>::run);
-    // SAFETY: `call` outlives the call, which this waits for.
+    // SAFETY: `run` is called once, with interrupts disabled and not in an NMI, as IPIs are. `call`
+    // is not moved, and is not used here until the helper has waited for that.
     to_result(unsafe { bindings::spe_helper_call_on(id as c_int, run, (&raw mut call).cast()) })?;
     call.result.ok_or(ENXIO)
 }

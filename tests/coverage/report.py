@@ -136,7 +136,7 @@ def function_of(text, number):
 
 
 def main():
-    """Report and judge."""
+    """Prints the report. Returns the exit status."""
     modules = [Module(path) for path in sorted((TOP / "build").glob("*/arm_spe_pmu.ko"))]
     logs = [read(path) for path in Path(sys.argv[1]).iterdir()]
     lines, covered = set(), set()

@@ -56,7 +56,7 @@ class Stopped(BaseException):
 
 
 def say(*text, file=sys.stdout):
-    """Prints, unless nobody is there any more to read it."""
+    """Prints, unless the reader has closed the pipe."""
     try:
         print(*text, file=file, flush=True)
     except OSError:
@@ -146,7 +146,7 @@ def end_processes(run):
                     found = True
                     os.kill(int(environment.parent.name), signal.SIGKILL)
             except (OSError, ValueError):
-                pass    # it has ended meanwhile
+                pass    # it has ended
         if not found:
             return
         time.sleep(0.1)

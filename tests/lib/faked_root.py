@@ -52,7 +52,7 @@ class Distribution:
 DISTRIBUTIONS = {
     "debian": Distribution(
         'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nNAME="Debian GNU/Linux"\nVERSION_ID="13"\n'
-        'VERSION="13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\nHOME_URL="https://www.debian.org/"\n',
+        'VERSION="13 (trixie)"\nVERSION_CODENAME=trixie\nID=debian\n',
         "{}+deb13-arm64", "apt install", "linux-perf", "linux-headers-{}", "linux-image-{}", "rustc rust-src",
         "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub", packed="xz"),
     "raspbian": Distribution(
@@ -62,7 +62,7 @@ DISTRIBUTIONS = {
         "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub", packed="xz"),
     "ubuntu": Distribution(
         'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\nID=ubuntu\n'
-        'ID_LIKE=debian\nHOME_URL="https://www.ubuntu.com/"\nUBUNTU_CODENAME=noble\n',
+        'ID_LIKE=debian\nUBUNTU_CODENAME=noble\n',
         "{}-1010-aws", "apt install", "linux-tools-{}", "linux-headers-{}", "linux-modules-extra-{}", "rustc rust-src",
         "GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub", packed="zst"),
     "fedora": Distribution(

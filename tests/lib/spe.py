@@ -182,7 +182,7 @@ def check_accounted(trace, made):
 
 
 def recorded(guest, script, data="/tmp/perf.data", timeout=200):
-    """The Trace in a perf.data file after a script has recorded it, alone: all that the hardware has made meanwhile."""
+    """The Trace in a perf.data file after a script has recorded it, alone: all that the hardware has made during it."""
     before = guest.hardware()
     guest.sh(script, timeout)
     after = guest.hardware()

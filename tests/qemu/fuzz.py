@@ -3,7 +3,7 @@
 """fuzz.py MINUTES [SEED]: random register values and random injections, in the QEMU that has sanitizers.
 
 The bare-metal image (tests/qemu/baremetal) writes random values to all registers of the unit at every Exception level
-while code runs, and looks whether anything but the buffers was written to. Meanwhile faults and interrupts are injected
+while code runs, and looks whether anything but the buffers was written to. At the same time faults and interrupts are injected
 from outside. A run on one machine ends after so many rounds of the image; then another machine and another seed follow,
 each made from SEED (default 1) alone, until the time is over.
 
@@ -95,7 +95,7 @@ def inject_while_it_runs(machine, chance):
             if machine.qmp("qom-set", path=path, property="spe-inject", value=injection_of(chance)).get("return") == {}:
                 injected += 1   # else too many are waiting
         except (QMPError, OSError):
-            break               # it ended meanwhile
+            break               # it has ended
         done = (counters["collided"] + counters["filtered"] + counters["discarded"] + counters["dropped"]
                 + counters["partial"] + counters["records"])
         if not 0 <= counters["selected"] - done <= 1:

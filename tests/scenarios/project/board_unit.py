@@ -338,7 +338,7 @@ def test_no_tests(command, tmp_path):
 
 
 def test_machine_is_named(described):
-    """Names that say which machine and distribution it is stay, whoever else has them."""
+    """Names of the machine and the distribution stay, also where a user or a host has the same one."""
     described(files={"/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian',
                      "/proc/device-tree/compatible": "radxa,orion-o6 cix,sky1"},
               firmware={"sys_vendor": "Amazon EC2", "chassis_asset_tag": "Amazon EC2", "board_asset_tag": "i-0123456789",

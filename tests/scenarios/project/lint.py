@@ -194,11 +194,12 @@ UNWANTED = re.compile(r"\b(nobody|whoever|meanwhile|in vain|judged?|gusts?|rungs
 
 
 def test_words():
-    """Pages and the driver's source use the field's words."""
+    """Pages, the driver's source, tests and tools use the field's words."""
     found = [f"{page}:{number}: {word[0]}" for page, lines in pages() for number, line in lines
              for word in UNWANTED.finditer(line)]
     sources = [(file.relative_to(TOP), enumerate(file.read_text().split("\n"), 1))
-               for pattern in ("*.rs", "kunit/*.rs", "perf/*.rs", "tests/host/src/*.rs") for file in TOP.glob(pattern)]
+               for file in files() if file.name != "lint.py" and (
+                   file.suffix in (".rs", ".py") or file.parent.name in ("tools", "scripts", "cli", "env"))]
     found += [f"{file}:{number}: {word[0]}" for file, lines in sources for number, line in lines
               for word in UNWANTED.finditer(line)]
     assert not found
