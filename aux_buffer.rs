@@ -174,7 +174,7 @@ pub(crate) enum BeginError {
 }
 
 impl Transaction {
-    #[inline(always)] // see docs/cost.md
+    #[inline(always)] // a start: 231 instructions otherwise, not 202
     pub(crate) fn begin(
         handle: AuxHandle<Spe>,
         event: &ActiveEvent<Spe>,

@@ -204,7 +204,7 @@ impl Sampling {
 
     /// Stops sampling and hands the records to perf. Ends a request for service as well, which must
     /// not be taken for the next event's.
-    #[inline(always)] // see docs/cost.md
+    #[inline(always)] // `stop` and `del`: 105 instructions otherwise, not 95
     pub(crate) fn stop(self, cpu: &Cpu) -> Off {
         let Self { event, output } = self;
         let stopped = output.stop(&cpu.gate);
@@ -268,7 +268,7 @@ impl Asleep {
     }
 }
 
-#[inline(always)] // see docs/cost.md
+#[inline(always)] // a start: 236 instructions otherwise, not 202
 fn begin(
     handle: AuxHandle<Spe>,
     event: &ActiveEvent<Spe>,
@@ -299,7 +299,7 @@ fn begin(
 
 /// Disables the buffer and ends the transaction. Returns whether the event may go on. The gate may
 /// still be open.
-#[inline(always)] // see docs/cost.md
+#[inline(always)] // `stop` and `del`: 117 instructions otherwise, not 95
 fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
     let pmbsr = stopped.pmbsr();
     let mut flags = match pmbsr.bits() {

@@ -375,7 +375,6 @@ fn synchronise() -> (PMBSR_EL1, u64) {
 }
 
 /// Starts sampling for `event`, with a `period` that [`crate::event::period`] returned.
-#[inline(always)] // see docs/cost.md
 pub(crate) fn start(
     gate: &Gate,
     disabled: Disabled,
