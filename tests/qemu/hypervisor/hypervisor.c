@@ -4,8 +4,9 @@
  * and one rule of DEN0154 is checked: PMBPTR_EL1 and PMBSR_EL1 are not written while the buffer is enabled. Each
  * trap is a context synchronisation event, so that a missing ISB is not noticed.
  *
- * On request, the page at the write pointer is removed from stage 2 when the guest enables the buffer, until the guest
- * disables it, or accesses the page itself.
+ * On request, the page behind that of the write pointer is removed from stage 2 when the guest enables the buffer, until
+ * the guest disables it, or accesses the page itself. Some records come before the fault: perf record enables an event
+ * again only when it has read data.
  *
  * For QEMU only: with the MMU of EL2 off, its tables are written without cache maintenance, and memory is zero at
  * the start.
@@ -67,6 +68,7 @@ _Noreturn void unexpected_vector(u64 index)
 #define RAM_GIB 2
 #define TABLES (RAM_GIB * 512)
 #define PAGES (TABLES * 512)
+#define PAGE 4096
 
 #define S2_BLOCK 1ull
 #define S2_TABLE 3ull	/* or a page */
@@ -169,6 +171,7 @@ static void guest_fault(void)
 #define PMSCR_EL2 s3_4_c9_c9_0
 
 #define PMBLIMITR_E BIT(0)
+#define PMBLIMITR_LIMIT BITS(63, 12)
 /* How a trapped access names a register of the buffer, without its direction and its general-purpose register. */
 #define ISS(op2) (3 << 20 | (op2) << 17 | 9 << 10 | 10 << 1)
 
@@ -180,8 +183,10 @@ static void write_limit(u64 value)
 	if (value & PMBLIMITR_E) {
 		u64 enabled = __atomic_add_fetch(&counters.enabled, 1, __ATOMIC_RELAXED);
 
-		if (fault_interval && enabled % fault_interval == 0)
-			remove_page(mrs(PMBPTR_EL1));
+		u64 page = mrs(PMBPTR_EL1) + PAGE;
+
+		if (fault_interval && enabled % fault_interval == 0 && page < (value & PMBLIMITR_LIMIT))
+			remove_page(page);
 	}
 	msr(PMBLIMITR_EL1, value);
 }
