@@ -15,7 +15,7 @@ from spe import Trace, check_accounted, check_decodes, trace_of
 
 EVENT = "-m ,256K -e arm_spe/period=4096/u"
 
-#: {name: (what the first user records, what the second one does, both record)}; T is a task.
+#: {name: (what the first user records, what the second one does, both record)}. T is a task. All is in the cgroup.
 USERS = {
     "all CPUs, all CPUs": ("-a", "-a", False),
     "all CPUs, own task": ("-a", "", False),
@@ -25,6 +25,11 @@ USERS = {
     "one CPU, task": ("-C 0", "-t $T", False),
     "own task, own task": ("", "", True),
     "task, the same": ("-t $T", "-t $T", False),
+    "cgroup, the same": ("-a -G users", "-a -G users", False),
+    "cgroup, all CPUs": ("-a -G users", "-a", False),
+    "cgroup, own task": ("-a -G users", "", False),
+    "own task, cgroup": ("", "-a -G users", False),
+    "cgroup on one CPU, another CPU": ("-a -C 0 -G users", "-C 1", True),
 }
 
 #: Work on each CPU.
@@ -35,6 +40,13 @@ WORK = "taskset -c 0 workload 2; taskset -c 1 workload 2"
 SCRIPT = """
 look() {{ {{ echo >&3; read word <&3; }} 3<>/dev/vport0p2; }}
 cd /tmp
+if ! [ -d cgroup ]; then
+    mkdir cgroup
+    mount -t cgroup2 none cgroup
+    echo +pids >cgroup/cgroup.subtree_control    # perf's controller comes with any other
+    mkdir cgroup/users
+fi
+echo 0 >cgroup/users/cgroup.procs
 rm -f started go *.data
 mkfifo started go
 sh -c 'while :; do :; done' & T=$!
