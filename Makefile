@@ -39,10 +39,11 @@ PREFIX ?= /usr/local
 install modules_install:
 	@tools/install-module $(built_module) '$(INSTALL_MOD_PATH)'
 	@install -D -m 755 tools/spe-doctor '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor'
+	@install -D -m 644 docs/spe-doctor.8 '$(INSTALL_MOD_PATH)$(PREFIX)/share/man/man8/spe-doctor.8'
 
 uninstall:
 	@status=0; tools/install-module --remove '$(INSTALL_MOD_PATH)' $(RELEASE) || status=1; \
-		rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor' && exit $$status
+		rm -f '$(INSTALL_MOD_PATH)$(PREFIX)/bin/spe-doctor' '$(INSTALL_MOD_PATH)$(PREFIX)/share/man/man8/spe-doctor.8' && exit $$status
 
 # For Secure Boot: KEY and CERT are the machine owner's; without, those that DKMS has made.
 KEY ?= /var/lib/dkms/mok.key

@@ -83,11 +83,12 @@ def test_uninstall(boot, system):
 
 def test_uninstall_without_a_module(system):
     """make uninstall removes the rest if the module is gone, and says so."""
-    doctor = system / "usr/local/bin/spe-doctor"
-    doctor.parent.mkdir(parents=True)
-    doctor.touch()
+    rest = [system / "usr/local" / name for name in ("bin/spe-doctor", "share/man/man8/spe-doctor.8")]
+    for file in rest:
+        file.parent.mkdir(parents=True)
+        file.touch()
     uninstall = ("make", "uninstall", f"INSTALL_MOD_PATH={system}", f"RELEASE={RELEASE}")
-    assert "nothing was installed" in run(*uninstall, check=False) and not doctor.exists()
+    assert "nothing was installed" in run(*uninstall, check=False) and not any(file.exists() for file in rest)
     assert subprocess.run(uninstall, cwd=TOP, capture_output=True, check=False).returncode
 
 
