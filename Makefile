@@ -51,13 +51,11 @@ CERT ?= /var/lib/dkms/mok.pub
 sign:
 	@tools/sign-module $(built_module) '$(KEY)' '$(CERT)' $(if $(KDIR),'$(KDIR)')
 
-# A package for Debian that builds the module by DKMS for each kernel that is installed: build/deb/.
-deb:
-ifeq ($(shell command -v dh_dkms),)
-	$(WITH) root tools/build-deb
-else
-	tools/build-deb
-endif
+# The packages for Debian and Fedora that build the module by DKMS for each kernel that is installed: build/deb/, build/rpm/.
+deb: packager := dh_dkms
+rpm: packager := rpmbuild
+deb rpm:
+	$(if $(shell command -v $(packager)),,$(WITH) root) tools/build-package $@
 
 define check_driver
 @case '$(DRIVER)' in ''|c|rust) ;; *) \
@@ -205,7 +203,7 @@ help:
 	@echo '                   (DEBUG=1: the module checks itself, see docs/troubleshooting.md)'
 	@echo 'make install       as root on the arm64 machine: install the module and spe-doctor; make uninstall: remove them'
 	@echo 'make sign          for Secure Boot: sign the module with KEY=... CERT=... (or the key of DKMS), before installing'
-	@echo 'make deb           a Debian package that builds the module by DKMS: build/deb/'
+	@echo 'make deb rpm       packages for Debian and Fedora that build the module by DKMS: build/deb/, build/rpm/'
 	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make check         the quickest tests: minutes'
@@ -243,6 +241,6 @@ help:
 	@echo 'scenario, or an expression as pytest -k takes it. ARM_SPE_QEMU=DIR uses a QEMU built elsewhere.'
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
-.PHONY: all modules install modules_install uninstall sign deb check test test-long long-scenarios test-matrix test-native test-board coverage kunit no-allocation table fault-table bench bench-baseline \
+.PHONY: all modules install modules_install uninstall sign deb rpm check test test-long long-scenarios test-matrix test-native test-board coverage kunit no-allocation table fault-table bench bench-baseline \
 	fuzz storm qemu-series qemu-fuzz qemu-mutants mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

@@ -22,7 +22,7 @@ need() {
 
 check_host() {
 	[ "$(uname -m)" = x86_64 ] ||
-		die "this needs an amd64 machine; on arm64 there are make, make install, make sign and, with the packages debhelper and dh-dkms, make deb"
+		die "this needs an amd64 machine; on arm64 there are make, make install, make sign and, with the packages debhelper and dh-dkms, or rpm, make deb or make rpm"
 	need apt-get apt
 	need apt-cache apt
 	need dpkg-deb dpkg
