@@ -17,7 +17,7 @@ ROOT_PACKAGES=(
 	cargo librust-proptest-dev
 	python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-pygal shellcheck pyflakes3
 	# the package
-	debhelper dh-dkms dpkg-dev
+	debhelper dh-dkms dkms dpkg-dev lintian mandoc man-db rpm rpmlint
 )
 
 build_root() {
