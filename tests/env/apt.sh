@@ -3,7 +3,7 @@
 # Debian packages through the host's own apt (its proxies, credentials and keys), but with a separate package
 # database: the host's is neither read nor changed, and no privilege is needed.
 
-SUITE=trixie
+SUITE=trixie	# matrix has others
 
 mirrors() {
 	local codename candidates debian
@@ -38,31 +38,37 @@ keyring() {
 
 # Writes an apt configuration for each architecture, with the same package lists.
 apt_configure() {
-	local sources arch archs
+	local sources arch archs suites kernels
+	APT=$CACHE/apt	# the lists; the archives of all suites are in one place
+	case $SUITE in
+	trixie) suites="$SUITE $SUITE-updates $SUITE-backports" kernels=n=$SUITE-backports ;;
+	experimental) APT+=-$SUITE suites="sid $SUITE" kernels=a=$SUITE ;;
+	*) APT+=-$SUITE suites=$SUITE kernels=n=$SUITE ;;
+	esac
 	sources=$(
 		echo "Types: deb deb-src"
 		printf 'URIs: %s\n' "$(mirrors | tr '\n' ' ')"
-		echo "Suites: $SUITE $SUITE-updates $SUITE-backports"
+		echo "Suites: $suites"
 		echo "Components: main"
 		echo "Signed-By: $(keyring)"
 	)
 	grep -q '^URIs: .' <<<"$sources" && grep -q '^Signed-By: .' <<<"$sources" || exit 1
-	mkdir -p "$CACHE"/apt/{lists,archives}/partial "$CACHE/apt/sources.d" "$CACHE/apt/resolved"
-	if [ "$(cat "$CACHE/apt/sources.d/debian.sources" 2>/dev/null)" != "$sources" ]; then
-		printf '%s\n' "$sources" >"$CACHE/apt/sources.d/debian.sources"
-		rm -f "$CACHE/apt/updated"
+	mkdir -p "$APT/lists/partial" "$APT/sources.d" "$APT/resolved" "$CACHE/apt/archives/partial"
+	if [ "$(cat "$APT/sources.d/debian.sources" 2>/dev/null)" != "$sources" ]; then
+		printf '%s\n' "$sources" >"$APT/sources.d/debian.sources"
+		rm -f "$APT/updated"
 	fi
-	# The kernel and its perf come from backports, everything else from the release itself.
-	cat >"$CACHE/apt/preferences" <<-END
+	# The kernel and its perf come from backports or experimental, everything else from the release itself.
+	cat >"$APT/preferences" <<-END
 		Package: linux-image-* linux-headers-* linux-modules-* linux-binary-* linux-base* linux-kbuild-* linux-source-* linux-perf
-		Pin: release n=$SUITE-backports
+		Pin: release $kernels
 		Pin-Priority: 990
 	END
-	: >"$CACHE/apt/status"
+	: >"$APT/status"
 	for arch in amd64 arm64; do
 		archs='"amd64"; "arm64";'
 		[ $arch = amd64 ] || archs='"arm64";'
-		cat >"$CACHE/apt/$arch.conf" <<-END
+		cat >"$APT/$arch.conf" <<-END
 			#clear APT::Update::Pre-Invoke;
 			#clear APT::Update::Post-Invoke;
 			#clear APT::Update::Post-Invoke-Success;
@@ -81,17 +87,17 @@ apt_configure() {
 			Acquire::Retries "3";
 			Debug::NoLocking "true";
 			Dir::Etc::SourceList "/dev/null";
-			Dir::Etc::SourceParts "$CACHE/apt/sources.d";
-			Dir::Etc::Preferences "$CACHE/apt/preferences";
+			Dir::Etc::SourceParts "$APT/sources.d";
+			Dir::Etc::Preferences "$APT/preferences";
 			Dir::Etc::PreferencesParts "/dev/null";
-			Dir::State "$CACHE/apt";
-			Dir::State::Lists "$CACHE/apt/lists";
-			Dir::State::status "$CACHE/apt/status";
-			Dir::Cache "$CACHE/apt";
+			Dir::State "$APT";
+			Dir::State::Lists "$APT/lists";
+			Dir::State::status "$APT/status";
+			Dir::Cache "$APT";
 			Dir::Cache::archives "$CACHE/apt/archives";
 			Dir::Cache::pkgcache "";
 			Dir::Cache::srcpkgcache "";
-			Dir::Log "$CACHE/apt/log";
+			Dir::Log "$APT/log";
 		END
 	done
 }
@@ -99,10 +105,10 @@ apt_configure() {
 apt_update() {
 	lock
 	say packages "reading the package lists of $SUITE"
-	watched packages apt-get -c "$CACHE/apt/amd64.conf" -o APT::Update::Error-Mode=any update
-	rm -rf "$CACHE/apt/resolved"
-	mkdir -p "$CACHE/apt/resolved"
-	touch "$CACHE/apt/updated"
+	watched packages apt-get -c "$APT/amd64.conf" -o APT::Update::Error-Mode=any update
+	rm -rf "$APT/resolved"
+	mkdir -p "$APT/resolved"
+	touch "$APT/updated"
 }
 
 # apt_ask ARCH COMMAND...: prints apt's answer, cached until the next update.
@@ -110,14 +116,14 @@ apt_ask() {
 	local arch=$1 key file new error
 	shift
 	key=$(printf '%s\n' "$arch" "$@" | sha256sum)
-	file=$CACHE/apt/resolved/${key:0:16}
+	file=$APT/resolved/${key:0:16}
 	# Two runs may ask the same at once: each writes a file of its own.
 	new=$file.new.$BASHPID
 	if [ ! -s "$file" ]; then
 		# Asked about files to fetch, apt leaves out those that it finds: it gets an empty place to look.
-		mkdir -p "$CACHE/apt/nothing/partial"
-		if ! error=$(cd "$CACHE/apt/nothing" && "$1" -c "$CACHE/apt/$arch.conf" \
-			-o Dir::Cache::archives="$CACHE/apt/nothing" "${@:2}" 2>&1 >"$new") || [ ! -s "$new" ]; then
+		mkdir -p "$APT/nothing/partial"
+		if ! error=$(cd "$APT/nothing" && "$1" -c "$APT/$arch.conf" \
+			-o Dir::Cache::archives="$APT/nothing" "${@:2}" 2>&1 >"$new") || [ ! -s "$new" ]; then
 			rm -f "$new"
 			die "apt finds no answer to '$*' in $SUITE: ${error//$'\n'/; } (try 'make update')"
 		fi
@@ -131,8 +137,8 @@ with_dependencies() { apt_ask "$1" apt-get install -qq --print-uris "${@:2}" | a
 alone() { apt_ask "$1" apt-get download -qq --print-uris "${@:2}" | awk '{ print $2, $4 }'; }
 
 # fetch_with_dependencies ARCH PACKAGE...: downloads those packages to the archive directory.
-fetch_with_dependencies() { apt-get -c "$CACHE/apt/$1.conf" -y --download-only -q install "${@:2}"; }
-fetch_alone() { (cd "$CACHE/apt/archives" && apt-get -c "$CACHE/apt/$1.conf" -q download "${@:2}"); }
+fetch_with_dependencies() { apt-get -c "$APT/$1.conf" -y --download-only -q install "${@:2}"; }
+fetch_alone() { (cd "$CACHE/apt/archives" && apt-get -c "$APT/$1.conf" -q download "${@:2}"); }
 
 # unpack DIRECTORY: extracts the packages listed on the standard input. No maintainer script runs.
 unpack() {

@@ -3,12 +3,16 @@
 # The build root: a Debian 13 tree with every tool that the project uses, entered by chroot in a
 # mount namespace of its own. An ordinary user gets a user namespace as well.
 
-ROOT_PACKAGES=(
-	# a shell to work in
+# A shell to work in, and what a kernel's tree needs besides compilers.
+TREE_PACKAGES=(
 	base-files bash ca-certificates coreutils dash diffutils findutils gawk grep gzip hostname libc-bin
 	git mount patch perl procps sed tar util-linux xz-utils zstd bzip2 cpio socat
-	# the kernel tree and the module, cross-compiled
 	make bc bison flex m4 kmod pahole libssl-dev libelf-dev libdw-dev zlib1g-dev
+)
+
+ROOT_PACKAGES=(
+	"${TREE_PACKAGES[@]}"
+	# the compilers
 	gcc gcc-14 libc6-dev gcc-aarch64-linux-gnu gcc-14-aarch64-linux-gnu libc6-dev-arm64-cross
 	rustc rust-src rustfmt rust-clippy bindgen clang-19 lld-19 llvm-19
 	# QEMU
