@@ -19,7 +19,7 @@ ROOT_PACKAGES=(
 	meson ninja-build pkgconf python3-venv python3-pycotap libglib2.0-dev libpixman-1-dev libfdt-dev
 	# the tests
 	cargo librust-proptest-dev
-	python3 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-pygal shellcheck pyflakes3
+	python3 python3-jinja2 python3-pytest python3-pytest-timeout python3-pytest-xdist python3-pygal shellcheck pyflakes3
 	# the package
 	debhelper dh-dkms dkms dpkg-dev lintian mandoc man-db rpm rpmlint
 )
