@@ -162,7 +162,7 @@ test-board:
 demo:
 	$(check_driver)
 	$(module)
-	$(WITH) kernel,qemu,guest tests/cli/demo
+	$(WITH) kernel,qemu,guest,perf tests/cli/demo
 
 shell:
 	$(check_driver)
@@ -204,7 +204,7 @@ help:
 	@echo 'make install       as root on the arm64 machine: install the module and spe-doctor; make uninstall: remove them'
 	@echo 'make sign          for Secure Boot: sign the module with KEY=... CERT=... (or the key of DKMS), before installing'
 	@echo 'make deb rpm       packages for Debian and Fedora that build the module by DKMS: build/deb/, build/rpm/'
-	@echo 'make demo          boot a guest with SPE and profile a workload through the driver'
+	@echo 'make demo          boot a guest with SPE and profile a workload through the driver, with charts: out/demo/report.html'
 	@echo 'make shell         an interactive guest with the driver and perf'
 	@echo 'make check         the quickest tests: minutes'
 	@echo 'make test          every subject; T=name for one scenario; DRIVER=c for the stock C driver; WORKERS=n at a time'

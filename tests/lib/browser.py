@@ -2,6 +2,7 @@
 """A browser without a screen, by the DevTools protocol over a pair of pipes."""
 
 import base64
+import fcntl
 import json
 import os
 import select
@@ -13,17 +14,23 @@ from machine import SLACK
 BROWSER = os.environ.get("ARM_SPE_BROWSER")
 
 
+def beyond_4(end):
+    """Returns another number for the end of a pipe."""
+    number = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 5)
+    os.close(end)
+    return number
+
+
 class Browser:
     """One page. What it complains of, and what it asks of the network, is in `complaints` and `requests`."""
 
     def __init__(self, page):
         self.complaints, self.requests, self.number, self.rest = [], [], 0, b""
         self.home = tempfile.TemporaryDirectory()
-        theirs, self.to = os.pipe()
-        self.replies, ours = os.pipe()
-        # The protocol has its pipes at 3 and 4.
+        # The protocol has its pipes at 3 and 4, and no end may be there before.
+        (theirs, self.to), (self.replies, ours) = [[beyond_4(end) for end in os.pipe()] for _ in range(2)]
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{theirs} 4>&{ours}', "sh", f"{BROWSER}/chromium-headless-shell", "--no-sandbox",
+            ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{ours}', "bash", f"{BROWSER}/chromium-headless-shell", "--no-sandbox",
              "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={self.home.name}",
              "about:blank"],
             pass_fds=(theirs, ours), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

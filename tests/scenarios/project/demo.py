@@ -13,5 +13,5 @@ def test_demo(artefacts):
                           text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1].startswith("demo: OK"), done.stdout
-    for name in ("perf.data", "report.txt", "script.txt", "raw.txt", "pipeline.txt", "console.log"):
+    for name in ("perf.data", "report.html", "report.txt", "script.txt", "raw.txt", "pipeline.txt", "console.log"):
         assert (artefacts / name).stat().st_size > 0, name
