@@ -6,6 +6,7 @@ The numbers are counted again from the packets (spe.Trace), of which spe-report 
 
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -377,6 +378,12 @@ def test_bad_output(tmp_path):
     assert "is the recording: name another file by -o" in run(data, "-o", data, perf=perf)
     assert "cannot write" in run(data, "-o", tmp_path, perf=perf)
     assert "cannot run /absent: install perf" in run(data, perf="/absent", cwd=tmp_path)
+    # As on a full disk.
+    (tmp_path / "x.html").write_text("before")
+    assert "cannot write" in run(data, "-o", tmp_path / "x.html", perf=perf,
+                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
+    assert (tmp_path / "x.html").read_text() == "before"
+    (tmp_path / "x.html").unlink()
     (tmp_path / "jinja2.py").write_text("raise ImportError")
     assert "install the package python3-jinja2" in run(data, perf=perf, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert data.read_bytes() == GOOD and not [*tmp_path.glob("*.html"), *tmp_path.glob(".*")]
@@ -387,8 +394,10 @@ def test_interrupted(tmp_path):
     (tmp_path / "x.data").write_bytes(GOOD)
     os.mkfifo(tmp_path / "reads")
     perf = fake(tmp_path, itrace=f"echo $$ >{tmp_path}/reads; exec sleep 1000")
+    # A run in the background ignores SIGINT, and hands that down.
     with subprocess.Popen([REPORT, "--perf", perf, "-o", tmp_path / "x.html", tmp_path / "x.data"], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         reader = int((tmp_path / "reads").read_text())
         process.send_signal(signal.SIGINT)
         assert "interrupted: nothing was written" in process.communicate()[1] and process.returncode == 1
