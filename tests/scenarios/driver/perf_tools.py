@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Each command of docs/perf.md runs and prints what the page says.
+"""Each command of docs/perf.md, recording.md and recipes.md runs and prints what the page says.
 
-The commands are taken from the page. A line of the page has to be among those that the command prints, in the order of
+The commands are taken from the pages. A line of a page has to be among those that the command prints, in the order of
 the page. Any number matches a number of the page.
 """
 
@@ -16,11 +16,11 @@ import pytest
 from guest import PROGRAMS
 from paths import TOP
 
-pytestmark = pytest.mark.needs("perf")
+pytestmark = pytest.mark.needs("perf", "bolt")
 
-PAGE = TOP / "docs" / "perf.md"
+PAGES = [TOP / "docs" / name for name in ("perf.md", "recording.md", "recipes.md")]
 
-#: The directory of the commands. A section uses the files of the sections before it.
+#: The directory of the commands. A section uses the first recording of perf.md, and files of its own.
 DIRECTORY = "/tmp/perf"
 
 FENCE = re.compile(r"^```(.*)$")
@@ -31,7 +31,7 @@ NUMBER = re.compile(r"\b\d+(?:\.\d+)?[KM]?\b|\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9
 
 @dataclass
 class Command:
-    """A command of the page, and its output on the page."""
+    """A command of a page, and its output on the page."""
 
     text: str
     #: Whether it is for a perf outside of the guest.
@@ -39,11 +39,11 @@ class Command:
     output: list = field(default_factory=list)
 
 
-def sections():
-    """Returns the commands of the page: {heading: [Command, ...]}, and its Python scripts: {name: text}."""
+def sections(page):
+    """Returns the commands of a page: {heading: [Command, ...]}, and its Python scripts: {name: text}."""
     commands, scripts = {}, {}
     heading = fence = before = None
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
+    for line in page.read_text(encoding="utf-8").splitlines():
         if match := FENCE.match(line):
             fence = match[1] if fence is None else None
             if fence == "python":
@@ -55,13 +55,20 @@ def sections():
             scripts[name] += line + "\n"
         elif fence.startswith("console") and line.startswith("$ "):
             commands.setdefault(heading, []).append(Command(line[2:], fence != "console"))
+        elif fence.startswith("console") and line.startswith("> "):
+            commands[heading][-1].text += "\n" + line[2:]
         elif fence.startswith("console") and line != "...":
             commands[heading][-1].output.append(line)
         before = line or before
     return commands, scripts
 
 
-COMMANDS, SCRIPTS = sections()
+#: {(page, heading): [Command, ...]}, {name: text}
+COMMANDS, SCRIPTS = {}, {}
+for PAGE in PAGES:
+    found, scripts_found = sections(PAGE)
+    COMMANDS |= {(PAGE.name, heading): commands for heading, commands in found.items()}
+    SCRIPTS |= scripts_found
 
 
 def shape(line):
@@ -78,15 +85,15 @@ def compare(command, printed):
 
 @pytest.fixture(scope="module")
 def machine():
-    """Returns the options for a unit with the features that the page shows."""
-    return {"spe": "spe=on,spe-version=1.4,spe-cache=on"}
+    """Returns the options for a unit with the features that the pages show."""
+    return {"spe": "spe=on,spe-version=1.4,spe-cache=on,spe-prev-branch=on"}
 
 
 @pytest.fixture(scope="module")
 def recorded(guest):
-    """Returns a guest in which the page's first recording has been made."""
+    """Returns a guest in which the first recording of perf.md has been made."""
     guest.sh(f"mkdir {DIRECTORY}")
-    for command in COMMANDS["Record and report"]:
+    for command in COMMANDS["perf.md", "Record and report"]:
         if command.text.startswith("perf record"):
             guest.sh(f"cd {DIRECTORY} && {command.text}")
     return guest
@@ -94,10 +101,10 @@ def recorded(guest):
 
 @pytest.fixture
 def elsewhere(recorded, artefacts):
-    """Returns a function that runs a command outside of the guest, with the page's scripts, and returns its output."""
-    if "ARM_SPE_PERF" not in os.environ:
-        pytest.skip("needs perf for this machine: tests/env/with ...,perf")
-    shutil.copy(recorded.fetch(f"{DIRECTORY}/perf.data"), artefacts)
+    """Returns a function that runs a command outside of the guest, with the pages' scripts, and returns its output."""
+    if not {"ARM_SPE_PERF", "ARM_SPE_BOLT"} <= os.environ.keys():
+        pytest.skip("needs perf and BOLT for this machine: tests/env/with ...,perf,bolt")
+    tools = [os.path.dirname(os.environ["ARM_SPE_PERF"]), os.environ["ARM_SPE_BOLT"], os.environ["PATH"]]
     programs = artefacts / "symfs" / "usr" / "bin"
     programs.mkdir(parents=True)
     shutil.copy(PROGRAMS / "workload", programs)
@@ -105,16 +112,19 @@ def elsewhere(recorded, artefacts):
         (artefacts / name).write_text(text, encoding="utf-8")
 
     def run(text):
-        return subprocess.run(["bash", "-c", f'perf() {{ "$ARM_SPE_PERF" "$@"; }}; {text}'], check=True, text=True,
-                              cwd=artefacts, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+        for name in re.findall(r"-[ip] (\w+\.data)\b", text):
+            if not (artefacts / name).exists():
+                shutil.copy(recorded.fetch(f"{DIRECTORY}/{name}"), artefacts)
+        return subprocess.run(["bash", "-c", text], check=True, text=True, cwd=artefacts, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, env={**os.environ, "PATH": ":".join(tools)}).stdout
 
     return run
 
 
-@pytest.mark.parametrize("heading", COMMANDS)
-def test_section(recorded, heading, driver, request):
-    """A section of the page is as the commands print it."""
-    for command in COMMANDS[heading]:
+@pytest.mark.parametrize("page, heading", COMMANDS)
+def test_section(recorded, page, heading, driver, request):
+    """A section of a page is as the commands print it."""
+    for command in COMMANDS[page, heading]:
         if driver == "c" and "aux-action" in command.text:
             status, printed = recorded.run(f"cd {DIRECTORY} && {command.text}")
             assert status != 0, printed
@@ -131,9 +141,20 @@ def test_shape(number):
     assert shape(f"chase {number} of it") == "chase N of it"
 
 
-def test_page():
-    """The commands of the page are found, and those of other blocks are marked as not run."""
-    assert sum(map(len, COMMANDS.values())) == len(re.findall(r"^\$ ", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
-    assert any(command.elsewhere for commands in COMMANDS.values() for command in commands)
-    assert all(command.output or command.text.startswith(("perf record", "perf inject"))
-               for commands in COMMANDS.values() for command in commands)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page):
+    """The commands of a page are found, each has output unless it only writes a file, and the page is short."""
+    text = page.read_text(encoding="utf-8")
+    found = [command for (name, _), commands in COMMANDS.items() if name == page.name for command in commands]
+    assert len(found) == len(re.findall(r"^\$ ", text, re.MULTILINE))
+    assert not [command.text for command in found
+                if not command.output and not re.search(r"perf (record|inject) |>\w+\.script$", command.text)]
+    assert len(text.splitlines()) <= 300
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_not_run(page):
+    """The paragraph before commands without a prompt says that they were not run."""
+    paragraphs = page.read_text(encoding="utf-8").split("\n\n")
+    assert not [block for before, block in zip(paragraphs, paragraphs[1:])
+                if block.startswith("```sh\n") and "Not run, " not in before]
