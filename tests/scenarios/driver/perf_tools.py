@@ -129,6 +129,10 @@ def test_section(recorded, page, heading, driver, request):
             status, printed = recorded.run(f"cd {DIRECTORY} && {command.text}")
             assert status != 0, printed
             return
+        if driver == "c" and "-i inside.data" in command.text:
+            # Its records have PIDs of another namespace, of which perf knows no program: see namespaces.py.
+            assert "chase" not in recorded.sh(f"cd {DIRECTORY} && {command.text}")
+            return
         if command.elsewhere:
             compare(command, request.getfixturevalue("elsewhere")(command.text))
         else:
