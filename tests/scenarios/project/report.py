@@ -438,6 +438,17 @@ MANY = r"""awk 'BEGIN { for (i = 0; i < COUNT; i++) {
     print when, "instructions: 0", code } }'""".replace("LOAD", LOAD)
 
 
+def test_wide(tmp_path):
+    """Latencies over the whole range of a counter, and many symbols and regions, fit a phone as well."""
+    (tmp_path / "x.data").write_bytes(GOOD)
+    perf = fake(tmp_path, itrace=MANY.replace("COUNT", "20000").replace("i % 4096", "i * 7 % 65536"))
+    run(tmp_path / "x.data", "-o", tmp_path / "x.html", perf=perf, succeeds=True)
+    with Browser(tmp_path / "x.html") as browser:
+        for width in (1280, 390):
+            browser.resize(width)
+            assert (width, browser.evaluate(WRONG), browser.evaluate(DRAWN)) == (width, [], [])
+
+
 def test_progress(tmp_path):
     """Where the standard error is a terminal, it shows how far reading is."""
     (tmp_path / "x.data").write_bytes(GOOD)
