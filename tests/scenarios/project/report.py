@@ -144,7 +144,8 @@ def test_numbers(recorded, symfs, name):
         regions = tables(browser, "heat")
         said = browser.evaluate("document.querySelector('.tiles').innerText")
     operations = [operation(record) for record in trace.records]
-    assert len(trace.records) > 200 and f"{len(trace.records):,}" in said
+    # The later perf empties a full buffer, the fewer there are.
+    assert len(trace.records) > 50 and f"{len(trace.records):,}" in said
 
     # Latencies: each bar begins at its number of cycles and ends where the next one begins.
     table = shown["latency"][0]
