@@ -66,7 +66,7 @@ cause_of() {
 	local log=$1 free
 	free=$(df --output=avail -k "$CACHE" | tail -n 1)
 	if [ "$free" -lt 20000 ] || grep -q 'No space left on device\|enough free space' "$log"; then
-		echo "the disk that holds $CACHE is full: free some space (a whole setup takes about 12 GB) or set ARM_SPE_CACHE to a place on another disk, then run again"
+		echo "the disk that holds $CACHE is full: free some space (a whole setup takes about 17 GB) or set ARM_SPE_CACHE to a place on another disk, then run again"
 	elif grep -q 'Could not resolve\|Temporary failure resolving\|Could not connect\|Unable to connect\|Connection failed\|Network is unreachable\|Connection refused\|Failed to fetch' "$log"; then
 		echo "a download failed ($(grep -m1 'Err:\|Failed to fetch\|^E: ' "$log" | cut -c1-150)): check the network, apt's proxy settings or DEBIAN_MIRROR, then run again; what was fetched is kept"
 	elif grep -q 'Operation not permitted' "$log" && grep -q 'unshare' "$log"; then
