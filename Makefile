@@ -147,7 +147,8 @@ mutants:
 test-host:
 	$(WITH) root tests/host/run
 
-# For each kernel of the suite that has Rust, in each flavour: the table of docs/status.md. RELEASE=... for one.
+# For the kernels of Debian's suites that have Rust, in each flavour: the table of docs/status.md. SUITES=... for some
+# suites, RELEASE=... for one kernel.
 test-matrix:
 	tests/env/matrix $(RELEASE)
 
@@ -226,7 +227,7 @@ help:
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
 	@echo 'make fmt clippy    format; the kernel lint set'
 	@echo 'make doc           the documentation of the driver as pages, in build/doc/'
-	@echo 'make test-matrix   build the module for each kernel of the suite from 7.2 on, in each flavour, and try it there'
+	@echo 'make test-matrix   build the module for the kernels of SUITES from 7.2 on, in each flavour, and try it there'
 	@echo 'make test-native   install as docs/install.md says, by make and by DKMS, in an emulated arm64 Debian, and boot it; hours; COLD=1:'
 	@echo '                   also what earlier runs have made of the kernels'
 	@echo 'make test-board    as root on a machine with SPE: run what needs no emulation, with both drivers, and leave a report to send'
