@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from guest import PROGRAMS
+from page import shape
 from paths import TOP
 
 pytestmark = pytest.mark.needs("perf", "bolt")
@@ -25,8 +26,6 @@ DIRECTORY = "/tmp/perf"
 
 FENCE = re.compile(r"^```(.*)$")
 HEADING = re.compile(r"^## (.*)$")
-#: Also an address or a sum without 0x, and a byte of a dump. Decimal numbers come first, so that 12.2 is one, like 9.2.
-NUMBER = re.compile(r"\b\d+(?:\.\d+)?[KM]?\b|\b0x[0-9a-f]+|\b(?=[a-f]*[0-9])[0-9a-f]{5,16}\b|\b[0-9a-f]{2}\b")
 
 
 @dataclass
@@ -69,11 +68,6 @@ for PAGE in PAGES:
     found, scripts_found = sections(PAGE)
     COMMANDS |= {(PAGE.name, heading): commands for heading, commands in found.items()}
     SCRIPTS |= scripts_found
-
-
-def shape(line):
-    """Returns a line without its numbers and the widths of its columns."""
-    return NUMBER.sub("N", re.sub(r"\.{3,}", "...", " ".join(line.split())))
 
 
 def compare(command, printed):
