@@ -106,6 +106,10 @@ fault-table:
 	-$(MAKE) test T=faults DRIVER=c
 	$(WITH) kernel,qemu,guest tests/cli/tables faults
 
+# How much slower the emulated unit makes QEMU: ratios of one run.
+qemu-bench:
+	@$(MAKE) --no-print-directory test T=speed
+
 # What this driver and the C driver cost, counted: docs/cost.md.
 bench:
 	$(WITH) kernel $(BUILD_MODULE) -s modules
@@ -222,6 +226,7 @@ help:
 	@echo 'make storm         hotplug, migration, reloading and suspending over events of all kinds, for'
 	@echo '                   MINUTES=10; SEED=1; KERNEL=nmi or another one of tests/env/kernels'
 	@echo 'make qemu-fuzz     random registers and faults in a QEMU with sanitizers, for MINUTES=10; SEED=1'
+	@echo 'make qemu-bench    how much slower QEMU is with SPE disabled, and while it samples'
 	@echo 'make qemu-mutants  break each rule of the model of SPE and see that a test notices; M=name for one'
 	@echo 'make mutants       break the driver in many ways and see that a test notices; M=name for one, ALL=1: by any scenario; hours'
 	@echo 'make test-host     the tests of the pure logic alone, in seconds'
@@ -243,5 +248,5 @@ help:
 	@echo 'RELEASE=... names a kernel for test-matrix and uninstall; INSTALL_MOD_PATH and PREFIX are for install.'
 
 .PHONY: all modules install modules_install uninstall sign deb rpm check test test-long long-scenarios test-matrix test-native test-board coverage kunit no-allocation table fault-table bench bench-baseline \
-	fuzz storm qemu-series qemu-fuzz qemu-mutants mutants test-host demo \
+	fuzz storm qemu-series qemu-fuzz qemu-bench qemu-mutants mutants test-host demo \
 	shell fmt fmt-check clippy doc update clean distclean help

@@ -41,6 +41,7 @@ def pytest_configure(config):
                  "kernel(name): what is booted, of tests/env/kernels; stock is the default",
                  "long: too long for `make test`; `make test-long` runs it",
                  "quick: part of `make check`",
+                 "benchmark: times something; runs only if T selects it",
                  "needs(things...): what tests/env/with has to make besides what every scenario needs",
                  "xdist_group(name): of pytest-xdist, which a board need not have",
                  "independent: the tests of the file need not run in one process, in their order"):

