@@ -10,6 +10,7 @@
 //! | `test_buffer_limit.rs` | `rules.rs` | all of small buffers; all corners of real ones; random |
 //! | `test_c_driver.rs` | a model of the C driver | all states of small buffers |
 //! | `test_ring.rs` | `ring.rs`, a model of perf's buffer, with a unit and a reader | random runs |
+//! | `test_record.rs` | the sizes of the manual | all headers, all truncations; random |
 //! | `test_event.rs`, `test_caps.rs`, `test_syndrome.rs` | properties | random |
 
 #![cfg(test)]
@@ -22,6 +23,8 @@ mod buffer_limit;
 mod caps;
 #[path = "../../../event.rs"]
 mod event;
+#[path = "../../../record.rs"]
+mod record;
 #[path = "../../../syndrome.rs"]
 mod syndrome;
 #[path = "../../../sysreg.rs"]
@@ -34,5 +37,6 @@ mod test_buffer_limit;
 mod test_c_driver;
 mod test_caps;
 mod test_event;
+mod test_record;
 mod test_ring;
 mod test_syndrome;

@@ -14,7 +14,7 @@ from traces import unload_without_loss
 pytestmark = pytest.mark.kernel("debug")
 
 SUITES = ["arm_spe_event", "arm_spe_caps", "arm_spe_buffer_limit", "arm_spe_state", "arm_spe_power",
-          "arm_spe_syndrome"]
+          "arm_spe_syndrome", "arm_spe_record"]
 
 
 def parsed(log):
