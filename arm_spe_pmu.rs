@@ -13,16 +13,19 @@
 //! | `syndrome.rs` | `PMBSR_EL1`, decoded |
 //! | `event.rs` | the user ABI: `perf_event_attr` to register values |
 //! | `buffer_limit.rs` | where in the AUX buffer the unit may write |
+//! | `record.rs` | the records that the unit writes, decoded |
 //! | `counters.rs` | counters of what happened on a CPU |
 //! | `percpu.rs` | per-CPU data; functions that run on a given CPU |
 //! | `perf_quirks.rs` | work-arounds for faults of perf's core |
 //! | `perf/` | a safe interface to perf for PMUs with an AUX buffer |
+//! | `live_buffer.rs` | the buffers of live events, and the way of the records out of them |
 //! | `aux_buffer.rs` | the mapping of the AUX buffer; the AUX transaction |
 //! | `unit.rs` | the register sequences of one unit |
 //! | `state.rs` | the state machine of one unit; `state_check.rs` checks it (`make DEBUG=1`) |
 //! | `late_probe.rs` | probing again when a CPU comes online |
 //! | `device.rs` | the units of one device, compared with each other |
 //! | `irq.rs` | the interrupt |
+//! | `live.rs`, `live.c`, `arm_spe_trace.h` | live events: records as trace events |
 //! | `hotplug.rs` | CPU hotplug |
 //! | `cpu_pm.rs` | CPUs that lose their power in idle or in suspend |
 //! | `pmu.rs` | the callbacks of perf |
@@ -46,10 +49,13 @@ mod helpers;
 mod hotplug;
 mod irq;
 mod late_probe;
+mod live;
+mod live_buffer;
 mod percpu;
 mod perf;
 mod perf_quirks;
 mod pmu;
+mod record;
 mod state;
 mod syndrome;
 mod sysfs;

@@ -11,6 +11,7 @@ use crate::{
         Snapshot, //
     },
     event::EventConfig,
+    live_buffer::LiveEvent,
     perf::{
         ActiveEvent,
         AuxFlags,
@@ -40,6 +41,29 @@ use kernel::{
 pub(crate) struct EventData {
     pub(crate) config: EventConfig,
     pub(crate) no_space: NoSpace,
+    pub(crate) destination: Destination,
+}
+
+/// Where the records of an event go.
+pub(crate) enum Destination {
+    Aux,
+    // Not two more variants: a start would tell them apart in two steps.
+    NoTransaction(WithoutTransaction),
+}
+
+/// Where they go if perf knows nothing of them.
+pub(crate) enum WithoutTransaction {
+    Discard,
+    Live(LiveEvent),
+}
+
+impl Destination {
+    pub(crate) fn live(&self) -> Option<&LiveEvent> {
+        match self {
+            Self::NoTransaction(WithoutTransaction::Live(live)) => Some(live),
+            _ => None,
+        }
+    }
 }
 
 /// The types of an SPE PMU.

@@ -11,4 +11,6 @@
 #include <linux/perf/arm_pmu.h>
 #include <linux/vmalloc.h>
 
+#include "arm_spe_record.h"
 #include "helpers.h"
+#include "live.h"

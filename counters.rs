@@ -59,6 +59,13 @@ counters! {
     StartOffline = c"start_offline",
     /// Times that the CPU went to sleep, and might have lost its power, while the unit sampled.
     Sleeps = c"sleeps",
+    /// Records of live events.
+    LiveRecords = c"live_records",
+    /// Records of live events that could not be decoded.
+    LiveMalformed = c"live_malformed",
+    /// Buffers of live events that were given their full size, whatever `batch` is, because there
+    /// were too many interrupts in this tick.
+    LiveLimited = c"live_limited",
     /// Transitions that `state_check.rs` checked.
     #[cfg(ARM_SPE_DEBUG)]
     Transitions = c"transitions",

@@ -11,6 +11,7 @@ use crate::{
     },
     counters::Counters,
     late_probe,
+    live_buffer::LiveUsers,
     percpu::{
         contains,
         possible_cpus,
@@ -60,7 +61,8 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
-        }, //
+        },
+        Arc, //
     }, //
 };
 
@@ -76,6 +78,7 @@ pub(crate) struct Units {
     dev: ARef<Device>,
     irq: c_uint,
     data: UnitData,
+    live: Arc<LiveUsers>,
 }
 
 // SAFETY: `cpus` is not changed, `usable` by atomic functions alone; the other fields are `Send`.
@@ -114,6 +117,7 @@ impl Units {
             cpus: CpumaskVar::try_clone(affinity)?,
             usable: CpumaskVar::try_clone(affinity)?,
             irq,
+            live: LiveUsers::new()?,
             data: PerCpu::new(|| (Slot::new(), Cpu::new()))?,
         })
     }
@@ -137,6 +141,10 @@ impl Units {
 
     pub(crate) fn caps(&self) -> &Caps {
         &self.caps
+    }
+
+    pub(crate) fn live(&self) -> &LiveUsers {
+        &self.live
     }
 
     /// Returns an error unless the unit of this CPU can do what [`Self::caps`] says.

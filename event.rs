@@ -27,6 +27,8 @@
 //! | [`PMSICR_EL1`](crate::sysreg::PMSICR_EL1) | `sample_period`, see [`first_period`]; later what was left at the last stop |
 //! | [`PMBPTR_EL1`](crate::sysreg::PMBPTR_EL1) | the AUX buffer (`perf record -m ,SIZE`) and its head |
 //! | [`PMBLIMITR_EL1::LIMIT`](crate::sysreg::PMBLIMITR_EL1::LIMIT) | `aux_tail`; `aux_watermark`; `perf record --snapshot` |
+//! | [`PMBPTR_EL1`](crate::sysreg::PMBPTR_EL1) of a live event | `live`: the records are decoded by the driver, see `live.rs`; `batch`: the records until the interrupt, 0 for as many as the buffer holds |
+//! | [`PMSIRR_EL1::INTERVAL`] of a live event without `sample_period` | `interval`, or else [`LIVE_INTERVAL`]: `perf stat` sets no period |
 //! | [`PMBLIMITR_EL1::FM`](crate::sysreg::PMBLIMITR_EL1::FM) | `discard`: no records; the events of the CPU's PMU still count samples |
 //! | [`PMBLIMITR_EL1::E`](crate::sysreg::PMBLIMITR_EL1::E) | start and stop of the event |
 //! | [`PMBSR_EL1`](crate::sysreg::PMBSR_EL1) | none: it is cleared after a request for service |
@@ -161,6 +163,9 @@ format! {
     INV_DATA_SRC_FILTER = c"inv_data_src_filter", Config4: 0 - 63, DATA_SOURCE_FILTER;
     MIN_LATENCY = c"min_latency", Config2: 0 - 11, NONE;
     DISCARD = c"discard", Config: 35 - 35, DISCARD;
+    LIVE = c"live", Config: 63 - 63, NONE;
+    BATCH = c"batch", Config2: 16 - 31, NONE;
+    INTERVAL = c"interval", Config2: 32 - 63, NONE;
 }
 
 /// The filters by type of operation, which need [`Features::TYPE_FILTER`] as well.
@@ -218,7 +223,20 @@ pub(crate) struct EventConfig {
     /// A filter is enabled that has a register of its own.
     pub(crate) has_value_filters: bool,
     pub(crate) discard: bool,
+    pub(crate) live: Option<Live>,
 }
+
+/// The request of a live event, whose records the driver decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// Records until the interrupt; 0: as many as the buffer holds.
+    pub(crate) batch: u64,
+    /// The period in operations of an event without `sample_period`.
+    pub(crate) interval: u64,
+}
+
+/// The default of [`Live::interval`].
+const LIVE_INTERVAL: u64 = 4096;
 
 impl EventConfig {
     /// Validates `attr` for a unit with `features`, and with the events `supported` (the bits of
@@ -240,6 +258,13 @@ impl EventConfig {
         let no_sources = INV_DATA_SRC_FILTER.of(attr);
         let latency = MIN_LATENCY.of(attr);
         let discard = DISCARD.of(attr) != 0;
+        let live = (LIVE.of(attr) != 0).then(|| Live {
+            batch: BATCH.of(attr),
+            interval: match INTERVAL.of(attr) {
+                0 => LIVE_INTERVAL,
+                interval => interval,
+            },
+        });
 
         if (events | no_events) & !supported != 0 {
             return Err(Invalid::NotSupported);
@@ -248,7 +273,7 @@ impl EventConfig {
         if attr.exclude_idle {
             return Err(Invalid::NotSupported);
         }
-        if attr.freq {
+        if attr.freq || (discard && live.is_some()) {
             return Err(Invalid::Malformed);
         }
         require(events != 0, Features::EVENT_FILTER)?;
@@ -294,6 +319,7 @@ impl EventConfig {
             pmsirr: PMSIRR_EL1::default().with(PMSIRR_EL1::RND, JITTER.of(attr)),
             has_value_filters: events | no_events | no_sources | latency != 0,
             discard,
+            live,
         })
     }
 
@@ -375,7 +401,8 @@ mod tests {
             (1 << 41, 0, 1 << 19 | 1 << 1, 0), // float_filter: FP, FT
             (1 << 42, 0, 1 << 51 | 1 << 1, 0), // float_filter_mask: FPm, FT
             (1 << 3, 0, 0, 0),                 // no field
-            (1 << 63, 0, 0, 0),
+            (1 << 62, 0, 0, 0),
+            (1 << 63, 0, 0, 0), // live
         ] {
             let decoded = decode(with_config(config))?;
             // E0SPE and E1SPE, as nothing is excluded.
@@ -383,6 +410,11 @@ mod tests {
             assert_eq!((config, decoded.pmsfcr.bits()), (config, pmsfcr));
             assert_eq!((config, decoded.pmsirr.bits()), (config, pmsirr));
             assert_eq!((config, decoded.discard), (config, config == 1 << 35));
+            let live = (config == 1 << 63).then_some(Live {
+                batch: 0,
+                interval: 4096,
+            });
+            assert_eq!((config, decoded.live), (config, live));
         }
         Ok(())
     }
@@ -591,6 +623,9 @@ mod tests {
             (c"inv_data_src_filter", c"config4", 0, 63, 1 << 9),
             (c"min_latency", c"config2", 0, 11, 0),
             (c"discard", c"config", 35, 35, 1 << 7),
+            (c"live", c"config", 63, 63, 0),
+            (c"batch", c"config2", 16, 31, 0),
+            (c"interval", c"config2", 32, 63, 0),
         ];
         assert_eq!(FORMAT.len(), expected.len());
         for (field, expected) in FORMAT.iter().zip(expected) {
@@ -603,6 +638,35 @@ mod tests {
             );
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn live_events() -> Result<(), Invalid> {
+        for (config2, batch, interval) in [
+            (0, 0, 4096),
+            (0x0001_0fff, 1, 4096),
+            (0x0000_0100_ffff_0000, 0xffff, 0x100),
+            (0xffff_ffff_0000_0000, 0, 0xffff_ffff),
+        ] {
+            let found = decode(EventAttr {
+                config: 1 << 63,
+                config2,
+                ..EventAttr::default()
+            })?;
+            let expected = Some(Live { batch, interval });
+            assert_eq!((config2, found.live), (config2, expected));
+            // Without `live` these are no fields.
+            let found = decode(EventAttr {
+                config2: config2 & !0xfff,
+                ..EventAttr::default()
+            })?;
+            assert_eq!((config2, found), (config2, decode(EventAttr::default())?));
+        }
+        assert_eq!(
+            decode(with_config(1 << 63 | 1 << 35)),
+            Err(Invalid::Malformed)
+        );
+        Ok(())
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/perf_event.h>
 #include <linux/pid_namespace.h>
 #include <linux/preempt.h>
 #include <linux/ratelimit.h>
@@ -37,6 +38,16 @@ void *spe_helper_vmap(void *const *addrs, unsigned int count)
 		kvfree(pages);
 	}
 	return base;
+}
+
+bool spe_helper_in_nmi(void)
+{
+	return in_nmi();
+}
+
+bool spe_helper_perfmon_capable(void)
+{
+	return perfmon_capable();
 }
 
 bool spe_helper_preemptible(void)
@@ -122,6 +133,13 @@ void spe_helper_free_later_cancel(void)
 {
 	irq_work_sync(&free_irq_work);
 	cancel_work_sync(&free_work);
+}
+
+/* Has perf disable an event that runs on this CPU, soon: perf_event_disable_inatomic() is not exported. */
+void spe_helper_disable_later(struct perf_event *event)
+{
+	event->pending_disable = 1;
+	irq_work_queue(&event->pending_disable_irq);
 }
 
 static struct device_driver *driver_to_probe;

@@ -9,15 +9,19 @@
 #include <linux/smp.h>
 #include <linux/types.h>
 
-/* Kinds of messages about errors of the hardware: one for each Reason of syndrome.rs, and one more. */
-#define SPE_MESSAGES 7
+/* Kinds of messages: for each Reason of syndrome.rs, for a stray write pointer, and for a live event in perf record. */
+#define SPE_MESSAGES 8
 
 struct device_driver;
 struct notifier_block;
 struct page;
+struct perf_event;
 
 void *spe_helper_vmap(void *const *addrs, unsigned int count);
 bool spe_helper_preemptible(void);
+bool spe_helper_in_nmi(void);
+bool spe_helper_perfmon_capable(void);
+void spe_helper_disable_later(struct perf_event *event);
 int spe_helper_cpu_to_node(int cpu);
 void *spe_helper_this_cpu_ptr(void *base);
 void *spe_helper_per_cpu_ptr(void *base, unsigned int cpu);

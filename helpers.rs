@@ -6,6 +6,7 @@ use crate::bindings;
 use kernel::{
     bindings::{
         device_driver,
+        jiffies as bindings_jiffies,
         module,
         EOPNOTSUPP, //
     },
@@ -21,6 +22,12 @@ extern "C" {
 /// `THIS_MODULE`.
 pub(crate) const THIS_MODULE: *mut module = (&raw const __this_module).cast_mut().cast();
 
+/// Returns the ticks of the clock since boot.
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: A static variable that C writes as a whole word.
+    (unsafe { (&raw const bindings_jiffies).read_volatile() }) as u64
+}
+
 /// Returns `EOPNOTSUPP`, which the kernel crate has not always had.
 pub(crate) fn not_supported() -> Error {
     Error::from_errno(-(EOPNOTSUPP as i32))
@@ -30,6 +37,17 @@ pub(crate) fn not_supported() -> Error {
 pub(crate) fn preemptible() -> bool {
     // SAFETY: Has no requirements.
     unsafe { bindings::spe_helper_preemptible() }
+}
+
+pub(crate) fn in_nmi() -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { bindings::spe_helper_in_nmi() }
+}
+
+/// Returns whether the current task may observe the whole system (`CAP_PERFMON`).
+pub(crate) fn perfmon_capable() -> bool {
+    // SAFETY: Has no requirements.
+    unsafe { bindings::spe_helper_perfmon_capable() }
 }
 
 pub(crate) fn in_init_pid_ns() -> bool {

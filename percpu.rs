@@ -50,6 +50,7 @@ impl<'a> NotInNmi<'a> {
     }
 }
 
+#[repr(C)] // `local` first: the address of `shared` takes an addition, that of `local` none
 struct Data<L, S> {
     local: L,
     shared: S,

@@ -12,6 +12,7 @@
 use crate::{
     helpers::{
         free_later,
+        jiffies,
         preemptible,
         THIS_MODULE, //
     }, //
@@ -21,10 +22,7 @@ use core::ptr::{
     NonNull, //
 };
 use kernel::{
-    bindings::{
-        __module_get,
-        jiffies, //
-    },
+    bindings::__module_get,
     ffi::c_void,
     prelude::*,
     sync::atomic::{
@@ -179,13 +177,13 @@ impl NoSpace {
 
     /// Returns whether perf had no space already in this jiffy.
     pub(crate) fn is_recent(&self) -> bool {
-        self.limited && self.jiffy.load(Relaxed) == Self::now()
+        self.limited && self.jiffy.load(Relaxed) == Self::ASKED | jiffies()
     }
 
     /// Notes that perf had no space at all when the event was to start.
     pub(crate) fn note(&self) {
         if self.limited {
-            self.jiffy.store(Self::now(), Relaxed);
+            self.jiffy.store(Self::ASKED | jiffies(), Relaxed);
         }
     }
 
@@ -195,16 +193,12 @@ impl NoSpace {
     }
 
     /// Notes that the event has space.
+    #[inline(always)] // a start: 221 instructions otherwise
     pub(crate) fn reset(&self) {
         if self.limited {
             self.jiffy.store(0, Relaxed);
         }
         self.reported.store(false, Relaxed);
-    }
-
-    fn now() -> u64 {
-        // SAFETY: A static variable that C writes as a whole word.
-        Self::ASKED | unsafe { (&raw const jiffies).read_volatile() } as u64
     }
 }
 

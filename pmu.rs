@@ -6,10 +6,15 @@ use crate::{
     aux_buffer::{
         box_on_node,
         Buffer,
+        Destination,
         EventData,
-        Spe, //
+        Spe,
+        WithoutTransaction, //
     },
-    bindings,
+    bindings::{
+        self,
+        SPE_MESSAGES, //
+    },
     device::Units,
     event::{
         self,
@@ -20,7 +25,10 @@ use crate::{
     helpers::{
         cancel_free_later,
         in_init_pid_ns,
-        not_supported, //
+        in_nmi,
+        may_log,
+        not_supported,
+        perfmon_capable, //
     },
     percpu::NotInNmi,
     perf::{
@@ -50,6 +58,15 @@ pub(crate) struct SpePmu {
 
 /// The buffers that perf gave back in an interrupt.
 static DEFERRED: Deferred<Buffer> = Deferred::new();
+
+/// Says why a live event has no AUX buffer.
+#[inline(never)] // `setup_aux` of other events: 240 bytes of stack otherwise, not 192
+fn no_aux_buffer() -> Error {
+    if may_log(SPE_MESSAGES - 1) {
+        pr_err!("live=1: there is no AUX buffer: use perf stat, not perf record\n");
+    }
+    EINVAL
+}
 
 /// Frees the buffers that perf gave back in an interrupt. `helpers.c` calls this in a task.
 #[no_mangle]
@@ -118,9 +135,39 @@ unsafe impl Pmu for SpePmu {
             }
         }
 
+        if config.live.is_some() && event.parent().is_none() && !perfmon_capable() {
+            // The records are shown to readers of the trace event, whatever their event is.
+            return Err(EACCES);
+        }
+
+        let mut data = KBox::new(
+            EventData {
+                config,
+                no_space: NoSpace::new(attr.pinned()),
+                destination: if config.discard {
+                    Destination::NoTransaction(WithoutTransaction::Discard)
+                } else {
+                    Destination::Aux
+                },
+            },
+            GFP_KERNEL,
+        )?;
+        if let Some(request) = config.live {
+            if event.sample_period() == 0 {
+                event.set_sample_period(request.interval);
+            }
+            // Last: `event_destroy` ends this.
+            let live = self.units.open_live(request)?;
+            data.destination = Destination::NoTransaction(WithoutTransaction::Live(live));
+        }
         event.set_period_left(event::first_period(event.sample_period()));
-        let no_space = NoSpace::new(attr.pinned());
-        Ok(KBox::new(EventData { config, no_space }, GFP_KERNEL)?)
+        Ok(data)
+    }
+
+    fn event_destroy(&self, data: KBox<EventData>) {
+        if data.destination.live().is_some() {
+            self.units.close_live();
+        }
     }
 
     fn add(&self, event: &Event<Spe>, start: bool, context: NotInNmi<'_>) -> Result {
@@ -167,12 +214,25 @@ unsafe impl Pmu for SpePmu {
         }
     }
 
+    fn read(&self, event: &Event<Spe>, irq: &LocalInterruptDisabled) {
+        if event.data().destination.live().is_some() && !in_nmi() {
+            // SAFETY: Just checked.
+            let context = unsafe { NotInNmi::assume(irq) };
+            let (slot, cpu) = self.units.this_cpu(context);
+            slot.flush(cpu);
+        }
+    }
+
     fn setup_aux(
         &self,
+        event: &Event<Spe>,
         cpu: Option<u32>,
         pages: &[AuxPage],
         overwrite: bool,
     ) -> Result<KBox<Deferrable<Buffer>>> {
+        if event.data().destination.live().is_some() {
+            return Err(no_aux_buffer());
+        }
         let caps = self.units.caps();
         let buffer = Buffer::map(pages, caps.align, caps.sampling.max_record, overwrite)?;
         box_on_node(Deferrable::new(buffer), cpu)

@@ -9,8 +9,10 @@
 use crate::{
     aux_buffer::{
         BeginError,
+        Destination,
         Spe,
-        Transaction, //
+        Transaction,
+        WithoutTransaction, //
     },
     bindings::SPE_MESSAGES,
     counters::{
@@ -19,6 +21,7 @@ use crate::{
     },
     event,
     helpers::may_log,
+    live_buffer::Rate,
     percpu::NotInNmi,
     perf::{
         ActiveEvent,
@@ -42,6 +45,7 @@ use crate::{
         Disabled,
         Enabled,
         Gate,
+        NoTransaction,
         Output,
         Saved,
         Stopped, //
@@ -62,6 +66,7 @@ pub(crate) mod tests;
 pub(crate) struct Cpu {
     pub(crate) gate: Gate,
     pub(crate) counters: Counters,
+    pub(crate) live_rate: Rate,
 }
 
 impl Cpu {
@@ -69,6 +74,7 @@ impl Cpu {
         Self {
             gate: Gate::new(),
             counters: Counters::new(),
+            live_rate: Rate::new(),
         }
     }
 }
@@ -192,6 +198,10 @@ impl Armed {
 }
 
 impl Sampling {
+    fn is_live(&self) -> bool {
+        self.output.is_live()
+    }
+
     fn is_for(&self, event: &Event<Spe>) -> bool {
         self.event.address() == event.address()
     }
@@ -209,8 +219,25 @@ impl Sampling {
         let Self { event, output } = self;
         let stopped = output.stop(&cpu.gate);
         event.set_period_left(unit::counter());
-        let (off, _goes_on) = finish(stopped, cpu);
+        let (off, _goes_on) = finish(stopped, &event, cpu);
         off
+    }
+
+    /// Gives out the records of a live event that are in its buffer.
+    fn flush(self, cpu: &Cpu) -> State {
+        let Self { event, output } = self;
+        let stopped = output.stop(&cpu.gate);
+        match renew(stopped, &event, cpu) {
+            Ok(output) => {
+                // INVARIANT: This opens the gate.
+                unit::continue_sampling(&cpu.gate, &event);
+                State::Sampling(Self { event, output })
+            }
+            Err(off) => {
+                event.set_period_left(unit::counter());
+                State::Off(off)
+            }
+        }
     }
 
     /// Handles an interrupt. Returns whether it was the unit's.
@@ -227,21 +254,16 @@ impl Sampling {
                 return (State::Sampling(Self { event, output }), false);
             }
         };
-        let (Off { unit, mut handle }, goes_on) = finish(stopped, cpu);
-        if goes_on {
-            handle = match begin(handle, &event, cpu) {
-                Ok(output) => {
-                    let output = Enabled::new(unit, output);
-                    // INVARIANT: The gate is still open.
-                    return (State::Sampling(Self { event, output }), true);
-                }
-                Err((handle, _)) => handle,
-            };
+        match renew(stopped, &event, cpu) {
+            // INVARIANT: The gate is still open.
+            Ok(output) => (State::Sampling(Self { event, output }), true),
+            Err(off) => {
+                unit::stop_sampling(&cpu.gate);
+                event.set_period_left(unit::counter());
+                // INVARIANT: Sampling was stopped.
+                (State::Off(off), true)
+            }
         }
-        unit::stop_sampling(&cpu.gate);
-        event.set_period_left(unit::counter());
-        // INVARIANT: Sampling was stopped.
-        (State::Off(Off { unit, handle }), true)
     }
 }
 
@@ -274,8 +296,8 @@ fn begin(
     event: &ActiveEvent<Spe>,
     cpu: &Cpu,
 ) -> Result<Output, (AuxHandle<Spe>, BeginError)> {
-    if event.data().config.discard {
-        return Ok(Output::Discard(handle));
+    if let Destination::NoTransaction(destination) = &event.data().destination {
+        return begin_without(destination, handle, cpu).map(Output::NoTransaction);
     }
     let counters = &cpu.counters;
     match Transaction::begin(handle, event) {
@@ -297,10 +319,38 @@ fn begin(
     }
 }
 
+fn begin_without(
+    destination: &WithoutTransaction,
+    handle: AuxHandle<Spe>,
+    cpu: &Cpu,
+) -> Result<NoTransaction, (AuxHandle<Spe>, BeginError)> {
+    match destination {
+        WithoutTransaction::Discard => Ok(NoTransaction::Discard(handle)),
+        WithoutTransaction::Live(live) => match live.buffer(&cpu.live_rate, &cpu.counters) {
+            Some(buffer) => Ok(NoTransaction::Live(handle, buffer)),
+            None => Err((handle, BeginError::NoBuffer(NoBuffer::NotMapped))),
+        },
+    }
+}
+
+/// Ends the transaction and begins the next one. Returns an error if the event may not go on. The
+/// gate may still be open.
+#[inline(always)]
+fn renew(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> Result<Enabled, Off> {
+    let (Off { unit, mut handle }, goes_on) = finish(stopped, event, cpu);
+    if goes_on {
+        handle = match begin(handle, event, cpu) {
+            Ok(output) => return Ok(Enabled::new(unit, output)),
+            Err((handle, _)) => handle,
+        };
+    }
+    Err(Off { unit, handle })
+}
+
 /// Disables the buffer and ends the transaction. Returns whether the event may go on. The gate may
 /// still be open.
 #[inline(always)] // `stop` and `del`: 117 instructions otherwise, not 95
-fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
+fn finish(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> (Off, bool) {
     let pmbsr = stopped.pmbsr();
     let mut flags = match pmbsr.bits() {
         0 => AuxFlags::NONE,
@@ -322,9 +372,29 @@ fn finish(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
             cpu.counters.add(Counter::Bytes, bytes);
             transaction.end(bytes, flags)
         }
-        Output::Discard(handle) => handle,
+        Output::NoTransaction(output) => {
+            // perf learns of the others at the end of their transaction.
+            if !goes_on {
+                event.disable_later();
+            }
+            match output {
+                NoTransaction::Live(handle, buffer) => {
+                    give_out(unit.written(&buffer, bytes), event, cpu);
+                    handle
+                }
+                NoTransaction::Discard(handle) => handle,
+            }
+        }
     };
     (Off { unit, handle }, goes_on)
+}
+
+/// Gives out the records of a live event.
+#[inline(never)] // other events: 32 more bytes of stack otherwise
+fn give_out(bytes: &[u8], event: &ActiveEvent<Spe>, cpu: &Cpu) {
+    if let Some(live) = event.data().destination.live() {
+        event.add_count(live.give_out(bytes, event.id(), &cpu.counters));
+    }
 }
 
 /// Counts and logs what `pmbsr` reports. Returns the flags for the data: with `TRUNCATED` unless
@@ -378,8 +448,8 @@ fn report(pmbsr: PMBSR_EL1, cpu: &Cpu) -> Option<Reason> {
 /// Logs an error of the hardware: a request for service, or else a stray write pointer. Each kind
 /// of error has a rate limit of its own.
 fn log(reason: Option<Reason>, pmbsr: PMBSR_EL1) {
-    const { assert!(Reason::UnknownClass as u32 + 2 == SPE_MESSAGES) };
-    if may_log(reason.map_or(SPE_MESSAGES - 1, |reason| reason as u32)) {
+    const { assert!(Reason::UnknownClass as u32 + 3 == SPE_MESSAGES) };
+    if may_log(reason.map_or(SPE_MESSAGES - 2, |reason| reason as u32)) {
         pr_err!(
             "{} on CPU {} [PMBSR={:#018x}, PMBPTR={:#018x}, PMBLIMITR={:#018x}]\n",
             reason.map_or("Stray write pointer", Reason::text),
@@ -524,6 +594,15 @@ impl Slot {
             State::Sampling(sampling) if sampling.is_for(event) => {
                 (State::Off(sampling.stop(cpu)), ())
             }
+            state => (state, ()),
+        });
+    }
+
+    /// Gives out the records of a live event that are in its buffer. Does nothing in a transition,
+    /// which the trace event of a record may call this in.
+    pub(crate) fn flush(&self, cpu: &Cpu) {
+        self.update(cpu, |state| match state {
+            State::Sampling(sampling) if sampling.is_live() => (sampling.flush(cpu), ()),
             state => (state, ()),
         });
     }

@@ -6,13 +6,13 @@
 //! (R24557): `PMBPTR_EL1` and `PMBSR_EL1` are written while the buffer is disabled, and an ISB
 //! comes before it is enabled.
 
-#[cfg(ARM_SPE_DEBUG)]
-use crate::aux_buffer::Span;
 use crate::{
     aux_buffer::{
+        Span,
         Spe,
         Transaction, //
     },
+    live_buffer::LiveBuffer,
     percpu::NotInNmi,
     perf::{
         ActiveEvent,
@@ -128,8 +128,31 @@ impl Gate {
 #[must_use]
 pub(crate) enum Output {
     Buffer(Transaction),
+    // Three variants would need a tag: a start would have 223 instructions, not 204.
+    NoTransaction(NoTransaction),
+}
+
+/// The destination of records of which perf knows nothing.
+#[must_use]
+pub(crate) enum NoTransaction {
+    /// The driver reads them itself, while the event is active.
+    Live(AuxHandle<Spe>, LiveBuffer),
     /// `PMBLIMITR_EL1.FM` discards them.
     Discard(AuxHandle<Spe>),
+}
+
+impl Output {
+    /// Returns where the unit may write; `None` if records are discarded.
+    fn span(&self) -> Option<Span> {
+        match self {
+            Self::Buffer(transaction) => Some(transaction.span()),
+            Self::NoTransaction(NoTransaction::Live(_, buffer)) => {
+                let (start, limit) = buffer.bounds();
+                Some(Span { start, limit })
+            }
+            Self::NoTransaction(NoTransaction::Discard(_)) => None,
+        }
+    }
 }
 
 /// Proof that the buffer of this CPU is disabled.
@@ -167,6 +190,13 @@ impl Disabled {
         gate.in_use.store(false, Relaxed);
     }
 
+    /// Returns the `bytes` that the unit has written to the buffer of an active event.
+    pub(crate) fn written<'a>(&'a self, buffer: &'a LiveBuffer, bytes: u64) -> &'a [u8] {
+        // SAFETY: As `self` proves, the unit does not write. A live buffer is part of the output of
+        // an active event alone.
+        unsafe { buffer.written(bytes) }
+    }
+
     /// Ends a request for service, and returns it.
     pub(crate) fn end_service(&self) -> PMBSR_EL1 {
         let pmbsr = PMBSR_EL1::read();
@@ -190,10 +220,7 @@ pub(crate) struct Enabled(Output);
 
 impl Enabled {
     pub(crate) fn new(disabled: Disabled, output: Output) -> Self {
-        let start = match &output {
-            Output::Buffer(transaction) => transaction.span().start,
-            Output::Discard(_) => 0,
-        };
+        let start = output.span().map_or(0, |span| span.start);
         // SAFETY: The start is in the span.
         unsafe { Self::from_pointer(disabled, output, start) }
     }
@@ -202,20 +229,21 @@ impl Enabled {
     ///
     /// If the output is a buffer, `pointer` must be in its span, or `PMBSR_EL1.S` be set.
     unsafe fn from_pointer(_: Disabled, output: Output, pointer: u64) -> Self {
-        let limit = match &output {
-            Output::Buffer(transaction) => {
+        let limit = match output.span() {
+            Some(span) => {
                 // SAFETY: The buffer is disabled, as the token proves.
                 unsafe { PMBPTR_EL1::from_bits(pointer).write() };
-                PMBLIMITR_EL1::from_bits(transaction.span().limit)
+                PMBLIMITR_EL1::from_bits(span.limit)
             }
-            Output::Discard(_) => PMBLIMITR_EL1::default().with(PMBLIMITR_EL1::FM, FM_DISCARD),
+            None => PMBLIMITR_EL1::default().with(PMBLIMITR_EL1::FM, FM_DISCARD),
         };
         // The pointer must be in place before the buffer is enabled (R24557), and so must a write
         // to PMBSR_EL1.
         isb();
         // SAFETY: The span is mapped and belongs to the transaction, which cannot be ended before
-        // `disable`: the returned value has it. If that is dropped, perf keeps the buffer. By the
-        // safety requirement, nothing is written outside of the span.
+        // `disable`: the returned value has it. If that is dropped, perf keeps the buffer. A live
+        // buffer stays while its event is active. By the safety requirement, nothing is written
+        // outside of the span.
         unsafe { limit.with(PMBLIMITR_EL1::E, 1).write() };
         // INVARIANT: Just written.
         Self(output)
@@ -224,10 +252,11 @@ impl Enabled {
     /// Returns where the unit may write; `None` if records are discarded.
     #[cfg(ARM_SPE_DEBUG)]
     pub(crate) fn span(&self) -> Option<Span> {
-        match &self.0 {
-            Output::Buffer(transaction) => Some(transaction.span()),
-            Output::Discard(_) => None,
-        }
+        self.0.span()
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.0, Output::NoTransaction(NoTransaction::Live(..)))
     }
 
     pub(crate) fn stop(self, gate: &Gate) -> Stopped {
@@ -276,21 +305,17 @@ impl Stopped {
 
     /// Returns the number of bytes that were written; `None` if the write pointer is out of range.
     pub(crate) fn written(&self) -> Option<u64> {
-        match &self.output {
-            Output::Buffer(transaction) => transaction.span().written(self.pointer),
-            Output::Discard(_) => Some(0),
+        match self.output.span() {
+            Some(span) => span.written(self.pointer),
+            None => Some(0),
         }
     }
 
     /// Returns whether the unit can go on at its write pointer.
     fn may_write(&self) -> bool {
-        match &self.output {
-            Output::Buffer(transaction) => {
-                let span = transaction.span();
-                span.written(self.pointer).is_some() && self.pointer < span.limit
-            }
-            Output::Discard(_) => true,
-        }
+        self.output
+            .span()
+            .is_none_or(|span| span.written(self.pointer).is_some() && self.pointer < span.limit)
     }
 
     /// Disables the buffer and ends the request for service.
@@ -391,6 +416,11 @@ pub(crate) fn start(
 /// Lets the unit sample for `event`; the first time after `counter` operations.
 fn sample_from(gate: &Gate, event: &ActiveEvent<Spe>, counter: u64) {
     PMSICR_EL1::from_bits(counter).write();
+    continue_sampling(gate, event);
+}
+
+/// Lets the unit sample for `event` again.
+pub(crate) fn continue_sampling(gate: &Gate, event: &ActiveEvent<Spe>) {
     // All registers must be in place before an operation is sampled (D17.9).
     isb();
     gate.open(event);

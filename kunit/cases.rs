@@ -643,8 +643,16 @@ mod tests {
             // Discarding, a full buffer means nothing.
             bench.interrupt(1);
             hold!(bench.is_sampling() && PMBSR_EL1::read().bits() == 0);
-            bench.stop(0);
+            hold!(bench.ring.disabled.get() == 0);
+            // There is no transaction that could have flags for a fault.
+            let fault = PMBSR_EL1::default()
+                .with(PMBSR_EL1::S, 1)
+                .with(PMBSR_EL1::EC, 0x24);
+            // SAFETY: The unit discards: it writes nothing, whatever this register says.
+            unsafe { fault.write() };
+            hold!(bench.serve());
             hold!(bench.is_off() && bench.ring.begun.get() == 0);
+            hold!(bench.ring.disabled.get() == 1);
             Ok(())
         }));
     }

@@ -67,6 +67,8 @@ pub(crate) struct Ring {
     /// The arguments of the last `end`.
     pub(super) bytes: Cell<u64>,
     pub(super) flags: Cell<u64>,
+    /// The number of times that the event was to be disabled.
+    pub(super) disabled: Cell<u64>,
     /// The buffer of the unit was enabled while a transaction was begun or ended.
     pub(super) enabled: Cell<bool>,
 }
@@ -221,4 +223,18 @@ pub(crate) unsafe fn perf_aux_output_end(handle: &mut perf_output_handle, bytes:
     // A case may have taken the space away.
     ring.space
         .set(ring.space.get().saturating_sub(bytes as u64));
+}
+
+/// # Safety
+///
+/// `event` must be active.
+pub(crate) unsafe fn spe_helper_disable_later(event: *mut perf_event) {
+    // SAFETY: By the safety requirement.
+    if !unsafe { is_of_a_case(event) } {
+        // SAFETY: By the safety requirement.
+        return unsafe { bindings::spe_helper_disable_later(event) };
+    }
+    // SAFETY: `Bench::new` has initialised the event with a ring.
+    let ring = unsafe { &*(*event).rb.cast::<Ring>() };
+    ring.disabled.set(ring.disabled.get() + 1);
 }

@@ -11,7 +11,9 @@ use super::*;
 use crate::{
     aux_buffer::{
         Buffer,
-        EventData, //
+        Destination,
+        EventData,
+        WithoutTransaction, //
     },
     caps,
     event::{
@@ -201,6 +203,7 @@ impl Bench {
                 ended: Cell::new(0),
                 bytes: Cell::new(0),
                 flags: Cell::new(0),
+                disabled: Cell::new(0),
                 enabled: Cell::new(false),
             };
             Ok(KBox::new(ring, GFP_KERNEL)?)
@@ -208,7 +211,17 @@ impl Bench {
         let config = EventConfig::new(attr, sampling.features, u64::MAX).map_err(|_| EINVAL)?;
         let data = || -> Result<KBox<EventData>> {
             let no_space = NoSpace::new(false);
-            Ok(KBox::new(EventData { config, no_space }, GFP_KERNEL)?)
+            let destination = if config.discard {
+                Destination::NoTransaction(WithoutTransaction::Discard)
+            } else {
+                Destination::Aux
+            };
+            let data = EventData {
+                config,
+                no_space,
+                destination,
+            };
+            Ok(KBox::new(data, GFP_KERNEL)?)
         };
         let bench = Self {
             slot: KBox::new(Slot::new(), GFP_KERNEL)?,

@@ -8,13 +8,20 @@ use super::{
 };
 use crate::{
     bindings,
+    perf_core,
     perf_quirks::OwnerTag, //
 };
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
 };
-use kernel::types::Opaque;
+use kernel::{
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::Opaque, //
+};
 
 /// `hw_perf_event.state` of an event that does not run.
 const STOPPED: i32 = (bindings::PERF_HES_STOPPED | bindings::PERF_HES_UPTODATE) as i32;
@@ -110,6 +117,32 @@ impl<T: PmuTypes> Event<T> {
 
     pub(crate) fn set_period_left(&self, left: u64) {
         self.hw().period_left.write(left);
+    }
+
+    /// Adds to the event's count. May interrupt itself as an NMI.
+    pub(crate) fn add_count(&self, n: u64) {
+        // SAFETY: The event is valid, and its count an atomic integer (`local64_t`).
+        let count = unsafe { Atomic::from_ptr((&raw mut (*self.as_raw()).count).cast::<i64>()) };
+        count.add(n as i64, Relaxed);
+    }
+
+    /// Returns what `PERF_EVENT_IOC_ID` does, for the event that this one was inherited from, if it
+    /// was.
+    pub(crate) fn id(&self) -> u64 {
+        // SAFETY: The event is valid, and it has a reference to its parent.
+        unsafe {
+            let event = self.as_raw();
+            (*event)
+                .parent
+                .as_ref()
+                .map_or((*event).id, |parent| parent.id)
+        }
+    }
+
+    /// Has perf disable the event, soon. For an event that runs on this CPU.
+    pub(crate) fn disable_later(&self) {
+        // SAFETY: The event is valid, and active.
+        unsafe { perf_core::spe_helper_disable_later(self.as_raw()) };
     }
 
     /// Marks the event as running until the value that is returned is dropped.
@@ -230,6 +263,11 @@ impl<'a, T: PmuTypes> NewEvent<'a, T> {
 
     pub(crate) fn sample_period(&self) -> u64 {
         self.event.sample_period()
+    }
+
+    /// Sets the sampling period.
+    pub(crate) fn set_sample_period(&self, period: u64) {
+        self.event.set_sample_period(period);
     }
 
     /// Stores the length of the first period.

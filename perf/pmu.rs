@@ -56,7 +56,7 @@ pub(crate) trait PmuTypes: 'static {
 ///
 /// perf calls [`Self::add`], [`Self::del`], [`Self::start`] and [`Self::stop`] with interrupts
 /// disabled, on the CPU that the event runs on, and never one inside another. An NMI may interrupt
-/// them, and then calls [`Self::update_sampling`] at most. The PMU does not count.
+/// them, and then calls [`Self::update_sampling`] or [`Self::read`] at most.
 ///
 /// # Safety
 ///
@@ -72,6 +72,9 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
 
     /// Validates a new event. May sleep.
     fn event_init(&self, event: &NewEvent<'_, Self::Types>) -> Result<KBox<EventData<Self>>>;
+
+    /// Frees what [`Self::event_init`] made. May sleep.
+    fn event_destroy(&self, data: KBox<EventData<Self>>);
 
     /// Adds `event` to this CPU and, with `start`, starts it. If that fails the event must not run:
     /// perf then removes its whole group.
@@ -90,10 +93,15 @@ pub(crate) unsafe trait Pmu: Send + Sync + Sized + 'static {
     /// [`Event::is_paused`] or [`Event::is_stopped`] has changed. May be called in an NMI.
     fn update_sampling(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
 
-    /// Makes an AUX buffer of `pages` for an event that is bound to `cpu` or to none. `overwrite`:
+    /// Brings [`Event::add_count`] up to date for `event`, which runs on this CPU. May be called in
+    /// the middle of another callback, or in an NMI.
+    fn read(&self, event: &Event<Self::Types>, irq: &LocalInterruptDisabled);
+
+    /// Makes an AUX buffer of `pages` for `event`, which is bound to `cpu` or to none. `overwrite`:
     /// no reader frees space. May sleep. perf reports any error as `ENOMEM`.
     fn setup_aux(
         &self,
+        event: &Event<Self::Types>,
         cpu: Option<u32>,
         pages: &[AuxPage],
         overwrite: bool,
@@ -267,10 +275,12 @@ impl<T: Pmu> Registration<T> {
     /// As for [`Self::event_init`].
     unsafe extern "C" fn destroy(event: *mut bindings::perf_event) {
         // SAFETY: perf calls this once, at the end of an event that `event_init` has accepted.
-        drop(unsafe {
+        let (pmu, data) = unsafe {
             let data = core::mem::replace(&mut (*event).pmu_private, null_mut());
-            KBox::from_raw(data.cast::<EventData<T>>())
-        });
+            let pmu = Self::driver((*event).pmu);
+            (pmu, KBox::from_raw(data.cast::<EventData<T>>()))
+        };
+        pmu.event_destroy(data);
     }
 
     /// # Safety
@@ -330,7 +340,14 @@ impl<T: Pmu> Registration<T> {
         pmu.update_sampling(event, irq);
     }
 
-    extern "C" fn read(_event: *mut bindings::perf_event) {}
+    /// # Safety
+    ///
+    /// As for [`Self::event_init`].
+    unsafe extern "C" fn read(event: *mut bindings::perf_event) {
+        // SAFETY: perf calls this with interrupts disabled.
+        let (pmu, event, irq) = unsafe { Self::arguments(event) };
+        pmu.read(event, irq);
+    }
 
     /// # Safety
     ///
@@ -352,7 +369,7 @@ impl<T: Pmu> Registration<T> {
                 core::slice::from_raw_parts(pages.cast(), nr_pages),
             )
         };
-        let Ok(aux) = pmu.setup_aux(cpu, pages, overwrite) else {
+        let Ok(aux) = pmu.setup_aux(event, cpu, pages, overwrite) else {
             return null_mut();
         };
         pin_module();

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The buffers that the units write to for live events, and the way of the records out of them.
+//! `live.rs` says when.
+
+use crate::{
+    bindings,
+    counters::{
+        Counter,
+        Counters, //
+    },
+    event::Live,
+    helpers::jiffies,
+    percpu::{
+        contains,
+        possible_cpus, //
+    },
+    record::{
+        self,
+        Malformed,
+        Records, //
+    },
+    sysreg::{
+        Register,
+        PMSIRR_EL1, //
+    }, //
+};
+use kernel::{
+    bindings::CONFIG_HZ,
+    cpu::CpuId,
+    cpumask::Cpumask,
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// The size of a CPU's buffer in bytes. All of it may be decoded with interrupts disabled.
+pub(crate) const SIZE: u64 = if PAGE_SIZE > 0x4000 {
+    PAGE_SIZE as u64
+} else {
+    0x4000
+};
+
+/// The interrupts of a CPU per second beyond which the size of a batch is ignored: an interrupt for
+/// each record could leave no time for anything else.
+const MAX_INTERRUPTS: u64 = 50_000;
+
+/// The buffers of all CPUs, by their number; empty for CPUs that are not the device's.
+///
+/// # Invariants
+///
+/// A buffer that is not empty has [`SIZE`] bytes, and is aligned to pages.
+pub(crate) struct Buffers(KVec<VVec<u8>>);
+
+impl Buffers {
+    /// Allocates a buffer for each of `cpus`. May sleep.
+    pub(crate) fn new(cpus: &Cpumask) -> Result<Self> {
+        let mut buffers = KVec::new();
+        for cpu in possible_cpus() {
+            while buffers.len() < cpu as usize {
+                buffers.push(VVec::new(), GFP_KERNEL)?;
+            }
+            let size = if contains(cpus, cpu) { SIZE } else { 0 };
+            let buffer = VVec::from_elem(0, size as usize, GFP_KERNEL)?;
+            buffers.push(buffer, GFP_KERNEL)?;
+        }
+        // INVARIANT: `vmalloc()` returns whole pages.
+        Ok(Self(buffers))
+    }
+}
+
+/// The buffers of a device while there are live events, and the number of these.
+#[pin_data]
+pub(crate) struct LiveUsers {
+    #[pin]
+    pub(crate) lock: Mutex<(usize, Option<Arc<Buffers>>)>,
+}
+
+impl LiveUsers {
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self { lock <- new_mutex!((0, None)) }),
+            GFP_KERNEL,
+        )
+    }
+}
+
+/// What a live event needs to run.
+pub(crate) struct LiveEvent {
+    buffers: Arc<Buffers>,
+    /// The bytes that the unit may write until its interrupt.
+    batch: u64,
+    /// The alignment of records.
+    align: usize,
+}
+
+impl LiveEvent {
+    /// Returns `EINVAL` if a batch, of records that take up to `record` bytes, is larger than a
+    /// buffer.
+    pub(crate) fn check(request: Live, record: u64) -> Result<u64> {
+        match request.batch.saturating_mul(record) {
+            0 => Ok(SIZE),
+            bytes if bytes <= SIZE => Ok(bytes),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// Creates one for a batch that [`Self::check`] returned.
+    pub(crate) fn new(buffers: Arc<Buffers>, batch: u64, align: u64) -> Self {
+        Self {
+            buffers,
+            batch,
+            align: align as usize,
+        }
+    }
+
+    /// Returns where the unit of this CPU is to write next: at the end of its buffer, so that it
+    /// interrupts after a batch.
+    #[inline(never)] // other events: a start of 223 instructions otherwise, not 202
+    pub(crate) fn buffer(&self, rate: &Rate, counters: &Counters) -> Option<LiveBuffer> {
+        let mut batch = self.batch;
+        if batch < SIZE && rate.is_too_high() {
+            counters.count(Counter::LiveLimited);
+            batch = SIZE;
+        }
+        let buffer = self.buffers.0.get(CpuId::current().as_u32() as usize)?;
+        let start = buffer.len().checked_sub(batch as usize)?;
+        // INVARIANT: By those of `Buffers`, and the batch is at most that size.
+        let last = buffer.get(start..)?.as_ptr_range();
+        Some(LiveBuffer {
+            start: last.start as u64,
+            limit: last.end as u64,
+        })
+    }
+
+    /// Gives out the records in `bytes`, and counts them. Returns their number.
+    pub(crate) fn give_out(&self, bytes: &[u8], id: u64, counters: &Counters) -> u64 {
+        // SAFETY: Has no requirements.
+        let (records, malformed) = if unsafe { bindings::spe_live_is_traced() } {
+            trace(bytes, self.align, id)
+        } else {
+            record::count(bytes, self.align)
+        };
+        counters.add(Counter::Bytes, bytes.len() as u64);
+        counters.add(Counter::LiveRecords, records as u64);
+        counters.add(Counter::LiveMalformed, malformed as u64);
+        records as u64
+    }
+}
+
+/// Gives out the records in `bytes`. Returns what [`record::count`] does.
+fn trace(bytes: &[u8], align: usize, id: u64) -> (usize, usize) {
+    // That of the event is another one already when `PERF_EVENT_IOC_PERIOD` stops it.
+    let period = PMSIRR_EL1::read().with(PMSIRR_EL1::RND, 0).bits();
+    let (mut records, mut malformed) = (0_usize, 0_usize);
+    for found in Records::new(bytes, align) {
+        match found {
+            Ok(record) => {
+                // SAFETY: The struct of C is the same, and lives during the call.
+                unsafe { bindings::spe_live_trace(id, period, (&raw const record).cast()) };
+                records = records.wrapping_add(1);
+            }
+            Err(Malformed) => malformed = malformed.wrapping_add(1),
+        }
+    }
+    (records, malformed)
+}
+
+/// The part of a CPU's buffer that its unit may write.
+///
+/// # Invariants
+///
+/// The bytes from `start` to `limit` are the last ones of the buffer, which stays as long as the
+/// event that it was taken for.
+pub(crate) struct LiveBuffer {
+    start: u64,
+    limit: u64,
+}
+
+impl LiveBuffer {
+    /// Returns the first address, and the one after the last.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        (self.start, self.limit)
+    }
+
+    /// Returns the first `bytes`, or all if there are less.
+    ///
+    /// # Safety
+    ///
+    /// The event must be active, and the unit not write to the buffer, as long as the result is
+    /// used.
+    pub(crate) unsafe fn written(&self, bytes: u64) -> &[u8] {
+        let bytes = bytes.min(self.limit.wrapping_sub(self.start));
+        // SAFETY: By the invariants and the safety requirement. The bytes were zeroed when the
+        // buffer was allocated; the units alone write to them.
+        unsafe { core::slice::from_raw_parts(self.start as *const u8, bytes as usize) }
+    }
+}
+
+/// The interrupts of a CPU in the current tick of the clock.
+pub(crate) struct Rate {
+    tick: Atomic<u64>,
+    interrupts: Atomic<u64>,
+}
+
+impl Rate {
+    pub(crate) fn new() -> Self {
+        Self {
+            tick: Atomic::new(0),
+            interrupts: Atomic::new(0),
+        }
+    }
+
+    /// Counts a batch, which ends with an interrupt. Returns whether there are too many.
+    fn is_too_high(&self) -> bool {
+        let now = jiffies();
+        if self.tick.load(Relaxed) != now {
+            self.tick.store(now, Relaxed);
+            self.interrupts.store(0, Relaxed);
+        }
+        let interrupts = self.interrupts.load(Relaxed).wrapping_add(1);
+        self.interrupts.store(interrupts, Relaxed);
+        interrupts > MAX_INTERRUPTS / u64::from(CONFIG_HZ)
+    }
+}
