@@ -27,6 +27,13 @@ MANGLED = r"_R\S*4perf3pmu\S*12Registration\S*E"
 #: perf's hooks for a task that is scheduled out and for one that is scheduled in.
 SWITCH = {"leaves": "__perf_event_task_sched_out", "comes": "__perf_event_task_sched_in"}
 
+#: The probe of live events on context switches.
+LIVE_SWITCH = "on_switch"
+#: The trace event of live events.
+LIVE_EVENT = "/sys/kernel/tracing/events/arm_spe/arm_spe_record/enable"
+#: The records in a buffer of live events, of the emulated unit.
+LIVE_BATCH = 256
+
 #: One call: instructions of the module and of the whole kernel, register accesses and barriers, bytes of stack.
 Call = namedtuple("Call", "module kernel reads writes isb dsb psb stack")
 #: Instructions from the interrupt's exception to the write that makes the unit sample again, and to its effect.
@@ -139,3 +146,22 @@ def table(costs, driver, of):
         paused, _, _ = costs.run("cost pauses 100")
         rows |= {"pause": paused["stop"], "resume": paused["start"]}
     return {name: of(values) for name, values in rows.items()}
+
+
+def live_table(costs):
+    """Returns instructions of the loaded driver's module for live events, as {what: number}.
+
+    Those for a record are the average over a full buffer, without what its interrupt costs in any case.
+    """
+    costs.guest.sh("mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing")
+    rows = {}
+    for listens, what in ((0, "a record that is counted"), (1, "a record that is given out as a trace event")):
+        costs.guest.sh(f"echo {listens} >{LIVE_EVENT}")
+        one, full = (average(costs.run(f"cost live {records} {batch}")[0]["irq"]).module
+                     for records, batch in ((100, 1), (3000, LIVE_BATCH)))
+        rows[what] = round((full - one) / (LIVE_BATCH - 1), 1)
+        rows["an interrupt with one " + what.removeprefix("a ")] = one
+    costs.guest.sh(f"echo 0 >{LIVE_EVENT}")
+    costs.watch({"switch": LIVE_SWITCH})
+    rows["a context switch without a record"] = typical(costs.run("cost idles 100")[0]["switch"]).module
+    return rows

@@ -8,6 +8,8 @@
  *   fills     an event of this task fills a window of its AUX buffer of PAGES, which is drained
  *   wide      the same on all CPUs at the same time
  *   pauses    an event is paused and resumed
+ *   live      a live event of this task has NUMBER records or some more, in batches of PAGES records
+ *   idles     a live event of this CPU, without any record, sees this task sleep and wake up
  *   spe, dummy  COMMAND... is executed with an event of its task, of the PMU or a dummy event of perf itself
  *   mark      executes the plugin's mark, nothing else
  *   entries   makes the plugin read its entries
@@ -15,11 +17,13 @@
  * which is repeated NUMBER times. Prints the number of windows for fills and wide.
  */
 #include <sys/wait.h>
+#include <time.h>
 
 #include "spe_group.h"
 
 #define OFTEN 256
 #define SELDOM (1 << 28)
+#define LIVE (1ULL << 63)
 
 static size_t size;
 
@@ -123,6 +127,44 @@ static void pauses(unsigned long number)
 	disable(&group);
 }
 
+static struct group open_live(uint64_t period, uint64_t batch, int cpu)
+{
+	struct perf_event_attr attr = {
+		.type = pmu_type(), .config = LIVE, .config2 = batch << 16, .sample_period = period,
+	};
+	struct choice choice = { .pid = cpu < 0 ? 0 : -1, .cpu = cpu };
+	struct group group;
+
+	group.leader = group.spe = open_event(&attr, &choice, -1);
+	return group;
+}
+
+/* Loads, branches and others, as most code has them. */
+static void live(unsigned long number, uint64_t batch)
+{
+	/* With a batch of one record not so often that the driver limits the interrupts. */
+	uint64_t period = batch > 1 ? OFTEN : 256 * OFTEN;
+	struct group group = open_live(period, batch, -1);
+	volatile uint64_t words[64] = { 0 };
+
+	enable(&group);
+	for (unsigned long i = 0; i < number * period / 8; i++)
+		words[i % 64] += words[i / 64 % 64];
+	disable(&group);
+}
+
+static void idles(unsigned long number)
+{
+	struct group group = open_live(SELDOM, 0, 0);
+	const struct timespec moment = { .tv_nsec = 1000 };
+
+	run_on(0);
+	enable(&group);
+	while (number--)
+		nanosleep(&moment, NULL);
+	disable(&group);
+}
+
 /* Executes a command with an event that its children do not inherit. */
 static void with_event(bool spe, char **command)
 {
@@ -180,6 +222,10 @@ int main(int argc, char **argv)
 		wide(number);
 	else if (!strcmp(what, "pauses"))
 		pauses(number);
+	else if (!strcmp(what, "live"))
+		live(number, size / page_size());
+	else if (!strcmp(what, "idles"))
+		idles(number);
 	else
 		return 2;
 	return 0;

@@ -22,6 +22,15 @@ BARRIERS = {"isb", "dsb", "psb"}
 #: Counts that depend on the kernel as well. They are compared only on the kernel of the baseline.
 OF_KERNEL = {"kernel", "written", "synchronised"}
 
+#: The most instructions of the module for live events.
+LIVE_LIMITS = {
+    "a record that is counted": 80,
+    "an interrupt with one record that is counted": 340,
+    "a record that is given out as a trace event": 530,
+    "an interrupt with one record that is given out as a trace event": 800,
+    "a context switch without a record": 300,
+}
+
 
 @pytest.mark.timeout(600)
 def test_growth(boot, driver, artefacts, show):
@@ -46,3 +55,17 @@ def test_growth(boot, driver, artefacts, show):
              if what not in skipped and (value > GROWTH * baseline["rows"][name][what]
                                          or what in BARRIERS and value != baseline["rows"][name][what])]
     assert not changed, "\n".join(changed)
+
+
+@pytest.mark.timeout(600)
+def test_live_cost(boot, driver, artefacts, show):
+    """Live events stay below the limits of docs/cost.md."""
+    if driver == "c":
+        pytest.skip("it has no live events")
+    guest = boot(append=cost.APPEND, smp=1, arguments=cost.arguments(artefacts))
+    costs = cost.Costs(guest, artefacts)
+    costs.load(driver)
+    rows = cost.live_table(costs)
+    show(*(f"\n    {what}: {instructions}" for what, instructions in rows.items()))
+    assert rows.keys() == LIVE_LIMITS.keys()
+    assert not {what: number for what, number in rows.items() if number > LIVE_LIMITS[what]}

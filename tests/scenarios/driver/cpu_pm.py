@@ -4,21 +4,15 @@
 The module powerless.c goes through CPU PM as idle states and suspend do, and writes random values to the registers.
 """
 
-import os
-import shutil
-import subprocess
-
 import pytest
 
 import cost
 from machine import DRIVER, total
-from paths import TOP
+from powerless import NAP, built
 from spe import check_decodes, counters, recorded
 
-MODULES = TOP / "tests/payload/modules"
 #: How often each CPU loses its power.
 NAPS = 1000
-NAP = "/sys/module/powerless/parameters/naps"
 
 #: The limit for the module's instructions of an entry and an exit without an event (docs/cost.md).
 MOST_INSTRUCTIONS = 70
@@ -51,11 +45,7 @@ END
 @pytest.fixture(scope="module")
 def powerless(tmp_path_factory):
     """Builds the module for the stock kernel."""
-    directory = tmp_path_factory.mktemp("powerless") / "modules"
-    shutil.copytree(MODULES, directory)
-    subprocess.run([TOP / "scripts/build-module", "-s", "modules"], cwd=directory, check=True,
-                   env={**os.environ, "OUT": str(directory / "build")})
-    return directory / "build/powerless.ko"
+    return built(tmp_path_factory.mktemp("powerless"))
 
 
 @pytest.fixture(scope="module")

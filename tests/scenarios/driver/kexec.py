@@ -64,6 +64,23 @@ def test_kexec(boot, driver, level, recording):
     check_decodes(record(guest, "arm_spe/period=1024/u", "taskset -c 0 workload 5", "-C 0"), 100)
 
 
+@pytest.mark.parametrize("options", ["", pytest.param("-a", marks=pytest.mark.long)])
+def test_live(boot, driver, options):
+    """The same with a live event, which has no buffer of perf's."""
+    if driver == "c":
+        pytest.skip("the C driver has no live events")
+    guest = boot(**LEVELS["EL1"])
+    guest.load(driver)
+    guest.put_kernel()
+    guest.sh(LOAD.format("-l"))
+    assert not left_on(guest.jumps(f"perf stat {options} -e arm_spe_0/live=1,interval=1024/ -- kexec -e"))
+    selected = total(guest.hardware())["selected"]
+    guest.sh(WORK)
+    assert total(guest.hardware())["selected"] == selected
+    guest.load(driver)
+    check_decodes(record(guest, "arm_spe/period=1024/u", "taskset -c 0 workload 5", "-C 0"), 100)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_many(boot, driver):

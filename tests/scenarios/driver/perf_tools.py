@@ -19,7 +19,7 @@ from paths import TOP
 
 pytestmark = pytest.mark.needs("perf", "bolt")
 
-PAGES = [TOP / "docs" / name for name in ("perf.md", "recording.md", "recipes.md")]
+PAGES = [TOP / "docs" / name for name in ("perf.md", "recording.md", "recipes.md", "live.md")]
 
 #: The directory of the commands. A section uses the first recording of perf.md, and files of its own.
 DIRECTORY = "/tmp/perf"
