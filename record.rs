@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The records that a unit writes, decoded: what `perf report --dump-raw-trace` prints, in a struct.
+//! The records that a unit writes, decoded: what `perf report --dump-raw-trace` prints, in a
+//! struct.
 //!
 //! Any bytes are accepted, as user space can write to the AUX buffer, and a buffer may end within a
 //! record. The format is that of the Arm ARM (DDI 0487), chapter D18 "Statistical Profiling
-//! Extension Sample Record Specification", up to SPE v1.5. The names of the packets are those of the
-//! sections there.
+//! Extension Sample Record Specification", up to SPE v1.5. The names of the packets are those of
+//! the sections there.
 //!
 //! # Packets
 //!
@@ -34,8 +35,9 @@
 
 /// The fields of a record, all 0 if its packet is absent. `arm_spe_record.h` has the same struct.
 ///
-/// An address has 56 bits. Bits 63 to 56 are copies of bit 55, which selects the half of the address
-/// space (Arm ARM, D8 "Address tagging"). If a record has a packet twice, the last one counts.
+/// An address has 56 bits. Bits 63 to 56 are copies of bit 55, which selects the half of the
+/// address space (Arm ARM, D8 "Address tagging"). If a record has a packet twice, the last one
+/// counts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -332,8 +334,8 @@ impl<'a> Records<'a> {
         Some(found)
     }
 
-    /// Returns where the record ends that begins at `at`, or where the packet is that has no size or
-    /// is cut short. Passes its packets to `sink`.
+    /// Returns where the record ends that begins at `at`, or where the packet is that has no size
+    /// or is cut short. Passes its packets to `sink`.
     #[inline]
     fn end_of_record(&self, mut at: usize, sink: &mut impl Sink) -> Result<usize, usize> {
         let len = self.bytes.len();

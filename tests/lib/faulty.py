@@ -8,7 +8,7 @@ import subprocess
 from paths import TOP
 
 #: The files that Kbuild needs.
-SOURCES = ("Kbuild", "bindings_*", "helpers.[ch]", "*.rs", "kunit/*.rs", "perf/**/*.rs")
+SOURCES = ("Kbuild", "bindings_*", "*.[ch]", "*.rs", "kunit/*.rs", "perf/**/*.rs")
 
 
 def build(directory, faults, *kind):
