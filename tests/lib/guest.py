@@ -28,6 +28,8 @@ from saved import Saved
 
 QEMU = Path(os.environ["ARM_SPE_QEMU"])
 INITRAMFS = Path(os.environ["ARM_SPE_INITRAMFS"])
+#: For Guest(adds=...), with pytest.mark.needs("bpftrace"): an initramfs with bpftrace.
+BPFTRACE = Path(os.environ.get("ARM_SPE_BPFTRACE", "none"))
 PROGRAMS = TOP / "build" / "payload"
 
 sys.path.insert(0, str(QEMU / "python"))
@@ -45,8 +47,8 @@ Access = namedtuple("Access", "cpu register value")
 ACCESS = re.compile(r"^arm_spe_(?:read|write) cpu (\d+) (\S+) 0x([0-9a-f]+)$", re.MULTILINE)
 
 
-def overlay(path, files):
-    """Writes to path the base initramfs with files (name in the guest: content or Path) added.
+def overlay(path, files, adds=()):
+    """Writes to path the base initramfs with others and with files (name in the guest: content or Path) added.
 
     The same files make the same bytes, so that two guests can boot alike.
     """
@@ -64,7 +66,8 @@ def overlay(path, files):
             shell=True, check=True, cwd=directory, stdout=subprocess.PIPE,
         ).stdout
     with open(path, "wb") as out:
-        out.write(INITRAMFS.read_bytes())
+        for initramfs in (INITRAMFS, *adds):
+            out.write(initramfs.read_bytes())
         out.write(archive)
 
 
@@ -127,7 +130,7 @@ class Guest(Machine):
 
     # pylint: disable=too-many-arguments
     def __init__(self, directory, *, kernel=STOCK, spe=None, smp=2, memory="2G", append="",
-                 files=None, qemu=None, arguments=(), rust=True, initrd=None):
+                 files=None, qemu=None, arguments=(), rust=True, initrd=None, adds=()):
         """Boots, keeping the console log and the transcript in directory.
 
         A machine that has booted before is restored instead (see saved.py), unless it has arguments other than
@@ -135,6 +138,7 @@ class Guest(Machine):
 
         spe: cpu properties of the profiling extension; "" for a machine without it.
         initrd: used in the place of the guest's own; it has to start the agent.
+        adds: initramfs files that are added to the guest's own.
         """
         super().__init__()
         self.directory = Path(directory)
@@ -157,7 +161,7 @@ class Guest(Machine):
             at_boot, self._later = programs(), {**drivers(self.scratch, kernel, rust), **(files or {})}
             if not can_be_saved:
                 at_boot, self._later = {**at_boot, **self._later}, {}
-            overlay(initrd, at_boot)
+            overlay(initrd, at_boot, adds)
         self._arguments = [
             *qemu_arguments(kernel, initrd, ",".join(filter(None, [self.CPU, spe])),
                             smp, memory, append),
@@ -180,18 +184,18 @@ class Guest(Machine):
         self._pending = b""
         self._excused = 0
         try:
-            self._boot_or_restore(Saved(*self._parts(initrd, at_boot)) if can_be_saved else None)
+            self._boot_or_restore(Saved(*self._parts(initrd, at_boot, adds)) if can_be_saved else None)
             self.put(self._later)
         except BaseException:
             self.close()
             raise
 
-    def _parts(self, initrd, at_boot):
+    def _parts(self, initrd, at_boot, adds):
         """Yields what makes the machine: QEMU and its arguments, with files in the place of their names."""
         yield Path(self._qemu)
         for argument in self._arguments:
             if argument == str(initrd):
-                yield from (INITRAMFS, *at_boot, *at_boot.values())
+                yield from (INITRAMFS, *adds, *at_boot, *at_boot.values())
             elif os.path.isfile(argument):
                 yield Path(argument)
             else:
