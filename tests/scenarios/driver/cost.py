@@ -69,3 +69,6 @@ def test_live_cost(boot, driver, artefacts, show):
     show(*(f"\n    {what}: {instructions}" for what, instructions in rows.items()))
     assert rows.keys() == LIVE_LIMITS.keys()
     assert not {what: number for what, number in rows.items() if number > LIVE_LIMITS[what]}
+    # Without a live event context switches cost nothing.
+    calls, _, _ = costs.run("cost switches 10")
+    assert not calls["switch"]
