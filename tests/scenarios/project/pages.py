@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.needs("perf"), pytest.mark.timeout(150)]
 #: The test which runs what is in the blocks of a whole page,
 RUN_BY = {
     "docs/install.md": "install/native.py::test_check",
+    "docs/live-bpf.md": "driver/live_bpf.py::test_page",
     "docs/live.md": "driver/perf_tools.py::test_section",
     "docs/perf.md": "driver/perf_tools.py::test_section",
     "docs/recipes.md": "driver/perf_tools.py::test_section",
