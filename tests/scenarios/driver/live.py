@@ -39,10 +39,9 @@ def context_is_task(result):
     ("-a -A", BUSY),
     ("-C 1", "taskset -c 1 workload 3"),
     ("--no-inherit", BUSY),
-    # Processes and threads.
     ("", BUSY),
     ("", "mixed 100"),
-])
+], ids=["task", "system-wide", "system-wide by CPU", "CPU", "not inherited", "processes", "signals"])
 def test_perf_stat(guest, options, command):
     count, result = stat(guest, f"arm_spe_0/live=1,{OFTEN}/", command, options)
     assert count == result.hits > 100
