@@ -29,7 +29,7 @@ HOOKS = "setsid perf stat -e dummy -- sleep 1000000 >/dev/null 2>&1 </dev/null &
 
 #: The counts that a storm has to increase. The C driver cannot be paused.
 MET = ["hotplugs", "moves", "suspends", "loads", "binds", "unloads_refused", "opens", "one_task", "one_cpu",
-       "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "forks", "bytes_received",
+       "all_cpus", "plain", "snapshot", "group", "inherit", "discard", "live", "forks", "bytes_received",
        *(["paused", "transitions"] if DRIVER == "rust" else [])]
 
 ROUND = "storm {seed} /usr/lib/drivers/{driver}/arm_spe_pmu.ko"

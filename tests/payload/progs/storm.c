@@ -4,7 +4,7 @@
  *
  * In most rounds some tasks record, each in a mode of its own, which depends on SEED so that a few rounds in a
  * row have all of them: itself, a CPU or all CPUs; as a snapshot, in a group, with its children, paused and
- * resumed by counters, or discarding. They migrate, stop and start, and read late, while CPUs go off- and online,
+ * resumed by counters, discarding, or live. They migrate, stop and start, and read late, while CPUs go off- and online,
  * and the machine is suspended to idle if its second serial port can wake it. In the other rounds MODULE is
  * unloaded and loaded, or bound to its device later, while tasks open events and record a little.
  *
@@ -29,6 +29,7 @@
 
 /* perf_event_attr.config */
 #define DISCARD (1ULL << 35)
+#define LIVE (1ULL << 63)
 
 #define MAX_CPUS 16
 #define MAX_RECORDERS 4
@@ -38,7 +39,7 @@
 /* The names of the counts. */
 #define COUNTS(X) \
 	X(hotplugs) X(moves) X(suspends) X(suspends_refused) X(loads) X(binds) X(unloads_refused) X(opens) X(opens_refused) \
-	X(one_task) X(one_cpu) X(all_cpus) X(plain) X(snapshot) X(group) X(inherit) X(paused) X(discard) \
+	X(one_task) X(one_cpu) X(all_cpus) X(plain) X(snapshot) X(group) X(inherit) X(paused) X(discard) X(live) \
 	X(forks) X(switches) X(abandoned) X(aux_records) X(bytes_received) X(bytes_abandoned) X(bytes_excused) X(bytes_driver) \
 	X(truncated) X(partial) X(collision) X(lost) X(wrong) X(transitions) X(mismatches)
 
@@ -70,6 +71,7 @@ struct stream {
 	unsigned char *aux;
 	size_t aux_size;
 	bool snapshot;
+	bool live;
 	/* The place up to which its trace was checked. */
 	uint64_t end;
 };
@@ -220,7 +222,7 @@ static bool open_stream(struct stream *stream, enum count scope, enum count mode
 {
 	struct perf_event_attr spe = {
 		.type = type, .disabled = 1, .exclude_hv = 1, .sample_period = 2048 << below(4),
-		.config = mode == discard ? DISCARD : 0, .inherit = mode == inherit,
+		.config = mode == discard ? DISCARD : mode == live ? LIVE : 0, .inherit = mode == inherit,
 		/* Interrupts must not take all the time. */
 		.aux_watermark = below(2) ? 256 << below(6) : 0,
 		.aux_action = mode == paused ? AUX_START_PAUSED : 0,
@@ -232,10 +234,19 @@ static bool open_stream(struct stream *stream, enum count scope, enum count mode
 
 	*stream = (struct stream){
 		.cpu = cpu, .spe = -1, .others = { -1, -1 }, .snapshot = mode == snapshot,
+		.live = mode == live,
 		.aux_size = page_size() << (1 + below(4)),
 	};
 	spe.exclude_user = !below(4);
 	spe.exclude_kernel = !spe.exclude_user && !below(4);
+	if (mode == live) {
+		/* A batch, and an interval in the place of a period. */
+		spe.config2 = below(3) << 4 * below(2) << 16;
+		if (below(2)) {
+			spe.config2 |= spe.sample_period << 32;
+			spe.sample_period = 0;
+		}
+	}
 	if (mode == group) {
 		/* Often enough for perf to throttle it, or no samples. */
 		cycles.sample_period = below(2) ? 0 : 100003;
@@ -266,7 +277,7 @@ static bool open_stream(struct stream *stream, enum count scope, enum count mode
 		stream->page = NULL;
 		goto refused;
 	}
-	if (mode == discard)
+	if (mode == discard || mode == live)
 		goto opened;
 	stream->page->aux_offset = (1 + DATA_PAGES) * page_size();
 	stream->page->aux_size = stream->aux_size;
@@ -337,9 +348,21 @@ static void drain(struct stream *stream, bool late)
 		__atomic_store_n(&stream->page->aux_tail, aux_head, __ATOMIC_RELEASE);
 }
 
+/* Adds the bytes of the records of a live event. */
+static void count_records(struct stream *stream)
+{
+	uint64_t counts[3];
+
+	if (read(stream->spe, counts, sizeof(counts)) != sizeof(counts))
+		fail("read");
+	count(bytes_received, counts[0] * RECORD);
+}
+
 static void finish_stream(struct stream *stream)
 {
 	switch_stream(stream, false);
+	if (stream->live)
+		count_records(stream);
 	drain(stream, false);
 	close_stream(stream);
 }
@@ -407,14 +430,16 @@ static void step(struct stream *streams, int n, enum count mode)
 	}
 }
 
-/* Ends in the middle of sampling, as if killed. Unread trace stays in its buffers, but snapshots are stopped. */
+/* Ends in the middle of sampling, as if killed. Unread trace stays in its buffers, but snapshots and live events are stopped. */
 static void give_up(struct stream *streams, int n)
 {
 	for (int i = 0; i < n; i++) {
-		if (streams[i].snapshot)
+		if (streams[i].snapshot || streams[i].live)
 			switch_stream(&streams[i], false);
 		else if (streams[i].aux)
 			count(bytes_excused, streams[i].aux_size);
+		if (streams[i].live)
+			count_records(&streams[i]);
 		drain(&streams[i], true);
 	}
 	count(abandoned, 1);
@@ -424,10 +449,10 @@ static void give_up(struct stream *streams, int n)
 /* Records until the end of the round. */
 static void record(uint64_t number)
 {
-	static const enum count modes[] = { plain, snapshot, group, paused, discard, inherit };
+	static const enum count modes[] = { plain, snapshot, group, paused, discard, live, inherit };
 	enum count scope = round_per_task ? one_task : number % 2 ? one_cpu : all_cpus;
 	/* Only events of tasks are inherited. */
-	enum count mode = modes[number % (round_per_task ? 6 : 5)];
+	enum count mode = modes[number % (round_per_task ? 7 : 6)];
 	/* If many tasks write to a buffer, it has to be for one CPU. */
 	bool everywhere = scope == all_cpus || mode == inherit;
 	int first = everywhere ? 0 : scope == one_task ? -1 : (int)below(nr_cpus);
@@ -568,7 +593,8 @@ static void open_and_close(uint64_t cpu)
 
 		if (file)
 			fclose(file);
-		if (there && open_stream(&stream, scope, modes[below(4)], round_per_task ? -1 : (int)cpu)) {
+		/* To close a live event takes grace periods, in which the driver cannot be unloaded. */
+		if (there && open_stream(&stream, scope, below(16) ? modes[below(4)] : live, round_per_task ? -1 : (int)cpu)) {
 			switch_stream(&stream, true);
 			work(below(3));
 			finish_stream(&stream);

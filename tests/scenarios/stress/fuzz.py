@@ -35,11 +35,11 @@ def fuzz_until(guest, show, rounds, program, enough):
 @pytest.mark.kernel("nmi")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
-def test_rounds(boot, show, rounds):
+def test_rounds(boot, driver, show, rounds):
     # A quarter of what is usual.
     fuzz_until(boot(), show, rounds, "fuzz", lambda done: (
         done["opened_spe"] > 5 * rounds and done["aux_maps"] > 4 * rounds and done["looks"] > 10 * rounds
-        and done["aux_bytes"] > 5000 * rounds))
+        and done["aux_bytes"] > 5000 * rounds and (driver == "c" or done["opened_live"] > rounds)))
 
 
 @pytest.mark.kernel("debug")

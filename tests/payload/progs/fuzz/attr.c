@@ -19,7 +19,13 @@ _Static_assert(sizeof(fields) / sizeof(*fields) == FIELDS, "each field may be pu
 uint32_t spe_type;
 uint64_t supported;
 bool published[FIELDS];
-uint64_t tracepoints[2];
+uint64_t tracepoints[3];
+
+/* The records in the buffer of a live event; 0: the driver has none. */
+uint64_t live_records;
+
+#define DISCARD (1ULL << 35)
+#define LIVE (1ULL << 63)
 
 /*
  * The shortest period of SPE's events. Where an interrupt handler takes long enough, its own
@@ -69,7 +75,7 @@ void make_spe(struct attr *attr)
 	/* jitter, pct_enable, pa_enable, ts_enable */
 	old->config = any() & (1 << 16 | 7ULL);
 	if (chance(10))
-		old->config |= 1ULL << 35;		/* discard */
+		old->config |= DISCARD;
 	if (chance(20))
 		old->config |= any() & 7ULL << 32;	/* filters by type */
 	if (chance(10))
@@ -87,6 +93,13 @@ void make_spe(struct attr *attr)
 	if (chance(3))
 		attr->config4 = 1ULL << below(64);
 	old->sample_period = spe_period(chance(80) ? 256ULL << below(7) : odd_number() >> 1);
+	if (live_records && chance(25)) {
+		old->config |= LIVE;
+		old->config2 |= (chance(80) ? below(4) : below(live_records + 10)) << 16 |
+				spe_period(256ULL << below(7)) << 32;
+		if (chance(50))
+			old->sample_period = 0;
+	}
 	old->exclude_user = chance(20);
 	old->exclude_kernel = chance(20);
 	old->exclude_hv = chance(50);
@@ -126,7 +139,7 @@ void make_other(struct attr *attr)
 		break;
 	case 4:
 		old->type = PERF_TYPE_TRACEPOINT;
-		old->config = tracepoints[below(2)];
+		old->config = tracepoints[below(3)];
 		old->sample_period = 1 + below(20);
 		break;
 	}
@@ -157,12 +170,19 @@ static uint64_t word_of(const struct attr *attr, unsigned int word)
 	return words[word];
 }
 
+/* Returns whether an SPE event has no AUX area. */
+bool is_live(const struct attr *attr)
+{
+	return live_records && attr->old.config & LIVE;
+}
+
 /* Returns the errors of an SPE event that this PMU has to refuse; none: it has to take it. */
 errors refusals(const struct attr *attr)
 {
 	errors refusals = 0;
 
-	if (attr->old.freq)
+	if (attr->old.freq || (is_live(attr) && (attr->old.config & DISCARD ||
+						 (attr->old.config2 >> 16 & 0xffff) > live_records)))
 		refusals |= E(EINVAL);
 	if (attr->old.exclude_idle || ((attr->old.config1 | attr->old.config3) & ~supported))
 		refusals |= E(EOPNOTSUPP);

@@ -143,7 +143,7 @@ void map_aux(struct event *event)
 	else if (event->fd < 0 || event->second || event->redirected || event->shared)
 		allowed = E(0) | MMAP_ERRORS | E(EBADF);
 	else	/* ENOMEM is what perf makes of any refusal. */
-		allowed = size >= 2 * page_size ? E(0) : E(ENOMEM);
+		allowed = size >= 2 * page_size && !event->live ? E(0) : E(ENOMEM);
 	note("fd %d, %zu bytes%s", event->fd, size, circular ? ", circular" : "");
 	event->page->aux_offset = event->page_size;
 	event->page->aux_size = size;

@@ -182,10 +182,11 @@ static void open_event(bool spe)
 	if (!ended(fd, allowed))
 		return;
 	count(spe ? &shared->opened_spe : &shared->opened_other, 1);
+	count(&shared->opened_live, spe && is_live(&seen));
 	if (leader && flags & PERF_FLAG_FD_OUTPUT)
 		leader->redirected = true;
 	*slot = (struct event){
-		.fd = fd, .spe = spe, .pid = pid, .cpu = cpu, .sampling = seen.old.sample_period,
+		.fd = fd, .spe = spe, .live = spe && is_live(&seen), .pid = pid, .cpu = cpu, .sampling = seen.old.sample_period,
 		.inherit = seen.old.inherit, .redirected = flags & PERF_FLAG_FD_OUTPUT,
 		.shared = seen.old.enable_on_exec,
 	};

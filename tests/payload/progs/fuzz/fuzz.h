@@ -59,7 +59,7 @@ struct field {
 
 struct event {
 	int fd;			/* -1: none, but what follows may still be mapped */
-	bool spe, sampling, inherit;
+	bool spe, live, sampling, inherit;
 	pid_t pid;
 	int cpu;
 	bool shared;		/* others may do anything with it, too */
@@ -105,7 +105,7 @@ struct shared {
 	pthread_barrier_t barrier;
 	bool plugging;
 	uint64_t tried[THINGS], done[THINGS], ended[128];
-	uint64_t opened_spe, opened_other, aux_maps, aux_bytes, data_bytes, looks, wrong;
+	uint64_t opened_spe, opened_live, opened_other, aux_maps, aux_bytes, data_bytes, looks, wrong;
 };
 
 /* main.c */
@@ -138,7 +138,8 @@ extern uint32_t spe_type;
 extern uint64_t supported;		/* bits of PMSEVFR_EL1 */
 extern const struct field fields[];
 extern bool published[FIELDS];
-extern uint64_t tracepoints[2];
+extern uint64_t tracepoints[3];
+extern uint64_t live_records;
 extern uint64_t least_period;
 
 uint64_t spe_period(uint64_t period);
@@ -147,6 +148,7 @@ bool counts_time(const struct perf_event_attr *attr);
 void make_spe(struct attr *attr);
 void make_other(struct attr *attr);
 void change_attr(struct attr *attr);
+bool is_live(const struct attr *attr);
 errors refusals(const struct attr *attr);
 
 /* events.c */

@@ -122,6 +122,12 @@ static void prepare(void)
 		    UINT64_MAX : number_in(PMU "caps/event_filter", "%lx");
 	tracepoints[0] = number_in(TRACEPOINTS "sched/sched_switch/id", "%lu");
 	tracepoints[1] = number_in(TRACEPOINTS "raw_syscalls/sys_enter/id", "%lu");
+	tracepoints[2] = tracepoints[0];
+	/* The C driver has no live events. */
+	if (!access(PMU "format/live", F_OK)) {
+		tracepoints[2] = number_in(TRACEPOINTS "arm_spe/arm_spe_record/id", "%lu");
+		live_records = 16384 / number_in(PMU "caps/max_record_size", "%lu");
+	}
 	for (unsigned int n = 0; n < FIELDS; n++) {
 		snprintf(path, sizeof(path), PMU "format/%s", fields[n].name);
 		published[n] = !access(path, F_OK);
@@ -140,9 +146,9 @@ static void print_counts(uint64_t rounds)
 	for (unsigned int n = 1; n < 128; n++)
 		if (shared->ended[n])
 			printf("%s %lu\n", strerrorname_np(n), shared->ended[n]);
-	printf("opened_spe %lu\nopened_other %lu\naux_maps %lu\naux_bytes %lu\ndata_bytes %lu\n"
+	printf("opened_spe %lu\nopened_live %lu\nopened_other %lu\naux_maps %lu\naux_bytes %lu\ndata_bytes %lu\n"
 	       "looks %lu\nwrong %lu\n",
-	       shared->opened_spe, shared->opened_other, shared->aux_maps, shared->aux_bytes,
+	       shared->opened_spe, shared->opened_live, shared->opened_other, shared->aux_maps, shared->aux_bytes,
 	       shared->data_bytes, shared->looks, shared->wrong);
 }
 
