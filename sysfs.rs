@@ -23,11 +23,8 @@ use kernel::{
     bindings::{
         attribute,
         attribute_group,
-        attribute_group__bindgen_ty_1,
-        attribute_group__bindgen_ty_2,
         device,
         device_attribute,
-        device_attribute__bindgen_ty_1,
         kobject,
         sysfs_emit,
         umode_t, //
@@ -67,7 +64,8 @@ impl<A> File<A> {
         let mut attribute: device_attribute = pin_init::zeroed();
         attribute.attr.name = char_ptr(name);
         attribute.attr.mode = READABLE;
-        attribute.__bindgen_anon_1 = device_attribute__bindgen_ty_1 { show: Some(show) };
+        // A field of a union, or with CFI of a structure.
+        attribute.__bindgen_anon_1.show = Some(show);
         Self { attribute, about }
     }
 
@@ -249,9 +247,7 @@ const fn group<const N: usize>(
 ) -> attribute_group {
     let mut group: attribute_group = pin_init::zeroed();
     group.name = name;
-    group.__bindgen_anon_2 = attribute_group__bindgen_ty_2 {
-        attrs: (&raw const attributes.0).cast_mut().cast(),
-    };
+    group.__bindgen_anon_2.attrs = (&raw const attributes.0).cast_mut().cast();
     group
 }
 
@@ -277,9 +273,7 @@ static CAPS_GROUP: Shared<attribute_group> = Shared(group(char_ptr(c"caps"), &CA
 static FORMATS_LIST: Shared<[*mut attribute; FORMATS.len() + 1]> = list(&FORMATS);
 static FORMATS_GROUP: Shared<attribute_group> = Shared({
     let mut group = group(char_ptr(c"format"), &FORMATS_LIST);
-    group.__bindgen_anon_1 = attribute_group__bindgen_ty_1 {
-        is_visible: Some(format_is_visible),
-    };
+    group.__bindgen_anon_1.is_visible = Some(format_is_visible);
     group
 });
 
