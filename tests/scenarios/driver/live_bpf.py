@@ -117,8 +117,8 @@ def ours(driver):
 
 @pytest.fixture(scope="module")
 def machine():
-    """Returns the options for a machine with bpftrace, and with caches."""
-    return {"spe": "spe=on,spe-version=1.4,spe-cache=on", "adds": [BPFTRACE],
+    """Returns the options for a machine with bpftrace, and with caches that are smaller than the workload's memory."""
+    return {"spe": "spe=on,spe-version=1.4,spe-cache=on,spe-llc-size=128K", "adds": [BPFTRACE],
             "files": {f"{DIRECTORY}/{name}": path for name, path in SCRIPTS.items()}}
 
 
