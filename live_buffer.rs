@@ -11,10 +11,7 @@ use crate::{
     },
     event::Live,
     helpers::jiffies,
-    percpu::{
-        contains,
-        possible_cpus, //
-    },
+    percpu::contains,
     record::{
         self,
         Malformed,
@@ -27,7 +24,10 @@ use crate::{
 };
 use kernel::{
     bindings::CONFIG_HZ,
-    cpu::CpuId,
+    cpu::{
+        nr_cpu_ids,
+        CpuId, //
+    },
     cpumask::Cpumask,
     new_mutex,
     page::PAGE_SIZE,
@@ -53,24 +53,25 @@ pub(crate) const SIZE: u64 = if PAGE_SIZE > 0x4000 {
 /// each record could leave no time for anything else.
 const MAX_INTERRUPTS: u64 = 50_000;
 
-/// The buffers of all CPUs, by their number; empty for CPUs that are not the device's.
+/// The buffers of all CPUs, by their number; `None` for CPUs that are not the device's.
 ///
 /// # Invariants
 ///
-/// A buffer that is not empty has [`SIZE`] bytes, and is aligned to pages.
-pub(crate) struct Buffers(KVec<VVec<u8>>);
+/// The buffers are aligned to pages.
+pub(crate) struct Buffers(KVec<Option<VBox<[u8; SIZE as usize]>>>);
 
 impl Buffers {
     /// Allocates a buffer for each of `cpus`. May sleep.
     pub(crate) fn new(cpus: &Cpumask) -> Result<Self> {
-        let mut buffers = KVec::new();
-        for cpu in possible_cpus() {
-            while buffers.len() < cpu as usize {
-                buffers.push(VVec::new(), GFP_KERNEL)?;
-            }
-            let size = if contains(cpus, cpu) { SIZE } else { 0 };
-            let buffer = VVec::from_elem(0, size as usize, GFP_KERNEL)?;
-            buffers.push(buffer, GFP_KERNEL)?;
+        let all = nr_cpu_ids();
+        // Not `push()` and `from_elem()`, which could panic.
+        let mut buffers = KVec::with_capacity(all as usize, GFP_KERNEL)?;
+        for cpu in 0..all {
+            let buffer = match contains(cpus, cpu) {
+                true => Some(VBox::init(pin_init::init_zeroed(), GFP_KERNEL)?),
+                false => None,
+            };
+            buffers.push_within_capacity(buffer).map_err(|_| ENOMEM)?;
         }
         // INVARIANT: `vmalloc()` returns whole pages.
         Ok(Self(buffers))
@@ -131,7 +132,11 @@ impl LiveEvent {
             counters.count(Counter::LiveLimited);
             batch = SIZE;
         }
-        let buffer = self.buffers.0.get(CpuId::current().as_u32() as usize)?;
+        let buffer = self
+            .buffers
+            .0
+            .get(CpuId::current().as_u32() as usize)?
+            .as_ref()?;
         let start = buffer.len().checked_sub(batch as usize)?;
         // INVARIANT: By those of `Buffers`, and the batch is at most that size.
         let last = buffer.get(start..)?.as_ptr_range();

@@ -44,6 +44,8 @@
 //!         }
 //!     }
 //!
+//!     fn event_destroy(&self, _data: KBox<()>) {}
+//!
 //!     fn add(&self, event: &Event<Self>, start: bool, context: NotInNmi<'_>) -> Result {
 //!         if start {
 //!             self.start(event, context);
@@ -89,7 +91,15 @@
 //!
 //!     fn update_sampling(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
 //!
-//!     fn setup_aux(&self, _: Option<u32>, _: &[AuxPage], _: bool) -> Result<KBox<Aux>> {
+//!     fn read(&self, _event: &Event<Self>, _irq: &LocalInterruptDisabled) {}
+//!
+//!     fn setup_aux(
+//!         &self,
+//!         _event: &Event<Self>,
+//!         _cpu: Option<u32>,
+//!         _pages: &[AuxPage],
+//!         _overwrite: bool,
+//!     ) -> Result<KBox<Aux>> {
 //!         Ok(KBox::new(Aux, GFP_KERNEL)?)
 //!     }
 //!

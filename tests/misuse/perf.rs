@@ -53,6 +53,8 @@ macro_rules! pmu_items {
             Err(EINVAL)
         }
 
+        fn event_destroy(&self, _data: KBox<()>) {}
+
         fn add(&self, _event: &Event<Other>, _start: bool, _context: NotInNmi<'_>) -> Result {
             Err(EINVAL)
         }
@@ -65,8 +67,11 @@ macro_rules! pmu_items {
 
         fn update_sampling(&self, _event: &Event<Other>, _irq: &LocalInterruptDisabled) {}
 
+        fn read(&self, _event: &Event<Other>, _irq: &LocalInterruptDisabled) {}
+
         fn setup_aux(
             &self,
+            _event: &Event<Other>,
             _cpu: Option<u32>,
             _pages: &[AuxPage],
             _overwrite: bool,

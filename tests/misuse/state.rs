@@ -189,6 +189,6 @@ fn misuse(off: Off) {
 
 /// A transaction ended past the transitions.
 #[cfg(misuse = "finish")]
-fn misuse(stopped: Stopped, cpu: &Cpu) -> (Off, bool) {
-    crate::state::finish(stopped, cpu) //~ E0603 function `finish` is private
+fn misuse(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> (Off, bool) {
+    crate::state::finish(stopped, event, cpu) //~ E0603 function `finish` is private
 }

@@ -25,6 +25,7 @@ use crate::{
         Disabled,
         Enabled,
         Gate,
+        NoTransaction,
         Output,
         Saved,
         Stopped, //
@@ -51,7 +52,11 @@ fn correct(
     let (disabled, output) = stopped.disable();
     let handle = match output {
         Output::Buffer(transaction) => transaction.end(bytes, AuxFlags::NONE),
-        Output::Discard(handle) => handle,
+        Output::NoTransaction(NoTransaction::Live(handle, buffer)) => {
+            let _records = disabled.written(&buffer, bytes);
+            handle
+        }
+        Output::NoTransaction(NoTransaction::Discard(handle)) => handle,
     };
     (disabled, handle)
 }

@@ -30,6 +30,9 @@ DAILY = ("everything", "v1p0")
 #: The files of caps/ that the C driver does not have.
 CAPS = {"align", "altclk", "crr", "eft", "fds", "fe", "fl", "fne", "format", "fpf", "ft", "lds", "max_record_size", "pbt",
         "sme", "version"}
+#: The fields of live events, which only ours has.
+LIVE = {"batch", "interval", "live"}
+LIVE_BIT = 1 << 63
 
 WORDS = ("config", "config1", "config2", "config3", "config4")
 ALL = (1 << 64) - 1
@@ -46,11 +49,11 @@ done
 
 
 def listing(guest, which):
-    """Returns the files of the PMUs and their contents without CAPS, all of which ours has to have."""
+    """Returns the files of the PMUs and their contents without those that only ours has, all of which it has to have."""
     lines = guest.sh(LISTING).splitlines()
     if which == "c":
         return lines
-    ours = r"(?:\S+ |== )\./caps/(%s)\b" % "|".join(CAPS)
+    ours = r"(?:\S+ |== )\./(?:caps|format)/(%s)\b" % "|".join(CAPS | LIVE)
     kept, found, at = [], set(), 0
     while at < len(lines):
         match = re.match(ours, lines[at])
@@ -61,16 +64,17 @@ def listing(guest, which):
         else:
             kept.append(lines[at])
         at += 1
-    assert found == CAPS
+    assert found == CAPS | LIVE
     return kept
 
 
 def published(guest):
-    """Returns the fields of format/: name, word, lowest bit, width."""
+    """Returns the fields of format/ that both drivers have: name, word, lowest bit, width."""
     fields = []
     for line in guest.sh(f"cd {PMU}/format && grep . *").splitlines():
         name, word, low, high = re.fullmatch(r"(\w+):(\w+):(\d+)(?:-(\d+))?", line).groups()
-        fields.append((name, word, int(low), int(high or low) - int(low) + 1))
+        if name not in LIVE:
+            fields.append((name, word, int(low), int(high or low) - int(low) + 1))
     return fields
 
 
@@ -81,11 +85,12 @@ def of_the_format(fields):
         most = (1 << width) - 1
         for value in sorted({0, 1, most, most + 1, ALL // 3 & most, ALL // 3 * 2 & most}):
             yield {word: value << low & ALL}
-    # Each bit, also those that are in no field.
+    # Each bit, also those that are in no field, but for the one that makes an event live.
     for word in WORDS:
-        yield {word: ALL}
+        yield {word: ALL & ~LIVE_BIT if word == "config" else ALL}
         for bit in range(64):
-            yield {word: 1 << bit}
+            if (word, 1 << bit) != ("config", LIVE_BIT):
+                yield {word: 1 << bit}
     # Combinations of fields.
     chance = random.Random(1)
     for _ in range(200):
