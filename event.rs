@@ -329,6 +329,11 @@ impl EventConfig {
         self.pmscr.has(PMSCR_EL1::PA) || self.pmscr.has(PMSCR_EL1::PCT)
     }
 
+    /// Returns whether the kernel is sampled.
+    pub(crate) fn samples_kernel(&self) -> bool {
+        self.pmscr.has(PMSCR_EL1::E1SPE)
+    }
+
     /// Adds CONTEXTIDR_EL1, the PID with `CONFIG_PID_IN_CONTEXTIDR`, to the records: for an opener
     /// with the right to profile the kernel, in the initial PID namespace.
     pub(crate) fn enable_context(&mut self) {

@@ -12,6 +12,7 @@ use crate::{
     device::Units,
     event::Live,
     live_buffer::{
+        Batch,
         Buffers,
         LiveEvent, //
     },
@@ -27,13 +28,13 @@ use kernel::{
 
 impl Units {
     /// Prepares a live event, for which [`Self::close_live`] must be called in the end. The first
-    /// one allocates the buffers. May sleep.
+    /// one allocates the buffers. `kernel` says whether the kernel is sampled. May sleep.
     ///
     /// Returns `EINVAL` if the batch is larger than a buffer, and `ENOMEM`.
     #[inline(never)] // `event_init` of other events: 576 bytes of stack otherwise
-    pub(crate) fn open_live(&self, request: Live) -> Result<LiveEvent> {
+    pub(crate) fn open_live(&self, request: Live, kernel: bool) -> Result<LiveEvent> {
         let caps = self.caps();
-        let batch = LiveEvent::check(request, caps.align.max(caps.sampling.max_record))?;
+        let batch = Batch::new(request, caps.align.max(caps.sampling.max_record), kernel)?;
         let mut users = self.live().lock.lock();
         let buffers = match &users.1 {
             Some(buffers) => buffers.clone(),

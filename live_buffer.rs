@@ -53,6 +53,10 @@ pub(crate) const SIZE: u64 = if PAGE_SIZE > 0x4000 {
 /// each record could leave no time for anything else.
 const MAX_INTERRUPTS: u64 = 50_000;
 
+/// The operations between two interrupts when the kernel is sampled, at least. With fewer, the unit
+/// could fill a batch on the way out of the interrupt, and no other code would run on the CPU.
+const MIN_OPERATIONS: u64 = 8192;
+
 /// The buffers of all CPUs, by their number; `None` for CPUs that are not the device's.
 ///
 /// # Invariants
@@ -94,28 +98,52 @@ impl LiveUsers {
     }
 }
 
+/// The records of a live event until the unit interrupts.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch {
+    bytes: u64,
+    /// The bytes that a record takes at most.
+    record: u64,
+    /// The operations until the interrupt, at least.
+    operations: u64,
+}
+
+impl Batch {
+    /// Returns `EINVAL` if a batch, of records that take up to `record` bytes, is larger than a
+    /// buffer. `kernel` says whether the kernel is sampled.
+    pub(crate) fn new(request: Live, record: u64, kernel: bool) -> Result<Self> {
+        let bytes = match request.batch.saturating_mul(record) {
+            0 => SIZE,
+            bytes if bytes <= SIZE => bytes,
+            _ => return Err(EINVAL),
+        };
+        Ok(Self {
+            bytes,
+            record,
+            operations: if kernel { MIN_OPERATIONS } else { 0 },
+        })
+    }
+
+    /// Returns the bytes that the unit may write, with a `period` in operations.
+    fn bytes(self, period: u64) -> u64 {
+        // Not `div_ceil()`, which could panic.
+        let period = period.max(1);
+        let records = self.operations.saturating_add(period.wrapping_sub(1)) / period;
+        let least = records.saturating_mul(self.record);
+        self.bytes.max(least).min(SIZE)
+    }
+}
+
 /// What a live event needs to run.
 pub(crate) struct LiveEvent {
     buffers: Arc<Buffers>,
-    /// The bytes that the unit may write until its interrupt.
-    batch: u64,
+    batch: Batch,
     /// The alignment of records.
     align: usize,
 }
 
 impl LiveEvent {
-    /// Returns `EINVAL` if a batch, of records that take up to `record` bytes, is larger than a
-    /// buffer.
-    pub(crate) fn check(request: Live, record: u64) -> Result<u64> {
-        match request.batch.saturating_mul(record) {
-            0 => Ok(SIZE),
-            bytes if bytes <= SIZE => Ok(bytes),
-            _ => Err(EINVAL),
-        }
-    }
-
-    /// Creates one for a batch that [`Self::check`] returned.
-    pub(crate) fn new(buffers: Arc<Buffers>, batch: u64, align: u64) -> Self {
+    pub(crate) fn new(buffers: Arc<Buffers>, batch: Batch, align: u64) -> Self {
         Self {
             buffers,
             batch,
@@ -124,10 +152,15 @@ impl LiveEvent {
     }
 
     /// Returns where the unit of this CPU is to write next: at the end of its buffer, so that it
-    /// interrupts after a batch.
+    /// interrupts after a batch. The `period` is in operations.
     #[inline(never)] // other events: a start of 223 instructions otherwise, not 202
-    pub(crate) fn buffer(&self, rate: &Rate, counters: &Counters) -> Option<LiveBuffer> {
-        let mut batch = self.batch;
+    pub(crate) fn buffer(
+        &self,
+        period: u64,
+        rate: &Rate,
+        counters: &Counters,
+    ) -> Option<LiveBuffer> {
+        let mut batch = self.batch.bytes(period);
         if batch < SIZE && rate.is_too_high() {
             counters.count(Counter::LiveLimited);
             batch = SIZE;

@@ -152,12 +152,14 @@ unsafe impl Pmu for SpePmu {
             },
             GFP_KERNEL,
         )?;
-        if let Some(request) = config.live {
+        if let Some(request) = data.config.live {
             if event.sample_period() == 0 {
                 event.set_sample_period(request.interval);
             }
             // Last: `event_destroy` ends this.
-            let live = self.units.open_live(request)?;
+            let live = self
+                .units
+                .open_live(request, data.config.samples_kernel())?;
             data.destination = Destination::NoTransaction(WithoutTransaction::Live(live));
         }
         event.set_period_left(event::first_period(event.sample_period()));

@@ -297,7 +297,8 @@ fn begin(
     cpu: &Cpu,
 ) -> Result<Output, (AuxHandle<Spe>, BeginError)> {
     if let Destination::NoTransaction(destination) = &event.data().destination {
-        return begin_without(destination, handle, cpu).map(Output::NoTransaction);
+        let period = event::period(event.sample_period());
+        return begin_without(destination, handle, period, cpu).map(Output::NoTransaction);
     }
     let counters = &cpu.counters;
     match Transaction::begin(handle, event) {
@@ -322,14 +323,17 @@ fn begin(
 fn begin_without(
     destination: &WithoutTransaction,
     handle: AuxHandle<Spe>,
+    period: u64,
     cpu: &Cpu,
 ) -> Result<NoTransaction, (AuxHandle<Spe>, BeginError)> {
     match destination {
         WithoutTransaction::Discard => Ok(NoTransaction::Discard(handle)),
-        WithoutTransaction::Live(live) => match live.buffer(&cpu.live_rate, &cpu.counters) {
-            Some(buffer) => Ok(NoTransaction::Live(handle, buffer)),
-            None => Err((handle, BeginError::NoBuffer(NoBuffer::NotMapped))),
-        },
+        WithoutTransaction::Live(live) => {
+            match live.buffer(period, &cpu.live_rate, &cpu.counters) {
+                Some(buffer) => Ok(NoTransaction::Live(handle, buffer)),
+                None => Err((handle, BeginError::NoBuffer(NoBuffer::NotMapped))),
+            }
+        }
     }
 }
 

@@ -37,8 +37,10 @@ FAULTS = ("fault_stage1", "fault_stage2", "external_abort", "unknown_status", "u
 FAULTS_WITHOUT_NMI = (*FAULTS, "spurious")
 
 #: An event that pauses or resumes another goes to an error state when that is closed. When it is enabled again, perf's
-#: core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause().
-KNOWN = r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
+#: core warns, once: perf_put_aux_event(), _perf_event_enable(), perf_event_aux_pause(). And it warns of a task that
+#: unmaps the ring buffer while another maps its AUX area (docs/upstream.md).
+KNOWN = (r"WARNING: kernel/events/core\.c:\d+ at perf_event_aux_pause\+"
+         r"|WARNING: lib/refcount\.c:\d+ at refcount_dec_not_one\+")
 
 #: With tasks that share buffers, those of two_cpus.py; one of perf's core about the context of a task that has lost
 #: its events at exec (remove_on_exec): also without this driver, when sharing.c opens software events in the place of

@@ -202,6 +202,17 @@ def test_largest_batch(boot, driver, size, most):
     assert count == result.hits >= 20
 
 
+@pytest.mark.kernel("nmi")
+def test_sampled_interrupts(boot, driver):
+    """A kernel that checks itself takes more than 256 operations to leave an interrupt, and still gets on."""
+    guest = boot()
+    guest.load(driver)
+    count, result = stat(guest, "arm_spe_0/live=1,batch=1,interval=256/k", "ls -R /sys/devices/virtual/tty")
+    assert count == result.hits > 10_000
+    # 8192 operations in each full batch.
+    assert result.counted["full"] <= result.hits / 32
+
+
 def test_too_many_interrupts(boot, driver):
     """An interrupt for each record would leave no time for anything else. A virtual clock, so that every machine has too many."""
     guest = boot(smp=1, arguments=("-icount", "shift=0,sleep=off"))

@@ -131,7 +131,7 @@ def recorded(data):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("align, wanted, work", [(1, 20_000, 22), (64, 20_000, 22),
+@pytest.mark.parametrize("align, wanted, work", [(1, 20_000, 30), (64, 20_000, 30),
                                                  pytest.param(1, 1_000_000, 1900, marks=pytest.mark.long)])
 def test_recorded(boot, driver, decoders, artefacts, show, align, wanted, work):
     """Mixed code in user space and in the kernel."""

@@ -338,7 +338,7 @@ def test_signing(guest):
     guest.sh(f"echo '~Module signature appended~' >>{MODULES}/updates/arm_spe_pmu.ko")
     assert ("ok", "signing") in doctor(guest).texts
     install(guest)
-    assert "sign one that you build" in doctor(guest).texts["note", "signing"]
+    assert "make sign" in doctor(guest).texts["note", "signing"]
 
 
 def midr(implementer, part):
