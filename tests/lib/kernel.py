@@ -56,9 +56,8 @@ OLDER = Kernel(
 ) if "ARM_SPE_CONTROL" in os.environ else None
 
 
-def unsigned_stock_module():
-    """Returns the C driver without its signature, which is accepted."""
-    module = STOCK.module("arm_spe_pmu")
+def unsigned(module):
+    """Returns a module without its signature, if it has one."""
     magic = b"~Module signature appended~\n"
     if module.endswith(magic):
         length = int.from_bytes(module[-len(magic) - 4:-len(magic)], "big")
@@ -68,7 +67,7 @@ def unsigned_stock_module():
 
 def renamed_stock_module():
     """Returns the C driver with another module name, as if built in: unsigned, as a signature would not match."""
-    module = unsigned_stock_module()
+    module = unsigned(STOCK.module("arm_spe_pmu"))
     modinfo = module.replace(b"\0name=arm_spe_pmu\0", b"\0name=arm_spe_own\0")
     # struct module's name field: the one other place where the name is followed by padding.
     field = b"arm_spe_pmu" + bytes(40)

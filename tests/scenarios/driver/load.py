@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from kernel import STOCK, unsigned
 from spe import PMU, check_decodes, record
 from traces import left_behind
 
@@ -60,3 +61,15 @@ def test_from_each_cpu(boot, driver):
         assert guest.sh("ls /sys/bus/event_source/devices | grep arm_spe") == "arm_spe_0"
         check_decodes(record(guest, "arm_spe/period=4096/u", f"taskset -c {1 - cpu} workload 1"), 10)
         guest.sh(f"taskset -c {cpu} rmmod arm_spe_pmu")
+
+
+def test_unsigned(boot, driver, artefacts):
+    """Where the kernel wants signatures, the driver is refused without one, and the reason is logged."""
+    module = artefacts / "unsigned.ko"
+    module.write_bytes(unsigned(STOCK.module("arm_spe_pmu") if driver == "c" else STOCK.rust_module.read_bytes()))
+    guest = boot(append="module.sig_enforce=1", files={"root/unsigned.ko": module})
+    status, output = guest.run("insmod /root/unsigned.ko")
+    assert status and "Key was rejected by service" in output
+    assert "Loading of unsigned module is rejected" in guest.sh("dmesg")
+    assert "arm_spe" not in guest.sh("ls /sys/bus/event_source/devices")
+    guest.load("c")    # the kernel comes with it, signed
