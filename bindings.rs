@@ -18,4 +18,14 @@
     unused_imports
 )]
 
+/// What an interrupt handler returns. bindgen makes an integer of it. With CFI, the kernel checks
+/// the name of this type as well when it calls a handler.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) enum irqreturn {
+    IRQ_NONE,
+    IRQ_HANDLED,
+}
+pub(crate) type irqreturn_t = irqreturn;
+
 include!(concat!(env!("ARM_SPE_PMU_OBJ"), "/bindings_generated.rs"));

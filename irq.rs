@@ -4,8 +4,7 @@
 
 use crate::{
     bindings::{
-        irqreturn_IRQ_HANDLED,
-        irqreturn_IRQ_NONE,
+        irqreturn,
         irqreturn_t,
         request_percpu_irq_affinity, //
     },
@@ -62,9 +61,9 @@ impl Handler {
             UnitData::from_handler(cookie, context)
         };
         if slot.interrupt(cpu) {
-            irqreturn_IRQ_HANDLED
+            irqreturn::IRQ_HANDLED
         } else {
-            irqreturn_IRQ_NONE
+            irqreturn::IRQ_NONE
         }
     }
 }
