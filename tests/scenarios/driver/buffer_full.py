@@ -12,11 +12,13 @@ INTERRUPTS = "awk '/arm[_-]spe/ { for (n = 2; $n ~ /^[0-9]+$/; n++) sum += $n } 
 
 
 def test_overwritten_hundreds_of_times(guest):
-    """A small buffer that is not read is overwritten many times."""
-    trace = record(guest, "arm_spe/period=1024/u", "workload 500", "-m ,4 --snapshot=e")
+    """A small buffer that is not read is overwritten many times, as often as its size allows."""
+    # Two pages at least.
+    size = max(1 << 14, 2 * int(guest.sh("getconf PAGESIZE")))
+    trace = record(guest, "arm_spe/period=1024/u", "workload 500", f"-m ,{size}B --snapshot=e")
     check_decodes(trace, 100)
     # 16 KiB hold 256 records; the workload makes about 50,000.
-    assert int(guest.sh(INTERRUPTS)) > 100
+    assert int(guest.sh(INTERRUPTS)) > 100 * (1 << 14) // size
 
 
 def test_read_while_it_fills(guest):
@@ -27,7 +29,7 @@ def test_read_while_it_fills(guest):
     """
     before = int(guest.sh(INTERRUPTS))
     cpu = two_cpus(guest)[1]    # not the one that has most interrupts
-    trace = record(guest, "arm_spe/period=8192/u", f"taskset -c {cpu} workload 2000", f"-m ,32 -C {cpu}")
+    trace = record(guest, "arm_spe/period=8192/u", f"taskset -c {cpu} workload 2000", f"-m ,128K -C {cpu}")
     check_decodes(trace, 1000)
     too_late = any(flags & TRUNCATED for _, _, flags in trace.aux)
     assert too_late or len(trace.aux) > 5, trace.aux

@@ -19,7 +19,6 @@ for snapshot in $(seq SNAPSHOTS); do
 done
 """
 
-PAGE = 4096
 RECORD = 64
 #: The largest records.
 LARGE = "spe=on,spe-align=2048,spe-max-record-size=2048"
@@ -39,8 +38,8 @@ def test_two_snapshots(guest):
 
 def test_wrapped(guest):
     """The buffer wraps many times before each snapshot, which has the end of the trace, in order."""
-    pages = 8
-    trace = snapshots(guest, 4, "arm_spe/period=256,ts_enable=1/u", f"-C 1 -m ,{pages}")
+    size = max(8 * 4096, 2 * int(guest.sh("getconf PAGESIZE")))
+    trace = snapshots(guest, 4, "arm_spe/period=256,ts_enable=1/u", f"-C 1 -m ,{size}B")
     taken = {}
     for sample in trace.records:
         taken.setdefault(sample.buffer, []).append(sample.timestamp)
@@ -48,9 +47,9 @@ def test_wrapped(guest):
     # perf takes a last one at its end.
     assert len(taken) >= 4
     written = sum(size for _, size, _ in trace.aux)
-    assert written > 20 * pages * PAGE, "the buffer has hardly gone round"
+    assert written > 20 * size, "the buffer has hardly gone round"
     for stamps in list(taken.values())[:4]:
-        assert len(stamps) >= pages * PAGE // RECORD // 2, f"{len(stamps)} records"
+        assert len(stamps) >= size // RECORD // 2, f"{len(stamps)} records"
     stamps = [stamp for buffer in sorted(taken) for stamp in taken[buffer]]
     assert stamps == sorted(stamps)
 
