@@ -4,7 +4,7 @@
 # not need (guest.config). Each has its modules, the C driver among them, and the tree for building other modules.
 #
 # The debug kernel has KUnit, KASAN, lockdep, kmemleak and fault injection (debug.config, kasan.config), another one
-# KCSAN in the place of KASAN.
+# KCSAN in the place of KASAN. The last one has what other distributions choose (distribution.config).
 
 # build_kernel_here DIRECTORY SOURCE FRAGMENT...
 build_kernel_here() {
@@ -17,6 +17,15 @@ build_kernel_here() {
 	rm -rf "$out/packages"
 	WORKDIR=$out enter_root "$ROOT" "$TOP/tests/env/build-kernel" "${@:3}"
 	rm -rf "$out/source"
+}
+
+# The same with the files where those of a distribution's kernel are.
+build_kernel_distribution() {
+	build_kernel_here "$@"
+	mkdir "$1/stock"
+	mv "$1/Image" "$1/stock/vmlinuz"
+	mv "$1/modules" "$1/stock/"
+	cp "$1/tree/include/config/kernel.release" "$1/release"
 }
 
 # want_built STEP FUNCTION FRAGMENT...
@@ -38,4 +47,9 @@ want_kernel_debug() {
 want_kernel_kcsan() {
 	want_built kernel-kcsan build_kernel_here debug.config kcsan.config
 	export ARM_SPE_KERNEL_KCSAN=$result
+}
+
+want_kernel_distribution() {
+	want_built kernel-distribution build_kernel_distribution distribution.config
+	export ARM_SPE_KERNEL_DISTRIBUTION=$result
 }
