@@ -151,8 +151,8 @@ mutants:
 test-host:
 	$(WITH) root tests/host/run
 
-# For the kernels of Debian's suites that have Rust, in each flavour: the table of docs/status.md. SUITES=... for some
-# suites, RELEASE=... for one kernel.
+# For the kernels of Debian's suites that have Rust, in each flavour, and for one that is built here (the suite "source"):
+# the table of docs/status.md. SUITES=... for some suites, RELEASE=... for one kernel.
 test-matrix:
 	tests/env/matrix $(RELEASE)
 
