@@ -62,7 +62,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Mutex, //
     }, //
 };
 
@@ -78,7 +78,7 @@ pub(crate) struct Units {
     dev: ARef<Device>,
     irq: c_uint,
     data: UnitData,
-    live: Arc<LiveUsers>,
+    live: Pin<KBox<Mutex<LiveUsers>>>,
 }
 
 // SAFETY: `cpus` is not changed, `usable` by atomic functions alone; the other fields are `Send`.
@@ -143,7 +143,7 @@ impl Units {
         &self.caps
     }
 
-    pub(crate) fn live(&self) -> &LiveUsers {
+    pub(crate) fn live(&self) -> &Mutex<LiveUsers> {
         &self.live
     }
 

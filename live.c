@@ -44,7 +44,8 @@ int spe_live_watch(void *units)
 	for_each_kernel_tracepoint(find_sched_switch, NULL);
 	if (!sched_switch)
 		return -ENODEV;
-	return tracepoint_probe_register(sched_switch, on_switch, units);
+	/* Before other probes, which then see the records of a task before it is switched. */
+	return tracepoint_probe_register_prio(sched_switch, on_switch, units, INT_MAX);
 }
 
 /* Ends that, and waits for callers. */

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Live events (`live=1`): the driver decodes the records and gives them out as the trace event
+//! Live events (`live=1`): the driver decodes the records and emits them as the trace event
 //! `arm_spe:arm_spe_record`. `record.rs` decodes them, `live.c` has the trace event.
 //!
 //! The unit writes to a buffer of the driver's own (`live_buffer.rs`). The records of a CPU are
-//! given out when its buffer is full, when the event stops or is read, and before another task
+//! emitted when its buffer is full, when the event stops or is read, and before another task
 //! runs: the task of the trace event is that of the record.
 
 use crate::{
@@ -35,26 +35,26 @@ impl Units {
     pub(crate) fn open_live(&self, request: Live, kernel: bool) -> Result<LiveEvent> {
         let caps = self.caps();
         let batch = Batch::new(request, caps.align.max(caps.sampling.max_record), kernel)?;
-        let mut users = self.live().lock.lock();
-        let buffers = match &users.1 {
+        let mut users = self.live().lock();
+        let buffers = match &users.buffers {
             Some(buffers) => buffers.clone(),
             None => {
                 let buffers = Arc::new(Buffers::new(self.cpus())?, GFP_KERNEL)?;
                 // SAFETY: The units live until the last live event has ended this.
                 to_result(unsafe { bindings::spe_live_watch(self.as_cookie()) })?;
-                users.1 = Some(buffers.clone());
+                users.buffers = Some(buffers.clone());
                 buffers
             }
         };
-        users.0 = users.0.saturating_add(1);
+        users.count = users.count.saturating_add(1);
         Ok(LiveEvent::new(buffers, batch, caps.align))
     }
 
     /// Ends the use of the buffers by a live event. The last one frees them. May sleep.
     pub(crate) fn close_live(&self) {
-        let mut users = self.live().lock.lock();
-        users.0 = users.0.saturating_sub(1);
-        if users.0 == 0 && users.1.take().is_some() {
+        let mut users = self.live().lock();
+        users.count = users.count.saturating_sub(1);
+        if users.count == 0 && users.buffers.take().is_some() {
             // SAFETY: `open_live` has begun this.
             unsafe { bindings::spe_live_unwatch(self.as_cookie()) };
         }
@@ -65,7 +65,7 @@ impl Units {
     }
 }
 
-/// Gives out the records of the task that leaves this CPU.
+/// Emits the records of the task that leaves this CPU.
 ///
 /// # Safety
 ///

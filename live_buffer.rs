@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The buffers that the units write to for live events, and the way of the records out of them.
+//! The buffers that the units write to for live events, and what is done with the records in them.
 //! `live.rs` says when.
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     record::{
         self,
         Malformed,
+        Record,
         Records, //
     },
     sysreg::{
@@ -22,6 +23,7 @@ use crate::{
         PMSIRR_EL1, //
     }, //
 };
+use core::mem::offset_of;
 use kernel::{
     bindings::CONFIG_HZ,
     cpu::{
@@ -53,15 +55,17 @@ pub(crate) const SIZE: u64 = if PAGE_SIZE > 0x4000 {
 /// each record could leave no time for anything else.
 const MAX_INTERRUPTS: u64 = 50_000;
 
-/// The operations between two interrupts when the kernel is sampled, at least. With fewer, the unit
-/// could fill a batch on the way out of the interrupt, and no other code would run on the CPU.
+/// The operations between two interrupts when the kernel is sampled, at least, if a buffer has
+/// space for their records. With fewer, the unit could fill a batch before the interrupt has
+/// returned, and no other code would run on the CPU.
 const MIN_OPERATIONS: u64 = 8192;
 
 /// The buffers of all CPUs, by their number; `None` for CPUs that are not the device's.
 ///
 /// # Invariants
 ///
-/// The buffers are aligned to pages.
+/// The buffers are aligned to pages. There is a reference to the bytes of one only while the unit
+/// of its CPU does not write.
 pub(crate) struct Buffers(KVec<Option<VBox<[u8; SIZE as usize]>>>);
 
 impl Buffers {
@@ -82,19 +86,21 @@ impl Buffers {
     }
 }
 
-/// The buffers of a device while there are live events, and the number of these.
-#[pin_data]
+/// The live events of a device.
 pub(crate) struct LiveUsers {
-    #[pin]
-    pub(crate) lock: Mutex<(usize, Option<Arc<Buffers>>)>,
+    /// Their number.
+    pub(crate) count: usize,
+    /// While there are any.
+    pub(crate) buffers: Option<Arc<Buffers>>,
 }
 
 impl LiveUsers {
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self { lock <- new_mutex!((0, None)) }),
-            GFP_KERNEL,
-        )
+    pub(crate) fn new() -> Result<Pin<KBox<Mutex<Self>>>> {
+        let none = Self {
+            count: 0,
+            buffers: None,
+        };
+        KBox::pin_init(new_mutex!(none), GFP_KERNEL)
     }
 }
 
@@ -179,8 +185,8 @@ impl LiveEvent {
         })
     }
 
-    /// Gives out the records in `bytes`, and counts them. Returns their number.
-    pub(crate) fn give_out(&self, bytes: &[u8], id: u64, counters: &Counters) -> u64 {
+    /// Emits the records in `bytes`, and counts them. Returns their number.
+    pub(crate) fn emit(&self, bytes: &[u8], id: u64, counters: &Counters) -> u64 {
         // SAFETY: Has no requirements.
         let (records, malformed) = if unsafe { bindings::spe_live_is_traced() } {
             trace(bytes, self.align, id)
@@ -194,7 +200,7 @@ impl LiveEvent {
     }
 }
 
-/// Gives out the records in `bytes`. Returns what [`record::count`] does.
+/// Emits the records in `bytes`. Returns what [`record::count`] does.
 fn trace(bytes: &[u8], align: usize, id: u64) -> (usize, usize) {
     // That of the event is another one already when `PERF_EVENT_IOC_PERIOD` stops it.
     let period = PMSIRR_EL1::read().with(PMSIRR_EL1::RND, 0).bits();
@@ -202,7 +208,7 @@ fn trace(bytes: &[u8], align: usize, id: u64) -> (usize, usize) {
     for found in Records::new(bytes, align) {
         match found {
             Ok(record) => {
-                // SAFETY: The struct of C is the same, and lives during the call.
+                // SAFETY: The struct of C is the same (`same_layout`), and lives during the call.
                 unsafe { bindings::spe_live_trace(id, period, (&raw const record).cast()) };
                 records = records.wrapping_add(1);
             }
@@ -210,6 +216,25 @@ fn trace(bytes: &[u8], align: usize, id: u64) -> (usize, usize) {
         }
     }
     (records, malformed)
+}
+
+/// Checks that the struct of `arm_spe_record.h` is [`Record`].
+macro_rules! same_layout {
+    ($($field:ident)*) => {
+        const _: () = {
+            assert!(size_of::<Record>() == size_of::<bindings::arm_spe_record>());
+            $(assert!(
+                offset_of!(Record, $field) == offset_of!(bindings::arm_spe_record, $field)
+            );)*
+        };
+    };
+}
+
+same_layout! {
+    pc branch_target previous_target data_va data_pa timestamp events data_source
+    present size context_el1 context_el2
+    total_latency issue_latency translation_latency other_counter other_index
+    class subclass el security target_el va_tag pa_flags
 }
 
 /// The part of a CPU's buffer that its unit may write.
@@ -257,8 +282,8 @@ impl Rate {
         }
     }
 
-    /// Counts a batch, which ends with an interrupt. Returns whether there are too many.
-    fn is_too_high(&self) -> bool {
+    /// Counts an interrupt.
+    pub(crate) fn count(&self) {
         let now = jiffies();
         if self.tick.load(Relaxed) != now {
             self.tick.store(now, Relaxed);
@@ -266,6 +291,11 @@ impl Rate {
         }
         let interrupts = self.interrupts.load(Relaxed).wrapping_add(1);
         self.interrupts.store(interrupts, Relaxed);
-        interrupts > MAX_INTERRUPTS / u64::from(CONFIG_HZ)
+    }
+
+    /// Returns whether there are too many in this tick.
+    fn is_too_high(&self) -> bool {
+        self.tick.load(Relaxed) == jiffies()
+            && self.interrupts.load(Relaxed) >= MAX_INTERRUPTS / u64::from(CONFIG_HZ)
     }
 }

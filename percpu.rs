@@ -32,7 +32,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Proof that the current code is the only one on its CPU to use per-CPU data.
+/// Proof that no other code on this CPU uses its data, but for what the current code calls.
 ///
 /// # Invariants
 ///
@@ -107,14 +107,14 @@ impl<L, S> PerCpu<L, S> {
     /// `cookie` must be [`Self::as_raw`] as C has translated it for this CPU, and the allocation
     /// must live during `'a`.
     pub(crate) unsafe fn from_handler<'a>(cookie: *mut c_void, _: NotInNmi<'a>) -> (&'a L, &'a S) {
-        // SAFETY: By the safety requirements; the token says that `local` has no other user.
+        // SAFETY: By the safety requirements; by the token `local` is used on this CPU alone.
         let data = unsafe { &*cookie.cast::<Data<L, S>>() };
         (&data.local, &data.shared)
     }
 
     pub(crate) fn get<'a>(&'a self, _: NotInNmi<'a>) -> (&'a L, &'a S) {
         // SAFETY: There is a value for each CPU. The code stays on this one during `'a`, and the
-        // token says that `local` has no other user.
+        // token says that `local` is used on this CPU alone.
         let data = unsafe { &*self.this_cpu() };
         (&data.local, &data.shared)
     }

@@ -3,10 +3,9 @@
 //! The records that a unit writes, decoded: what `perf report --dump-raw-trace` prints, in a
 //! struct.
 //!
-//! Any bytes are accepted, as user space can write to the AUX buffer, and a buffer may end within a
-//! record. The format is that of the Arm ARM (DDI 0487), chapter D18 "Statistical Profiling
-//! Extension Sample Record Specification", up to SPE v1.5. The names of the packets are those of
-//! the sections there.
+//! Any bytes are accepted: a unit may stop within a record, and may be wrong. The format is that of
+//! the Arm ARM (DDI 0487), chapter D18 "Statistical Profiling Extension Sample Record
+//! Specification", up to SPE v1.5. The names of the packets are those of the sections there.
 //!
 //! # Packets
 //!
@@ -17,7 +16,7 @@
 //! | --- | --- | --- |
 //! | `00000000` | Padding | none |
 //! | `00000001` | End | none |
-//! | `001000ii` and a second byte of another row | the same packet, with bits \[4:3\] of its index | |
+//! | `001000ii` and a second byte of another row | an Address or a Counter packet, with bits \[4:3\] of its index; others are skipped | |
 //! | `001000nn 00000000` | Alignment, which Armv8.5 has removed | up to a multiple of 2 << `nn` |
 //! | `01ss0010` | Events | 1, 2, 4 or 8 bytes |
 //! | `01ss0011` | Data Source | 1, 2, 4 or 8 bytes |

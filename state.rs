@@ -223,7 +223,7 @@ impl Sampling {
         off
     }
 
-    /// Gives out the records of a live event that are in its buffer.
+    /// Emits the records of a live event that are in its buffer.
     fn flush(self, cpu: &Cpu) -> State {
         let Self { event, output } = self;
         let stopped = output.stop(&cpu.gate);
@@ -366,13 +366,13 @@ fn finish(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> (Off, bool) 
         log(None, pmbsr);
         0
     });
+    if flags != AuxFlags::NONE {
+        count_flags(flags, cpu);
+    }
     let goes_on = !flags.contains(AuxFlags::TRUNCATED);
     let (unit, output) = stopped.disable();
     let handle = match output {
         Output::Buffer(transaction) => {
-            if flags != AuxFlags::NONE {
-                count_flags(flags, cpu);
-            }
             cpu.counters.add(Counter::Bytes, bytes);
             transaction.end(bytes, flags)
         }
@@ -383,7 +383,11 @@ fn finish(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> (Off, bool) 
             }
             match output {
                 NoTransaction::Live(handle, buffer) => {
-                    give_out(unit.written(&buffer, bytes), event, cpu);
+                    if pmbsr.has(PMBSR_EL1::S) {
+                        cpu.live_rate.count();
+                    }
+                    // SAFETY: The event is active until its handle is back.
+                    emit(unsafe { unit.written(&buffer, bytes) }, event, cpu);
                     handle
                 }
                 NoTransaction::Discard(handle) => handle,
@@ -393,11 +397,11 @@ fn finish(stopped: Stopped, event: &ActiveEvent<Spe>, cpu: &Cpu) -> (Off, bool) 
     (Off { unit, handle }, goes_on)
 }
 
-/// Gives out the records of a live event.
+/// Emits the records of a live event.
 #[inline(never)] // other events: 32 more bytes of stack otherwise
-fn give_out(bytes: &[u8], event: &ActiveEvent<Spe>, cpu: &Cpu) {
+fn emit(bytes: &[u8], event: &ActiveEvent<Spe>, cpu: &Cpu) {
     if let Some(live) = event.data().destination.live() {
-        event.add_count(live.give_out(bytes, event.id(), &cpu.counters));
+        event.add_count(live.emit(bytes, event.id(), &cpu.counters));
     }
 }
 
@@ -602,7 +606,7 @@ impl Slot {
         });
     }
 
-    /// Gives out the records of a live event that are in its buffer. Does nothing in a transition,
+    /// Emits the records of a live event that are in its buffer. Does nothing in a transition,
     /// which the trace event of a record may call this in.
     pub(crate) fn flush(&self, cpu: &Cpu) {
         self.update(cpu, |state| match state {

@@ -190,10 +190,13 @@ impl Disabled {
         gate.in_use.store(false, Relaxed);
     }
 
-    /// Returns the `bytes` that the unit has written to the buffer of an active event.
-    pub(crate) fn written<'a>(&'a self, buffer: &'a LiveBuffer, bytes: u64) -> &'a [u8] {
-        // SAFETY: As `self` proves, the unit does not write. A live buffer is part of the output of
-        // an active event alone.
+    /// Returns the `bytes` that the unit has written to the buffer of a live event.
+    ///
+    /// # Safety
+    ///
+    /// The event must be active as long as the result is used.
+    pub(crate) unsafe fn written<'a>(&'a self, buffer: &'a LiveBuffer, bytes: u64) -> &'a [u8] {
+        // SAFETY: As `self` proves, the unit does not write. The rest is required of the caller.
         unsafe { buffer.written(bytes) }
     }
 

@@ -55,8 +55,9 @@ pub(crate) trait PmuTypes: 'static {
 /// A performance monitoring unit.
 ///
 /// perf calls [`Self::add`], [`Self::del`], [`Self::start`] and [`Self::stop`] with interrupts
-/// disabled, on the CPU that the event runs on, and never one inside another. An NMI may interrupt
-/// them, and then calls [`Self::update_sampling`] or [`Self::read`] at most.
+/// disabled, on the CPU that the event runs on, and never one inside another. A probe of a trace
+/// event that they cause may call [`Self::read`], and an NMI that interrupts them also
+/// [`Self::update_sampling`].
 ///
 /// # Safety
 ///

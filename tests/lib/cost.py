@@ -155,7 +155,7 @@ def live_table(costs):
     """
     costs.guest.sh("mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing")
     rows = {}
-    for listens, what in ((0, "a record that is counted"), (1, "a record that is given out as a trace event")):
+    for listens, what in ((0, "a record that is counted"), (1, "a record that is emitted as a trace event")):
         costs.guest.sh(f"echo {listens} >{LIVE_EVENT}")
         one, full = (average(costs.run(f"cost live {records} {batch}")[0]["irq"]).module
                      for records, batch in ((100, 1), (3000, LIVE_BATCH)))

@@ -14,7 +14,7 @@ EVENT = "events/arm_spe/arm_spe_record"
 INSTANCE = f"{TRACING}/instances/live"
 
 #: Histograms of the trace event, which lose nothing. The kernel allows three keys in each.
-HISTOGRAMS = "hist:keys=id,period,el:size=16384", "hist:keys=common_pid,context,el:size=16384"
+HISTOGRAMS = "hist:keys=id,period,el:size=16384", "hist:keys=common_pid,contextidr,el:size=16384"
 GROUP = re.compile(r"^\{ (.*) \} hitcount: +(\d+)$", re.MULTILINE)
 TOTALS = re.compile(r"Hits: (\d+)\n    Entries: \d+\n    Dropped: (\d+)$", re.MULTILINE)
 
@@ -35,7 +35,7 @@ class Heard:
 
     #: Its output.
     output: str
-    #: Hits of the trace event by (id, period, el), and by (common_pid, context, el).
+    #: Hits of the trace event by (id, period, el), and by (common_pid, contextidr, el).
     events: Counter
     tasks: Counter
     #: What the driver has counted.

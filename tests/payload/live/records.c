@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Keeps the records that live events give out, in the order of one CPU, up to `most` of them. debugfs has
- * them in records/all, the structs as they are; the parameter `number` counts those that were given out.
+ * Keeps the records that live events emit, in the order of one CPU, up to `most` of them. debugfs has
+ * them in records/all, the structs as they are; the parameter `number` counts those that were emitted.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>

@@ -25,9 +25,9 @@ OF_KERNEL = {"kernel", "written", "synchronised"}
 #: The most instructions of the module for live events.
 LIVE_LIMITS = {
     "a record that is counted": 80,
-    "an interrupt with one record that is counted": 340,
-    "a record that is given out as a trace event": 530,
-    "an interrupt with one record that is given out as a trace event": 800,
+    "an interrupt with one record that is counted": 380,
+    "a record that is emitted as a trace event": 530,
+    "an interrupt with one record that is emitted as a trace event": 850,
     "a context switch without a record": 300,
 }
 

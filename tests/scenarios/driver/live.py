@@ -28,7 +28,7 @@ def ours(driver):
 
 
 def context_is_task(result):
-    """Checks that each record of user space was given out in the task that it is of."""
+    """Checks that each record of user space was emitted in the task that it is of."""
     wrong = {keys: hits for keys, hits in result.tasks.items() if keys[2] == 0 and keys[0] != keys[1]}
     assert not wrong, wrong
 
@@ -150,7 +150,7 @@ def test_turns(guest, tasks):
 
 
 def test_every_record_is_of_its_task(guest):
-    """A record of the kernel is given out in its own task, or, of the switch itself, in the next one."""
+    """A record of the kernel is emitted in its own task, or, of the switch itself, in the next one."""
     lines = traced(guest, f"perf stat -a -e arm_spe_0/live=1,{OFTEN}/ -- {BUSY}", ("events/sched/sched_switch", EVENT))
     records = late = 0
     for cpu_lines in lines.values():
@@ -161,7 +161,7 @@ def test_every_record_is_of_its_task(guest):
                 came_from[int(entered)] = int(left)
                 continue
             records += 1
-            context, level = int(re.search(r"context=(\d+)", fields)[1]), int(re.search(r" el=(\d)", fields)[1])
+            context, level = int(re.search(r"contextidr=(\d+)", fields)[1]), int(re.search(r" el=(\d)", fields)[1])
             if context != pid:
                 assert level == 1 and context == came_from[pid], (pid, came_from, fields)
                 late += 1
@@ -181,7 +181,7 @@ def test_perf_record_hears_it(guest):
 
 @pytest.mark.parametrize("batch, records", [(1, 100), (7, 100), (0, 3 * WHOLE)])
 def test_batch(guest, batch, records):
-    """The unit interrupts when it has written a batch; the rest is given out when the event stops."""
+    """The unit interrupts when it has written a batch; the rest is emitted when the event stops."""
     # So long an interval that no machine is fast enough for the limit.
     facts = (result := heard(guest, f"live batches {batch} 65536 {records}")).facts
     assert facts["count"] == result.hits == result.of(facts["id"]) >= records
