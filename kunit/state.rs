@@ -20,6 +20,11 @@ use crate::{
         EventAttr,
         EventConfig, //
     },
+    live_buffer::{
+        Batch,
+        Buffers,
+        LiveEvent, //
+    },
     percpu::{
         run_on,
         NotInNmi, //
@@ -64,11 +69,16 @@ use kernel::{
         free_pages_exact,
         __GFP_ZERO, //
     },
+    cpu::CpuId,
+    cpumask::CpumaskVar,
     ffi::c_void,
     page::PAGE_SIZE,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     },
     types::Opaque, //
 };
@@ -209,12 +219,19 @@ impl Bench {
             Ok(KBox::new(ring, GFP_KERNEL)?)
         };
         let config = EventConfig::new(attr, sampling.features, u64::MAX).map_err(|_| EINVAL)?;
+        let mut cpus = CpumaskVar::new_zero(GFP_KERNEL)?;
+        cpus.set(CpuId::from_u32(0).ok_or(EINVAL)?);
+        let buffers = Arc::new(Buffers::new(&cpus)?, GFP_KERNEL)?;
         let data = || -> Result<KBox<EventData>> {
             let no_space = NoSpace::new(false);
-            let destination = if config.discard {
-                Destination::NoTransaction(WithoutTransaction::Discard)
-            } else {
-                Destination::Aux
+            let destination = match config.live {
+                Some(request) => {
+                    let batch = Batch::new(request, align.max(sampling.max_record), true)?;
+                    let live = LiveEvent::new(buffers.clone(), batch, align);
+                    Destination::NoTransaction(WithoutTransaction::Live(live))
+                }
+                None if config.discard => Destination::NoTransaction(WithoutTransaction::Discard),
+                None => Destination::Aux,
             };
             let data = EventData {
                 config,
@@ -332,7 +349,7 @@ impl Bench {
         !self.event(0).is_stopped()
             && PMBLIMITR_EL1::read().has(PMBLIMITR_EL1::E)
             && PMSCR_EL1::read() == self.config.pmscr
-            && self.ring.open.get() != self.config.discard
+            && self.ring.open.get() == matches!(self.data[0].destination, Destination::Aux)
     }
 }
 
@@ -672,5 +689,6 @@ const TRUNCATED: u64 = crate::bindings::PERF_AUX_FLAG_TRUNCATED as u64;
 
 // After the macro.
 mod cases;
+mod live;
 mod power;
 pub(crate) mod ring;
