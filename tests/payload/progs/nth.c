@@ -8,6 +8,7 @@
  * nth unload FILE
  * nth probe FILE DEVICE: a device, by the module, which does not probe it when it is loaded.
  * nth open CPU: an event of that CPU; -1: of this task.
+ * nth open-live CPU: a live event, which is the first of the device.
  * nth fork: with an event that the child inherits.
  * nth map PAGES [overwrite]: the AUX area of an event.
  * nth read FILE
@@ -33,6 +34,7 @@
 #define MODULE "arm_spe_pmu"
 #define PMUS "/sys/bus/event_source/devices"
 #define DATA_PAGES 2
+#define LIVE (1ULL << 63)
 #define ERRORS 150	/* above all errors */
 
 static char **arguments;
@@ -236,6 +238,12 @@ static void prepare_open(void)
 	cpu = atoi(arguments[0]);
 }
 
+static void prepare_live(void)
+{
+	prepare_open();
+	attr.config = LIVE;
+}
+
 static int open_event(void)
 {
 	event = syscall(SYS_perf_event_open, &attr, cpu < 0 ? 0 : -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
@@ -385,6 +393,7 @@ static const struct path {
 	{ "unload", 1, prepare_module, must_load, unload, NULL },
 	{ "probe", 2, prepare_probe, NULL, probe, undo_probe },
 	{ "open", 1, prepare_open, NULL, open_event, close_event },
+	{ "open-live", 1, prepare_live, NULL, open_event, close_event },
 	{ "fork", 0, NULL, open_inherited, do_fork, wait_for_child },
 	{ "map", 1, prepare_map, NULL, map_aux, unmap_aux },
 	{ "read", 1, prepare_read, NULL, read_file, compare },

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gdb import return_null
+from live import stat
 from machine import DRIVER
 from spe import COUNTERS, PMU, check_decodes, counters, record
 from traces import left_behind, unload_without_loss
@@ -184,6 +185,18 @@ def test_unload(unloaded, faults, ko):
 def test_open(guest, faults, cpu):
     found = faults.exhaust(f"open {cpu}")
     assert found.keys() <= {"sites", "ENOMEM", "success"} and found["ENOMEM"] > 3, found
+
+
+@pytest.mark.parametrize("cpu", [-1, 1])
+def test_open_live(guest, faults, driver, cpu):
+    """Also the buffers of live events, which the first one allocates, and the probe of the scheduler."""
+    if driver == "c":
+        pytest.skip("the C driver has no live events")
+    found = faults.exhaust(f"open-live {cpu}")
+    assert found.keys() <= {"sites", "ENOMEM", "success"}, found
+    # Two buffers, of several allocations each.
+    assert found["ENOMEM"] > faults.exhaust(f"open {cpu}")["ENOMEM"] + 4, found
+    stat(guest, "arm_spe_0/live=1/", "workload 1")
 
 
 def test_fork(guest, faults):
