@@ -28,6 +28,7 @@ CONFIG = f"""# Linux/arm64 7.3.4 Kernel Configuration
 CONFIG_CC_VERSION_TEXT="{GCC} (Debian 14.2.0-19) 14.2.0"
 CONFIG_CC_IS_GCC=y
 CONFIG_RUST=y
+CONFIG_TRACEPOINTS=y
 CONFIG_RUSTC_VERSION_TEXT="{RUSTC}"
 CONFIG_ARM64=y
 """
@@ -238,6 +239,8 @@ ROWS = {
     "too old and not prepared": (
         lambda b: (b.config("7.3.4", "6.12.1"), shutil.rmtree(b.tree / "include")), "6.12 is too old: use"),
     "tree without CONFIG_RUST": (lambda b: b.config("CONFIG_RUST=y\n"), "built without Rust .*: use one that has it"),
+    "tree without CONFIG_TRACEPOINTS": (
+        lambda b: b.config("CONFIG_TRACEPOINTS=y\n"), "built without CONFIG_TRACEPOINTS, .*: build it with CONFIG_FTRACE=y"),
     "tree that is not prepared": (
         lambda b: shutil.rmtree(b.tree / "include"), "configured, but not prepared: run 'make modules_prepare'"),
     "tree without Module.symvers": (
