@@ -15,7 +15,8 @@ from spe import Trace, check_accounted, check_decodes, trace_of
 
 EVENT = "-m ,256K -e arm_spe/period=4096/u"
 
-#: {name: (what the first user records, what the second one does, both record)}. T is a task. All is in the cgroup.
+#: {name: (what the first user records, what the second one does, both record)}. T is a task. All is in the cgroup. The
+#: pairs of DAILY have each rule of perf's core once.
 USERS = {
     "all CPUs, all CPUs": ("-a", "-a", False),
     "all CPUs, own task": ("-a", "", False),
@@ -32,8 +33,10 @@ USERS = {
     "cgroup on one CPU, another CPU": ("-a -C 0 -G users", "-C 1", True),
 }
 
+DAILY = "all CPUs, own task", "own task, all CPUs", "one CPU, the same", "one CPU, another", "own task, own task", "cgroup, the same"
+
 #: Work on each CPU.
-WORK = "taskset -c 0 workload 2; taskset -c 1 workload 2"
+WORK = "taskset -c 0 workload 1; taskset -c 1 workload 1"
 
 #: The first user works before and after the second one has tried to record; T works all the time. `look` lets the test
 #: read the hardware's counters; it keeps the port open, because an answer to a closed one is lost.
@@ -65,7 +68,7 @@ cat second.log
 """
 
 
-@pytest.mark.parametrize("users", USERS)
+@pytest.mark.parametrize("users", [pytest.param(users, marks=[pytest.mark.long] * (users not in DAILY)) for users in USERS])
 def test_two_users(guest, users):
     """All that the hardware has written is in what they have recorded, and the next user is not refused."""
     first, second, both = USERS[users]

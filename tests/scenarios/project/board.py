@@ -207,6 +207,7 @@ REFUSED = {
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_refused(machine):
     """What is wrong is said in one line each, before anything is changed."""
     before = machine.sh(f"chmod 755 /root; {LEFT}")
