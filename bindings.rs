@@ -18,8 +18,8 @@
     unused_imports
 )]
 
-/// What an interrupt handler returns. bindgen makes an integer of it. With CFI, the kernel checks
-/// the name of this type as well when it calls a handler.
+/// Says what an interrupt handler has done. bindgen would make an integer of it, and with CFI the
+/// kernel calls only what returns a type of this name.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) enum irqreturn {

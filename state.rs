@@ -297,8 +297,7 @@ fn begin(
     cpu: &Cpu,
 ) -> Result<Output, (AuxHandle<Spe>, BeginError)> {
     if let Destination::NoTransaction(destination) = &event.data().destination {
-        let period = event::period(event.sample_period());
-        return begin_without(destination, handle, period, cpu).map(Output::NoTransaction);
+        return begin_without(destination, handle, event, cpu).map(Output::NoTransaction);
     }
     let counters = &cpu.counters;
     match Transaction::begin(handle, event) {
@@ -323,12 +322,13 @@ fn begin(
 fn begin_without(
     destination: &WithoutTransaction,
     handle: AuxHandle<Spe>,
-    period: u64,
+    event: &ActiveEvent<Spe>,
     cpu: &Cpu,
 ) -> Result<NoTransaction, (AuxHandle<Spe>, BeginError)> {
     match destination {
         WithoutTransaction::Discard => Ok(NoTransaction::Discard(handle)),
         WithoutTransaction::Live(live) => {
+            let period = event::period(event.sample_period());
             match live.buffer(period, &cpu.live_rate, &cpu.counters) {
                 Some(buffer) => Ok(NoTransaction::Live(handle, buffer)),
                 None => Err((handle, BeginError::NoBuffer(NoBuffer::NotMapped))),

@@ -115,6 +115,15 @@ def elsewhere(recorded, artefacts):
     return run
 
 
+def test_script_of_live_events(recorded, elsewhere, driver):
+    """perf makes a script for the trace event, which Python accepts: the names of its fields are names there as well."""
+    if driver == "c":
+        pytest.skip("the C driver has no live events")
+    recorded.sh(f"cd {DIRECTORY} && perf stat -a -o /dev/null -e arm_spe_0/live=1/ --"
+                " perf record -q -o fields.data -e arm_spe:arm_spe_record -a -- workload 1")
+    elsewhere("perf script -i fields.data -g python && python3 -m py_compile perf-script.py")
+
+
 @pytest.mark.parametrize("page, heading", COMMANDS)
 def test_section(recorded, page, heading, driver, request):
     """A section of a page is as the commands print it."""

@@ -196,6 +196,8 @@ def test_open_live(guest, faults, driver, cpu):
     assert found.keys() <= {"sites", "ENOMEM", "success"}, found
     # Two buffers, of several allocations each.
     assert found["ENOMEM"] > faults.exhaust(f"open {cpu}")["ENOMEM"] + 4, found
+    # Nothing has stayed: the next first event allocates the same.
+    assert faults.exhaust(f"open-live {cpu}") == found
     stat(guest, "arm_spe_0/live=1/", "workload 1")
 
 
